@@ -1,0 +1,4 @@
+"""mux: a ready Jupyter environment for every attendee of a workshop.
+
+The parts and who may import whom: docs/explanation/architecture.md, enforced by the contracts in pyproject.toml.
+"""

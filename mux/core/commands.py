@@ -1,0 +1,295 @@
+"""What should be done: everything that the core decides. Imperatives, immutable, free of secrets.
+
+Three families, carried out by the engine in this order: `Save…`/`Forget…` are persisted in one transaction, `Publish`
+is made the routes in force, and the rest are effects, each of whose results comes back as an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mux.core.model import (
+    Assignment,
+    Desired,
+    Doors,
+    LinkId,
+    ProjectName,
+    Session,
+    SessionHash,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    Waiting,
+    WorkspaceId,
+    WorkspaceState,
+)
+from mux.core.routes import RouteKey, SessionEntry
+
+# --- persisted ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRecord:
+    """What is kept of a workspace: what is wanted, and the last thing known of it.
+
+    ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux.
+    """
+
+    id: WorkspaceId
+    seat: int
+    project: ProjectName
+    digest: str
+    port: int
+    state: WorkspaceState
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShipRecord:
+    """What is kept of a ship.
+
+    Args:
+        id: the ship.
+        state: where it is in its boot.
+        wanted: what the mux wants of the machine.
+        boot: counts its boots.
+        boot_identity: what the machine called its last boot.
+        key: bound agent key (64 hex digits), empty before the first join.
+        generation: of the desired state.
+        seats: how many it has.
+        host: address from the provider.
+        port_first: first port of its range.
+        port_count: size of the range.
+        launched_at: seconds since the epoch.
+        cordoned: by an organizer.
+        draining: by an organizer or the planner.
+        failed: why it failed; empty if it did not.
+        incarnations: workspaces made so far, so that ids are never reused.
+        workspaces: those that should exist or are still to go.
+    """
+
+    id: ShipId
+    state: ShipState
+    wanted: ShipWanted
+    boot: int
+    boot_identity: str
+    key: str
+    generation: int
+    seats: int
+    host: str
+    port_first: int
+    port_count: int
+    launched_at: float
+    cordoned: bool
+    draining: bool
+    failed: str
+    incarnations: int
+    workspaces: tuple[WorkspaceRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveShip:
+    """Insert or replace one ship's record."""
+
+    ship: ShipRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAssignment:
+    """Insert or replace one attendee's assignment. A seat belongs to one attendee: the store enforces it too."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAssignment:
+    """The attendee has no seat any more. The epoch is kept so that a later assignment's is higher."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSession:
+    """Insert a session."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSession:
+    """Delete a session."""
+
+    session: SessionHash
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWaiting:
+    """Insert an entry of the queue."""
+
+    waiting: Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWaiting:
+    """Delete an entry of the queue."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class SaveControls:
+    """What organizers set, and counters that must not go back.
+
+    Args:
+        doors: as set.
+        doors_opened: doors in ``auto`` have opened; they stay open.
+        launching: the reconciler may launch.
+        ships_made: ships numbered so far.
+        turns: queue turns given so far.
+    """
+
+    doors: Doors
+    doors_opened: bool
+    launching: bool
+    ships_made: int
+    turns: int
+
+
+Persist = (
+    SaveShip
+    | SaveAssignment
+    | ForgetAssignment
+    | SaveSession
+    | ForgetSession
+    | SaveWaiting
+    | ForgetWaiting
+    | SaveControls
+)
+
+# --- published ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a route leads, without the token, which the engine adds."""
+
+    workspace: WorkspaceId
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Changes of what proxies serve: new or changed entries, None for one that is gone."""
+
+    sessions: Mapping[SessionHash, SessionEntry | None] = field(default_factory=dict)
+    routes: Mapping[RouteKey, Placement | None] = field(default_factory=dict)
+
+
+# --- effects --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchShip:
+    """Ask the provider for a machine. Idempotent by ship id."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
+class StartShip:
+    """Start a parked machine."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
+class ParkShip:
+    """Stop a machine, keeping its disk."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateShip:
+    """End a machine and everything on it. Also sent for machines that nobody knows (orphans)."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
+class ListMachines:
+    """Ask the provider what exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLink:
+    """The dialing ship is who it says; the key was persisted before this."""
+
+    ship: ShipId
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseLink:
+    """No link for this one. ``retry``: whether dialing again can help."""
+
+    ship: ShipId
+    link: LinkId
+    code: str
+    reason: str
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """An older link of a ship that has a newer one, or of a ship that is gone."""
+
+    ship: ShipId
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
+class SendDesired:
+    """Tell a ship what should be true. Sent again whenever a report shows that it is behind."""
+
+    ship: ShipId
+    link: LinkId
+    desired: Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell the organizers. ``text`` may quote a ship and is hostile until escaped.
+
+    Args:
+        severity: ``info``, ``warning`` or ``error``.
+        code: short, for machines.
+        subject: a ship, project or user that it is about; may be empty.
+        text: one or two sentences that say what to do next.
+        detail: log lines or the like.
+    """
+
+    severity: Literal["info", "warning", "error"]
+    code: str
+    subject: str
+    text: str
+    detail: str = ""
+
+
+Effect = (
+    LaunchShip
+    | StartShip
+    | ParkShip
+    | TerminateShip
+    | ListMachines
+    | AcceptLink
+    | RefuseLink
+    | CloseLink
+    | SendDesired
+    | Notify
+)
+Command = Persist | Publish | Effect

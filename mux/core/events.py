@@ -1,0 +1,212 @@
+"""What has happened: everything that the core is told. Past facts, immutable, free of secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mux.core.model import (
+    Doors,
+    EventSpec,
+    LinkId,
+    Machine,
+    ProjectName,
+    SessionHash,
+    ShipId,
+    ShipReport,
+    UserId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpecApplied:
+    """An organizer applied an event file."""
+
+    spec: EventSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """Somebody proved who they are. ``expires_at`` of the session, in seconds since the epoch."""
+
+    user: UserId
+    session: SessionHash
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """A session was ended by its owner."""
+
+    session: SessionHash
+
+
+@dataclass(frozen=True, slots=True)
+class UserRevoked:
+    """A roster entry was removed or its credential reset: all of its sessions end.
+
+    ``release`` also gives the seat back.
+    """
+
+    user: UserId
+    release: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeatReleased:
+    """An organizer took an attendee's seat back; what was bound is destroyed."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRequested:
+    """An attendee opened a project that has no route yet (``start = "on_use"``, or it failed)."""
+
+    user: UserId
+    project: ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class DoorsSet:
+    """An organizer set the doors."""
+
+    doors: Doors
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSucceeded:
+    """The provider took the order; the machine may not be up yet."""
+
+    ship: ShipId
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    """The provider refused or failed. ``fatal`` means that another try would fail the same way."""
+
+    ship: ShipId
+    reason: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCallEnded:
+    """A start, park or terminate call came back; ``error`` is empty when it worked."""
+
+    ship: ShipId
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachinesListed:
+    """The provider said what exists. ``asked_at`` is when it was asked: what was launched later is not missed."""
+
+    machines: Mapping[ShipId, Machine]
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFailed:
+    """The provider could not say what exists."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShipDialed:
+    """A ship proved that it holds ``key``. ``token_ok``: its join token was valid (needed only while no key is bound).
+
+    Args:
+        key: its public key, 64 hex digits.
+        boot: identity of the machine's boot.
+    """
+
+    ship: ShipId
+    link: LinkId
+    key: str
+    boot: str
+    token_ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShipReported:
+    """A report came over an accepted link."""
+
+    ship: ShipId
+    link: LinkId
+    report: ShipReport
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """A link ended, whoever ended it."""
+
+    ship: ShipId
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
+class ShipCordoned:
+    """An organizer cordoned (or uncordoned) a ship: no new attendees there."""
+
+    ship: ShipId
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShipDrained:
+    """An organizer wants a ship gone. Attendees on it keep their seats until ``evict``."""
+
+    ship: ShipId
+    evict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShipDeclaredLost:
+    """An organizer said that a ship is lost: its attendees move, with a higher epoch."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
+class FleetParked:
+    """Every ship should be parked: workspaces stopped, files kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetUnparked:
+    """Parked ships should run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchingSet:
+    """An organizer paused or resumed the reconciler. Resuming also forgets earlier failures."""
+
+    enabled: bool
+
+
+Event = (
+    EventSpecApplied
+    | LoggedIn
+    | LoggedOut
+    | UserRevoked
+    | SeatReleased
+    | ProjectRequested
+    | DoorsSet
+    | LaunchSucceeded
+    | LaunchFailed
+    | MachineCallEnded
+    | MachinesListed
+    | ListingFailed
+    | ShipDialed
+    | ShipReported
+    | LinkLost
+    | ShipCordoned
+    | ShipDrained
+    | ShipDeclaredLost
+    | FleetParked
+    | FleetUnparked
+    | LaunchingSet
+)

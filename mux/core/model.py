@@ -1,0 +1,328 @@
+"""The nouns of mux as values: ids, specifications, and what is kept of ships, seats, workspaces and assignments.
+
+Pure data. Behaviour lives beside it: lifecycles (which states may follow which), planner (how many ships), scheduler
+(who sits where), liveness (who is heard from), fleet (the one function of events and time).
+
+Times are seconds since the epoch, sizes are bytes, both named so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NewType
+
+ShipId = NewType("ShipId", str)
+"""``ship-0001``: given by the core, never reused within one store."""
+UserId = NewType("UserId", str)
+"""Opaque id of a roster entry; never a name or an e-mail address."""
+ProjectName = NewType("ProjectName", str)
+"""``[a-z0-9][a-z0-9-]{0,30}``: stands in ``/camp/<project>/``."""
+WorkspaceId = NewType("WorkspaceId", str)
+"""``<ship>.<seat>.<project>.<n>``: one incarnation; never reused."""
+SessionHash = NewType("SessionHash", str)
+"""64 hex digits: SHA-256 of a session token. The token itself is known to the browser alone."""
+LinkId = NewType("LinkId", int)
+"""One connection of a ship to the control endpoint, counted by the control endpoint."""
+
+
+class ShipState(StrEnum):
+    """Where a ship is in its boot. Conditions (unreachable, cordoned, draining, failed) stand beside it."""
+
+    PENDING = "pending"
+    BOOTING = "booting"
+    AVAILABLE = "available"
+    RUNNING = "running"
+    PARKED = "parked"
+    TERMINATED = "terminated"
+
+
+class WorkspaceState(StrEnum):
+    """Where a workspace is in its life. The condition failed (why) stands beside it."""
+
+    PREPARING = "preparing"
+    WARM = "warm"
+    BOUND = "bound"
+    SUSPENDED = "suspended"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Role(StrEnum):
+    """What a roster entry may do."""
+
+    ATTENDEE = "attendee"
+    HELPER = "helper"
+    ORGANIZER = "organizer"
+
+
+class Doors(StrEnum):
+    """Whether newcomers get seats: ``auto`` opens once ``ready_seats`` are ready, and then stays open."""
+
+    AUTO = "auto"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class ShipWanted(StrEnum):
+    """What the mux wants of a ship's machine."""
+
+    RUN = "run"
+    PARKED = "parked"
+    GONE = "gone"
+
+
+class MachineStatus(StrEnum):
+    """What a provider says of a machine."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as its provider describes it.
+
+    Args:
+        ship: the ship that it was launched for.
+        status: as the provider says now.
+        host: private address that proxies connect to; empty while the provider has none yet.
+        port_first: first TCP port of the range that workspaces of this ship may publish.
+        port_count: size of that range.
+    """
+
+    ship: ShipId
+    status: MachineStatus
+    host: str = ""
+    port_first: int = 0
+    port_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSpec:
+    """One tutorial, as the event file describes it.
+
+    Args:
+        name: stands in the path.
+        image: reference as written: a directory for the ``process`` runtime, an image name for ``docker``.
+        digest: what the reference resolved to; workspaces run this, whatever the reference says later.
+        kind: ``jupyter`` gets base path and token as Jupyter wants them; ``http`` is any web application.
+        start: ``warm`` before anybody comes, or ``on_use`` at the attendee's first request.
+        port: port inside a container; a process is told its port instead.
+        command: start command; empty for the image's own, or the kind's default.
+        environment: extra variables, name to value.
+        memory_bytes: hard memory limit.
+        cpus: processor limit, in cores.
+        pids: limit of processes and threads.
+        shm_bytes: size of /dev/shm.
+        health_path: path below the project's base path that answers 2xx or 3xx when the workspace is ready.
+        has_secrets: whether values must be attached at bind (which restarts the workspace) or at start.
+    """
+
+    name: ProjectName
+    image: str
+    digest: str
+    title: str = ""
+    kind: Literal["jupyter", "http"] = "jupyter"
+    start: Literal["warm", "on_use"] = "warm"
+    port: int = 8888
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 1 << 30
+    cpus: float = 1.0
+    pids: int = 512
+    shm_bytes: int = 64 << 20
+    health_path: str = "api"
+    has_secrets: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """How large the fleet is and how patient mux is with it.
+
+    Args:
+        attendees: people expected.
+        seats_per_ship: seats that one machine holds.
+        spare_seats: seats beyond ``attendees``, for failures and surprises.
+        ready_seats: ready seats at which doors in ``auto`` open.
+        heartbeat_s: how often a ship reports.
+        heartbeat_grace_s: silence after which a ship counts as unreachable.
+        boot_deadline_s: time from launch to ``available`` after which a ship is replaced.
+        launch_failures_max: failures in a row after which launching stops until an organizer resumes it.
+        launch_backoff_s: first pause after a failure; doubles with each, up to ``launch_backoff_max_s``.
+        launch_backoff_max_s: longest pause.
+        launches_in_flight_max: launches under way at once.
+        surplus_hold_s: how long a whole free ship must be surplus before it is ended.
+        listing_s: how often the provider is asked what exists.
+    """
+
+    attendees: int
+    seats_per_ship: int
+    spare_seats: int = 0
+    ready_seats: int = 1
+    heartbeat_s: float = 5.0
+    heartbeat_grace_s: float = 20.0
+    boot_deadline_s: float = 600.0
+    launch_failures_max: int = 6
+    launch_backoff_s: float = 2.0
+    launch_backoff_max_s: float = 120.0
+    launches_in_flight_max: int = 100
+    surplus_hold_s: float = 120.0
+    listing_s: float = 15.0
+
+    @property
+    def seats_wanted(self) -> int:
+        """Seats that the fleet must hold."""
+        return self.attendees + self.spare_seats
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """The part of the event file that the core decides by."""
+
+    name: str
+    projects: tuple[ProjectSpec, ...]
+    fleet: FleetSpec
+
+    def project(self, name: ProjectName) -> ProjectSpec | None:
+        """The project of that name, or None."""
+        return next((project for project in self.projects if project.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login. ``expires_at`` in seconds since the epoch."""
+
+    hash: SessionHash
+    user: UserId
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Attendee to seat. ``epoch`` rises with every move; an older epoch has no claim."""
+
+    user: UserId
+    ship: ShipId
+    seat: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An attendee without a seat. ``turn`` orders the queue: the smallest is next."""
+
+    user: UserId
+    turn: int
+    since: float
+
+
+class ReportedState(StrEnum):
+    """What a ship last said of a workspace."""
+
+    PULLING = "pulling"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    RESTARTING = "restarting"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceReport:
+    """One workspace of a report. Texts are the ship's: bounded by the control endpoint, hostile until escaped.
+
+    Args:
+        id: which workspace.
+        state: what the ship says of it.
+        reason: short code of a failure, ``exited``, ``hook_failed``, ``port_in_use`` and the like; empty if none.
+        detail: one sentence for people.
+        log_tail: last lines of its log, secrets redacted by the ship; only with a failure.
+        restarts: starts beyond the first.
+    """
+
+    id: WorkspaceId
+    state: ReportedState
+    reason: str = ""
+    detail: str = ""
+    log_tail: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """A ship's machine, as its last report says. Bytes, and load over one minute."""
+
+    cpus: int = 0
+    load_1m: float = 0.0
+    memory_total_bytes: int = 0
+    memory_available_bytes: int = 0
+    disk_total_bytes: int = 0
+    disk_free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShipReport:
+    """What a ship says is so: a whole, never a difference.
+
+    Args:
+        seq: rises with every report of one link; a smaller one is late and ignored.
+        generation: the desired generation that the ship has reached.
+        phase: what it is doing, one line for people.
+        workspaces: everything that it holds.
+        resources: its machine.
+        limits: limits in force, by name.
+        limits_missing: limits that the runtime cannot enforce here, by name.
+    """
+
+    seq: int
+    generation: int
+    phase: str = ""
+    workspaces: tuple[WorkspaceReport, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    limits: tuple[str, ...] = ()
+    limits_missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredWorkspace:
+    """What should be true of one workspace.
+
+    Args:
+        id: its incarnation.
+        seat: seat index on the ship.
+        project: which project's image, command and limits.
+        digest: image digest to run.
+        port: port to publish, out of the ship's range.
+        wanted: ``warm`` (nobody's yet), ``bound`` (an attendee's), ``suspended`` (stopped, files kept).
+        user: whose it is; None while warm.
+        epoch: of the assignment; 0 while warm.
+    """
+
+    id: WorkspaceId
+    seat: int
+    project: ProjectName
+    digest: str
+    port: int
+    wanted: Literal["warm", "bound", "suspended"]
+    user: UserId | None = None
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What should be true of a ship. A workspace that is not listed should not exist, nor its files.
+
+    Args:
+        generation: rises with every change; the report names the one that is reached.
+        projects: specifications that the workspaces refer to.
+        workspaces: every workspace that should exist.
+    """
+
+    generation: int
+    projects: tuple[ProjectSpec, ...]
+    workspaces: tuple[DesiredWorkspace, ...]

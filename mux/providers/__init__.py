@@ -1,0 +1,1 @@
+"""What makes machines. One protocol (`mux.providers.base`), one backend a file."""

@@ -1,0 +1,243 @@
+"""Messages of the control protocol, version 1.
+
+One WebSocket text frame holds one message: a JSON object with a ``type``. Every field is bounded here, so that a
+message that parses is safe to keep. Unknown fields are refused within one version; a new field is a new version.
+
+The ship dials. The mux sends `Challenge`; the ship answers `Hello`, signed with its own Ed25519 key; the mux answers
+`Welcome` or `Refused`. Then the mux sends `Desired` whenever what it wants changes, and the ship sends `Observed`
+whenever what is so changes and at least every ``heartbeat_s``. Either side answers a message that it cannot read with
+`ProtocolError`, and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+PROTOCOL_VERSION = 1
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Bound of one message: 64 seats × 16 projects with a log tail each stay below it."""
+WORKSPACES_MAX = 1024
+"""Workspaces of one ship: 64 seats × 16 projects."""
+LOG_TAIL_CHARS_MAX = 16_384
+"""Fifty lines of a log, long ones cut."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$|^$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Line = Annotated[str, Field(max_length=500)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+class Message(BaseModel):
+    """Base of everything on the wire: frozen, nothing unknown, nothing coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Challenge(Message):
+    """mux → ship, first. ``nonce`` is 64 hex digits, fresh for each connection."""
+
+    type: Literal["challenge"] = "challenge"
+    version: int = PROTOCOL_VERSION
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Hello(Message):
+    """ship → mux: who dials.
+
+    Args:
+        ship: id from the join information.
+        boot: identity of this boot of the machine; another value under the same ship is another boot.
+        public_key: raw Ed25519 public key, 64 hex digits. The first one that comes with a valid join token is bound.
+        join_token: from the join information.
+        signature: Ed25519 over ``hello_payload(...)``, 128 hex digits.
+        agent_version: for people.
+        runtime: ``process`` or ``docker``.
+    """
+
+    type: Literal["hello"] = "hello"
+    version: int = PROTOCOL_VERSION
+    ship: Id
+    boot: Id
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    join_token: Annotated[str, Field(max_length=128, repr=False)]
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$", repr=False)]
+    agent_version: Annotated[str, Field(max_length=64)]
+    runtime: Name
+
+
+def hello_payload(*, nonce: str, server_certificate_sha256: str, ship: str, boot: str, join_token: str) -> bytes:
+    """The bytes that a ship signs: the challenge, the server certificate that it sees, and what it claims.
+
+    The certificate binds the signature to this TLS connection's server (channel binding in the manner of RFC 5929's
+    ``tls-server-end-point``).
+    """
+    return "\n".join(["mux-hello-1", nonce, server_certificate_sha256, ship, boot, join_token]).encode()
+
+
+class Welcome(Message):
+    """mux → ship: the link is accepted."""
+
+    type: Literal["welcome"] = "welcome"
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)]
+
+
+class Refused(Message):
+    """mux → ship: no link. ``retry`` says whether dialing again can help."""
+
+    type: Literal["refused"] = "refused"
+    code: Code
+    reason: Line
+    retry: bool
+
+
+class ProtocolError(Message):
+    """Either way: the last message could not be read or was not due."""
+
+    type: Literal["protocol_error"] = "protocol_error"
+    code: Code
+    detail: Line
+
+
+class Project(Message):
+    """What workspaces of one project run. Units as in the names; ``digest`` is what runs, ``image`` where it is had."""
+
+    name: Name
+    image: Annotated[str, Field(max_length=1024)]
+    digest: Digest
+    kind: Literal["jupyter", "http"]
+    port: Port
+    command: Annotated[list[Text], Field(max_length=64)]
+    environment: Annotated[dict[Annotated[str, Field(max_length=128)], Text], Field(max_length=128)]
+    memory_bytes: Count
+    cpus: Annotated[float, Field(gt=0, le=1024)]
+    pids: Count
+    shm_bytes: Count
+    base_path: Annotated[str, Field(pattern=r"^/[a-z0-9/-]*/$", max_length=128)]
+    health_path: Annotated[str, Field(max_length=256)]
+
+
+class Workspace(Message):
+    """What should be true of one workspace.
+
+    Args:
+        id: its incarnation.
+        seat: seat index.
+        project: name of a `Project` in the same message.
+        digest: image digest to run; it may differ from the project's while a rollout is under way.
+        port: port to listen on or publish.
+        wanted: warm, bound or suspended.
+        token: secret that the workspace demands of requests.
+        secrets: variables to attach; a change restarts the workspace on the same files.
+        epoch: epoch of the assignment; 0 while warm.
+        receipt: the mux's signature over event, attendee, ship, seat and epoch; empty while warm. Kept on disk.
+    """
+
+    id: Id
+    seat: Annotated[int, Field(ge=0, lt=1024)]
+    project: Name
+    digest: Digest
+    port: Port
+    wanted: Literal["warm", "bound", "suspended"]
+    token: Annotated[str, Field(max_length=128, repr=False)]
+    secrets: Annotated[
+        dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=8192)]],
+        Field(max_length=64, repr=False),
+    ]
+    epoch: Count
+    receipt: Annotated[str, Field(max_length=2048)]
+
+
+class Desired(Message):
+    """mux → ship: what should be true. A workspace that is not listed should not exist, nor its files.
+
+    Args:
+        generation: rises with every change; `Observed` names the one that is reached.
+        projects: specifications, by name unique.
+        workspaces: every workspace that should exist.
+    """
+
+    type: Literal["desired"] = "desired"
+    generation: Count
+    projects: Annotated[list[Project], Field(max_length=256)]
+    workspaces: Annotated[list[Workspace], Field(max_length=WORKSPACES_MAX)]
+
+
+class ObservedWorkspace(Message):
+    """What is so of one workspace.
+
+    Args:
+        id: its incarnation.
+        seat: seat index.
+        project: its project.
+        digest: image digest that runs.
+        state: pulling, starting, healthy, unhealthy (runs, health path does not answer), restarting (exited, will be
+            started again on the same files), failed (given up; reason and log tail say why), stopped.
+        epoch: of the assignment it is bound to; 0 while warm.
+        restarts: starts beyond the first.
+        exit_code: of the last exit, None if it never exited.
+        reason: short code of a failure; empty if none.
+        detail: one sentence for people.
+        log_tail: last 50 lines, secrets redacted; only with a failure.
+    """
+
+    id: Id
+    seat: Annotated[int, Field(ge=0, lt=1024)]
+    project: Name
+    digest: Digest
+    state: Literal["pulling", "starting", "healthy", "unhealthy", "restarting", "failed", "stopped"]
+    epoch: Count = 0
+    restarts: Count = 0
+    exit_code: Annotated[int, Field(ge=-255, le=255)] | None = None
+    reason: Code = ""
+    detail: Line = ""
+    log_tail: Annotated[str, Field(max_length=LOG_TAIL_CHARS_MAX)] = ""
+
+
+class Resources(Message):
+    """The machine: cores, load over one minute, bytes."""
+
+    cpus: Count
+    load_1m: Annotated[float, Field(ge=0, le=1e6)]
+    memory_total_bytes: Count
+    memory_available_bytes: Count
+    disk_total_bytes: Count
+    disk_free_bytes: Count
+
+
+class Observed(Message):
+    """ship → mux: what is so, as a whole; also the heartbeat.
+
+    Args:
+        seq: rises with every report of one link, from 1.
+        generation: the desired generation that is reached; 0 before the first.
+        phase: what the agent is doing, one line for people.
+        resources: the machine.
+        limits: limits in force, by name (memory, cpu, pids, shm).
+        limits_missing: limits that the runtime cannot enforce here.
+        workspaces: everything that the ship holds, wanted or not.
+    """
+
+    type: Literal["observed"] = "observed"
+    seq: Count
+    generation: Count
+    phase: Line
+    resources: Resources
+    limits: Annotated[list[Name], Field(max_length=16)]
+    limits_missing: Annotated[list[Name], Field(max_length=16)]
+    workspaces: Annotated[list[ObservedWorkspace], Field(max_length=WORKSPACES_MAX)]
+
+
+MuxMessage = Annotated[Challenge | Welcome | Refused | ProtocolError | Desired, Field(discriminator="type")]
+"""What the mux may send."""
+ShipMessage = Annotated[Hello | Observed | ProtocolError, Field(discriminator="type")]
+"""What a ship may send."""
+
+MUX_MESSAGES: TypeAdapter[Challenge | Welcome | Refused | ProtocolError | Desired] = TypeAdapter(MuxMessage)
+SHIP_MESSAGES: TypeAdapter[Hello | Observed | ProtocolError] = TypeAdapter(ShipMessage)
