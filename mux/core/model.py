@@ -243,6 +243,7 @@ class WorkspaceReport:
         detail: one sentence for people.
         log_tail: last lines of its log, secrets redacted by the ship; only with a failure.
         restarts: starts beyond the first.
+        epoch: of the assignment that it is bound to; 0 while warm.
     """
 
     id: WorkspaceId
@@ -251,6 +252,7 @@ class WorkspaceReport:
     detail: str = ""
     log_tail: str = ""
     restarts: int = 0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

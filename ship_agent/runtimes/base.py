@@ -59,17 +59,13 @@ class WorkspaceSpec:
     receipt: str = field(default="", repr=False)
 
     def run_key(self) -> str:
-        """What must be restarted when it changes: image, command, limits, environment, secrets, port, token.
+        """What a running workspace must be restarted for when it changes: image, port, token, secrets.
 
         Epoch and receipt are not in it: binding a warm workspace does not restart it unless secrets are attached.
+        Command, environment and limits are not in it either: they take effect at the next start, so that applying an
+        event file never restarts under an attendee's hands.
         """
-        ran = [
-            self.digest,
-            self.port,
-            self.token,
-            dict(sorted(self.secrets.items())),
-            self.project.model_dump(exclude={"image", "digest", "health_path"}),
-        ]
+        ran = [self.digest, self.port, self.token, dict(sorted(self.secrets.items()))]
         return hashlib.sha256(json.dumps(ran, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,272 @@
+"""Ships, seats and workspaces as the core keeps them: what is wanted beside what was last heard.
+
+Entities with identity, changed only by the modules that decide (workspaces, machines, attendance). They know how to turn
+themselves into the record that is stored and into the desired state that is sent; they decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mux.core.commands import ShipRecord, WorkspaceRecord
+from mux.core.lifecycles import SHIP_BOOT_STARTS, Lifecycle, ship_lifecycle, workspace_lifecycle
+from mux.core.model import (
+    Desired,
+    DesiredWorkspace,
+    LinkId,
+    ProjectName,
+    ProjectSpec,
+    ReportedState,
+    Resources,
+    ShipId,
+    ShipReport,
+    ShipState,
+    ShipWanted,
+    UserId,
+    WorkspaceId,
+    WorkspaceReport,
+    WorkspaceState,
+)
+
+Call = Literal["launch", "start", "park", "terminate"]
+
+
+@dataclass(slots=True)
+class Workspace:
+    """One workspace.
+
+    Args:
+        id: its incarnation.
+        seat: seat index.
+        project: which project.
+        digest: image digest that it runs.
+        port: port on its ship.
+        life: its lifecycle.
+        healthy: the last report said that it answers.
+        reported: the last report, None before the first of this link.
+    """
+
+    id: WorkspaceId
+    seat: int
+    project: ProjectName
+    digest: str
+    port: int
+    life: Lifecycle[WorkspaceState]
+    healthy: bool = False
+    reported: WorkspaceReport | None = None
+
+    @property
+    def state(self) -> WorkspaceState:
+        """Where it is in its life."""
+        return self.life.state
+
+    @property
+    def failed(self) -> bool:
+        """The ship gave up on it."""
+        return self.reported is not None and self.reported.state is ReportedState.FAILED
+
+    def record(self) -> WorkspaceRecord:
+        """What is stored of it."""
+        return WorkspaceRecord(self.id, self.seat, self.project, self.digest, self.port, self.state, self.healthy)
+
+
+@dataclass(slots=True)
+class Seat:
+    """Room for one attendee: whose it is, and its current workspace of each project."""
+
+    index: int
+    user: UserId | None = None
+    epoch: int = 0
+    workspaces: dict[ProjectName, Workspace] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ship:
+    """One ship. See `ShipRecord` for what is stored; the rest is what was heard since the mux started.
+
+    Args:
+        link: the accepted connection, None while there is none.
+        report: last report over it.
+        unreachable: its heartbeat deadline has passed.
+        call: the provider call in flight.
+        missing: listings in a row that did not have it.
+        replaced: workspaces that failed here in a row, since one last got warm.
+        sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
+    """
+
+    id: ShipId
+    seats: list[Seat]
+    life: Lifecycle[ShipState]
+    wanted: ShipWanted = ShipWanted.RUN
+    boot: int = 0
+    boot_identity: str = ""
+    key: str = ""
+    generation: int = 0
+    host: str = ""
+    port_first: int = 0
+    port_count: int = 0
+    launched_at: float = 0.0
+    cordoned: bool = False
+    draining: bool = False
+    failed: str = ""
+    incarnations: int = 0
+    workspaces: dict[WorkspaceId, Workspace] = field(default_factory=dict)
+    link: LinkId | None = None
+    last_seen: float | None = None
+    report: ShipReport | None = None
+    unreachable: bool = False
+    call: Call | None = None
+    missing: int = 0
+    replaced: int = 0
+    sent_at: float = 0.0
+
+    @classmethod
+    def new(cls, ship: ShipId, seats: int, now: float) -> Ship:
+        """A ship that is about to be launched."""
+        return cls(id=ship, seats=[Seat(index) for index in range(seats)], life=ship_lifecycle(ship), launched_at=now)
+
+    @classmethod
+    def restored(cls, record: ShipRecord) -> Ship:
+        """A ship as it was stored, before anything is heard of it again."""
+        ship = cls(
+            id=record.id,
+            seats=[Seat(index) for index in range(record.seats)],
+            life=ship_lifecycle(record.id, record.state),
+            wanted=record.wanted,
+            boot=record.boot,
+            boot_identity=record.boot_identity,
+            key=record.key,
+            generation=record.generation,
+            host=record.host,
+            port_first=record.port_first,
+            port_count=record.port_count,
+            launched_at=record.launched_at,
+            cordoned=record.cordoned,
+            draining=record.draining,
+            failed=record.failed,
+            incarnations=record.incarnations,
+        )
+        for kept in record.workspaces:
+            workspace = Workspace(
+                kept.id,
+                kept.seat,
+                kept.project,
+                kept.digest,
+                kept.port,
+                workspace_lifecycle(kept.id, kept.state),
+                kept.healthy,
+            )
+            ship.workspaces[kept.id] = workspace
+            if kept.state not in (WorkspaceState.DRAINING, WorkspaceState.STOPPED):
+                ship.seats[kept.seat].workspaces[kept.project] = workspace
+        return ship
+
+    @property
+    def state(self) -> ShipState:
+        """Where it is in its boot."""
+        return self.life.state
+
+    @property
+    def gone(self) -> bool:
+        """It has ended, or should."""
+        return self.state is ShipState.TERMINATED or self.wanted is ShipWanted.GONE
+
+    @property
+    def resources(self) -> Resources:
+        """Its machine, as last reported."""
+        return self.report.resources if self.report else Resources()
+
+    @property
+    def assigned(self) -> int:
+        """Seats that are somebody's."""
+        return sum(seat.user is not None for seat in self.seats)
+
+    @property
+    def healthy(self) -> bool:
+        """Known to be good for newcomers: up, linked, heard from, and nothing stands against it."""
+        return (
+            self.state in (ShipState.AVAILABLE, ShipState.RUNNING)
+            and self.wanted is ShipWanted.RUN
+            and self.link is not None
+            and not (self.unreachable or self.cordoned or self.draining or self.failed)
+        )
+
+    def conditions(self) -> Iterator[str]:
+        """The conditions that stand beside the state, in words."""
+        if self.unreachable:
+            yield "unreachable"
+        if self.cordoned:
+            yield "cordoned"
+        if self.draining:
+            yield "draining"
+        if self.failed:
+            yield f"failed ({self.failed})"
+
+    def boots(self) -> None:
+        """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
+        self.boot += 1
+        self.life.to(ShipState.BOOTING, table=SHIP_BOOT_STARTS)
+        for workspace in self.workspaces.values():
+            workspace.healthy = False
+            workspace.reported = None
+            if workspace.state is WorkspaceState.WARM:
+                workspace.life.to(WorkspaceState.PREPARING)
+
+    def free_port(self) -> int | None:
+        """A port of the range that no workspace holds, in rotation; None when the range is used up."""
+        taken = {workspace.port for workspace in self.workspaces.values()}
+        for step in range(self.port_count):
+            port = self.port_first + (self.incarnations + step) % self.port_count
+            if port not in taken:
+                return port
+        return None
+
+    def desired(self, projects: Mapping[ProjectName, ProjectSpec]) -> Desired:
+        """What should be true of it now."""
+        workspaces = tuple(
+            DesiredWorkspace(
+                id=workspace.id,
+                seat=workspace.seat,
+                project=workspace.project,
+                digest=workspace.digest,
+                port=workspace.port,
+                wanted=self._wanted(workspace),
+                user=self.seats[workspace.seat].user,
+                epoch=self.seats[workspace.seat].epoch,
+            )
+            for seat in self.seats
+            for workspace in seat.workspaces.values()
+        )
+        used = {workspace.project for workspace in workspaces}
+        return Desired(
+            self.generation, tuple(spec for name, spec in projects.items() if name in used), workspaces
+        )
+
+    def _wanted(self, workspace: Workspace) -> Literal["warm", "bound", "suspended"]:
+        if workspace.state is WorkspaceState.SUSPENDED:
+            return "suspended"
+        return "bound" if self.seats[workspace.seat].user is not None else "warm"
+
+    def record(self) -> ShipRecord:
+        """What is stored of it."""
+        return ShipRecord(
+            id=self.id,
+            state=self.state,
+            wanted=self.wanted,
+            boot=self.boot,
+            boot_identity=self.boot_identity,
+            key=self.key,
+            generation=self.generation,
+            seats=len(self.seats),
+            host=self.host,
+            port_first=self.port_first,
+            port_count=self.port_count,
+            launched_at=self.launched_at,
+            cordoned=self.cordoned,
+            draining=self.draining,
+            failed=self.failed,
+            incarnations=self.incarnations,
+            workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
+        )
