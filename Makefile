@@ -1,0 +1,47 @@
+# Every target sets up what it needs. Second runs are fast: stamp files remember what is there.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+VENV := .venv/.complete
+
+# Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
+ARGS ?=
+
+.PHONY: help demo test test-long lint bench clean chromium
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
+	@exec $(BIN)/mux demo $(ARGS)
+
+test: lint chromium ## Lint, then every test that is not long (about four minutes)
+	@$(BIN)/pytest -m "not long" $(ARGS)
+
+test-long: lint chromium ## All tests, and the full tables that they write
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV) ## Style, types and who may import whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV) ## Measure the data plane on this machine
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove what the other targets made; the demo's state in .mux stays
+	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+chromium:
+	@tools/setup chromium
+
+$(VENV): pyproject.toml uv.lock tools/setup tools/uv.txt
+	@tools/setup python
+	@touch $@

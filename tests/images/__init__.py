@@ -1,0 +1,1 @@
+"""The example tutorials: their notebooks are valid and run, their hooks notice what is wrong."""
