@@ -1,0 +1,354 @@
+"""The admin API: its route table, and what happens to every request before and after its handler.
+
+Owns the table of endpoints, the reading and checking of bodies, and the translation of errors into answers. What the
+endpoints do is in ``admin_api_fleet``, ``admin_api_roster`` and ``admin_api_event``; who may call is in
+``admin_api_guard``.
+
+Rules:
+- Who asks is checked first: without a proof nobody learns which paths exist. ``/healthz`` alone is open.
+- A body is JSON, says so, and is bounded; unknown fields are refused. A refused value is never quoted back.
+- Every refusal is ``{"error": {"code", "message", "detail"}}``. A defect is logged with its traceback and answered
+  with a code only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiohttp
+import structlog
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ValidationError
+
+from mux.store.base import ConflictError
+from mux.web import admin_api_event, admin_api_fleet, admin_api_roster
+from mux.web.admin_api_deps import AdminDeps
+from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope
+from mux.web.admin_api_guard import Guard, require
+from mux.web.admin_api_openapi import openapi_document
+from mux.web.api_models import (
+    API_PREFIX,
+    Done,
+    DoorsIn,
+    DrainIn,
+    ErrorBody,
+    ErrorResponse,
+    EventApplied,
+    EventApplyIn,
+    EventPlan,
+    EventPlanIn,
+    EventText,
+    FreshCode,
+    Health,
+    Notices,
+    Roster,
+    RosterAddIn,
+    RosterImported,
+    RosterImportIn,
+    RosterRemoved,
+    SeatReleaseIn,
+    Status,
+    TokenAddIn,
+    TokenMade,
+    Tokens,
+)
+
+log = structlog.get_logger(__name__)
+
+BODY_TIMEOUT_S = 30.0
+"""A body comes within this time or not at all: 16 MiB at 5 Mbit/s."""
+FAULTS_MAX = 50
+"""Lines of detail about one body; more would only be read by a program that sends garbage."""
+FAULT_CHARS_MAX = 300
+"""Of one such line; it can hold a field's name as the caller wrote it."""
+
+_HEADERS = {
+    hdrs.CACHE_CONTROL: "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus text exposition format."""
+
+
+async def _openapi(deps: AdminDeps, call: Call) -> str:  # noqa: ARG001 - every handler has the same shape
+    return json.dumps(openapi_document(ENDPOINTS, version=deps.version))
+
+
+_fleet, _roster, _event = admin_api_fleet, admin_api_roster, admin_api_event
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/healthz", None, "Whether the control process answers", _fleet.health, Health),
+    Endpoint("GET", "/openapi.json", Scope.READ, "This document", _openapi, "application/json"),
+    Endpoint("GET", "/metrics", Scope.READ, "Metrics for Prometheus", _fleet.metrics, _METRICS_TYPE),
+    Endpoint("GET", "/status", Scope.READ, "The room at a glance", _fleet.status, Status, tag="room"),
+    Endpoint("GET", "/notices", Scope.READ, "The latest notices", _fleet.notices, Notices, tag="room"),
+    Endpoint("POST", "/doors", Scope.FLEET, "Open or close the doors", _fleet.set_doors, Done, DoorsIn, tag="room"),
+    Endpoint(
+        "POST",
+        "/seats/release",
+        Scope.FLEET,
+        "Take an attendee's seat back; what was bound there is destroyed",
+        _fleet.release_seat,
+        Done,
+        SeatReleaseIn,
+        refusals=(404,),
+        tag="room",
+    ),
+    Endpoint("POST", "/fleet/park", Scope.FLEET, "Park every ship, keeping files", _fleet.park, Done, tag="fleet"),
+    Endpoint("POST", "/fleet/unpark", Scope.FLEET, "Start parked ships again", _fleet.unpark, Done, tag="fleet"),
+    Endpoint("POST", "/fleet/pause", Scope.FLEET, "Launch no ships", _fleet.pause, Done, tag="fleet"),
+    Endpoint("POST", "/fleet/resume", Scope.FLEET, "Launch ships again", _fleet.resume, Done, tag="fleet"),
+    Endpoint(
+        "POST", "/ships/{ship}/cordon", Scope.FLEET, "No new attendees on a ship", _fleet.cordon, Done, tag="fleet"
+    ),
+    Endpoint("POST", "/ships/{ship}/uncordon", Scope.FLEET, "New attendees again", _fleet.uncordon, Done, tag="fleet"),
+    Endpoint(
+        "POST", "/ships/{ship}/drain", Scope.FLEET, "Empty and end a ship", _fleet.drain, Done, DrainIn, tag="fleet"
+    ),
+    Endpoint("POST", "/ships/{ship}/lost", Scope.FLEET, "Give a ship up for lost", _fleet.lost, Done, tag="fleet"),
+    Endpoint("GET", "/roster", Scope.ROSTER, "Who may enter", _roster.roster, Roster, tag="roster"),
+    Endpoint(
+        "POST",
+        "/roster",
+        Scope.ROSTER,
+        "Add one entry; shows its code once",
+        _roster.add_user,
+        FreshCode,
+        RosterAddIn,
+        status=201,
+        refusals=(409,),
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
+        "/roster/import",
+        Scope.ROSTER,
+        "Take in a CSV; shows generated codes once",
+        _roster.import_roster,
+        RosterImported,
+        RosterImportIn,
+        body_bytes_max=TEXT_BODY_BYTES_MAX,
+        refusals=(409,),
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
+        "/roster/{user}/reset",
+        Scope.ROSTER,
+        "Another code, shown once; ends the sessions",
+        _roster.reset_user,
+        FreshCode,
+        tag="roster",
+    ),
+    Endpoint(
+        "DELETE",
+        "/roster/{user}",
+        Scope.ROSTER,
+        "Remove an entry; ends the sessions",
+        _roster.remove_user,
+        RosterRemoved,
+        flags={"release": "Give the seat back too; what was bound there is destroyed."},
+        tag="roster",
+    ),
+    Endpoint("GET", "/tokens", Scope.LOCAL, "Tokens of this API", _roster.tokens, Tokens, tag="tokens"),
+    Endpoint(
+        "POST",
+        "/tokens",
+        Scope.LOCAL,
+        "Make a token; shown once",
+        _roster.add_token,
+        TokenMade,
+        TokenAddIn,
+        status=201,
+        refusals=(409,),
+        tag="tokens",
+    ),
+    Endpoint("DELETE", "/tokens/{name}", Scope.LOCAL, "Void a token", _roster.remove_token, Done, tag="tokens"),
+    Endpoint("GET", "/event", Scope.APPLY, "The event file in force", _event.event, EventText, tag="event"),
+    Endpoint(
+        "POST",
+        "/event/plan",
+        Scope.APPLY,
+        "What a file would change; changes nothing",
+        _event.plan,
+        EventPlan,
+        EventPlanIn,
+        body_bytes_max=TEXT_BODY_BYTES_MAX,
+        tag="event",
+    ),
+    Endpoint(
+        "POST",
+        "/event/apply",
+        Scope.APPLY,
+        "Put a planned file in force",
+        _event.apply,
+        EventApplied,
+        EventApplyIn,
+        body_bytes_max=TEXT_BODY_BYTES_MAX,
+        refusals=(409,),
+        tag="event",
+    ),
+)
+"""Every endpoint. Tokens are managed where full rights are: with them, any scope could be had."""
+
+
+def admin_api(deps: AdminDeps, *, trusted: bool) -> list[web.RouteDef]:
+    """The API's routes, for one listener.
+
+    Args:
+        deps: what it works with.
+        trusted: True for the Unix socket: full rights for the peer, whose user id is checked; False for TCP.
+    """
+    guard = Guard(deps.check_token, deps.browser_scopes, deps.clock, trusted=trusted)
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [
+        *(web.route("*", API_PREFIX + path, _dispatcher(deps, guard, by_method)) for path, by_method in paths.items()),
+        web.route("*", API_PREFIX + "/{unknown:.*}", _dispatcher(deps, guard, {})),
+        web.route("*", API_PREFIX, _dispatcher(deps, guard, {})),
+    ]
+
+
+def _dispatcher(
+    deps: AdminDeps, guard: Guard, by_method: Mapping[str, Endpoint]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        try:
+            return await _answer(deps, guard, by_method, request)
+        except ApiError as error:
+            return _refused(error)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            return _refused(_translated(error, deps.refusals))
+
+    return dispatch
+
+
+async def _answer(
+    deps: AdminDeps, guard: Guard, by_method: Mapping[str, Endpoint], request: web.Request
+) -> web.StreamResponse:
+    method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
+    endpoint = by_method.get(method)
+    caller = Caller("anybody", frozenset()) if _is_open(endpoint) else await guard.caller(request)
+    if not by_method:
+        raise ApiError(404, "path_unknown", f"there is nothing here; GET {API_PREFIX}/openapi.json lists what there is")
+    if endpoint is None:
+        allowed = ", ".join(by_method)
+        raise ApiError(405, "method_not_allowed", f"allowed here: {allowed}", headers={hdrs.ALLOW: allowed})
+    require(caller, endpoint.scope)
+    flags = _flags(endpoint, request)
+    body = await _body(endpoint, request)
+    result = await endpoint.handler(deps, Call(caller, dict(request.match_info), flags, body))
+    if endpoint.method != hdrs.METH_GET:
+        log.info("admin api: done", operation=endpoint.operation_id, caller=caller.name)
+    if isinstance(result, str):
+        return web.Response(
+            body=result.encode(),
+            headers={hdrs.CONTENT_TYPE: str(endpoint.response), **_HEADERS},
+            status=endpoint.status,
+        )
+    return _json(endpoint.status, result)
+
+
+def _is_open(endpoint: Endpoint | None) -> bool:
+    return endpoint is not None and endpoint.scope is None
+
+
+def _flags(endpoint: Endpoint, request: web.Request) -> frozenset[str]:
+    """The query's flags that are set. Raises ApiError for any other query: a misspelt flag must not be ignored."""
+    chosen = set()
+    for name, value in request.query.items():
+        if name not in endpoint.flags:
+            known = ", ".join(endpoint.flags) or "none"
+            raise ApiError(400, "query_unknown", f"this takes no such query parameter; it knows: {known}")
+        if value not in {"true", "false"}:
+            raise ApiError(400, "query_invalid", f"`{name}` is `true` or `false`")
+        if value == "true":
+            chosen.add(name)
+    return frozenset(chosen)
+
+
+async def _body(endpoint: Endpoint, request: web.Request) -> BaseModel | None:
+    """The checked body of a write. Raises ApiError (400, 408, 413, 415, 422)."""
+    if endpoint.method == hdrs.METH_POST and request.content_type != "application/json":
+        raise ApiError(415, "not_json", "send `Content-Type: application/json`")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise ApiError(415, "encoded", "send the body without Content-Encoding")
+    raw = await _read(request, endpoint.body_bytes_max)
+    if endpoint.request is None:
+        if raw.strip() not in {b"", b"{}"}:
+            raise ApiError(400, "body_unexpected", "this takes no body")
+        return None
+    try:
+        return endpoint.request.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        raise _invalid(error) from None  # the cause would hold the refused values, which may be secrets
+
+
+async def _read(request: web.Request, bytes_max: int) -> bytes:
+    too_large = ApiError(413, "body_too_large", f"at most {bytes_max} bytes are taken here")
+    if (request.content_length or 0) > bytes_max:
+        raise too_large
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                raw += chunk
+                if len(raw) > bytes_max:
+                    raise too_large
+    except TimeoutError:
+        raise ApiError(408, "body_late", f"the body did not come within {BODY_TIMEOUT_S:.0f} seconds") from None
+    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
+        raise ApiError(400, "body_broken", "the body ended early or is framed wrongly") from error
+    return bytes(raw)
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    """What is wrong with a body, without its values."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    if faults[0]["type"] == "json_invalid":
+        return ApiError(400, "json_invalid", "the body is not JSON")
+    lines = tuple(
+        f"{'.'.join(str(step) for step in fault['loc']) or 'body'}: {fault['msg']}"[:FAULT_CHARS_MAX]
+        for fault in faults[:FAULTS_MAX]
+    )
+    return ApiError(422, "body_invalid", "the body is not as it should be", detail=lines)
+
+
+def _translated(error: Exception, refusals: tuple[type[Exception], ...]) -> ApiError:
+    """The answer for an exception of another part."""
+    if isinstance(error, ConflictError):
+        return ApiError(409, error.code, str(error))
+    if isinstance(error, refusals):
+        faults = tuple(str(fault) for fault in getattr(error, "faults", ()))
+        return ApiError(422, str(getattr(error, "code", "refused")), str(error), detail=faults)
+    if getattr(error, "retryable", False):
+        log.warning("admin api: cannot do it now", error=str(error))
+        return ApiError(
+            503, str(getattr(error, "code", "busy")), f"{error}; try again", headers={hdrs.RETRY_AFTER: "2"}
+        )
+    log.exception("admin api: a defect", exc_info=error)
+    return ApiError(500, "internal", "mux could not do this; its log says why")
+
+
+def _refused(error: ApiError) -> web.Response:
+    body = ErrorResponse(error=ErrorBody(code=error.code, message=error.message, detail=list(error.detail)))
+    response = _json(error.status, body)
+    response.headers.update(error.headers)
+    if error.status in {408, 413}:
+        response.force_close()
+    return response
+
+
+def _json(status: int, model: BaseModel) -> web.Response:
+    return web.Response(
+        body=model.model_dump_json().encode("utf-8", "backslashreplace"),
+        status=status,
+        headers={hdrs.CONTENT_TYPE: "application/json", **_HEADERS},
+    )
