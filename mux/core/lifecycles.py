@@ -79,8 +79,6 @@ def ship_lifecycle(subject: str, state: ShipState = ShipState.PENDING) -> Lifecy
     return Lifecycle(subject, state, SHIP_TRANSITIONS)
 
 
-def workspace_lifecycle(
-    subject: str, state: WorkspaceState = WorkspaceState.PREPARING
-) -> Lifecycle[WorkspaceState]:
+def workspace_lifecycle(subject: str, state: WorkspaceState = WorkspaceState.PREPARING) -> Lifecycle[WorkspaceState]:
     """The lifecycle of a workspace, in ``state``."""
     return Lifecycle(subject, state, WORKSPACE_TRANSITIONS)

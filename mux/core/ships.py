@@ -1,7 +1,7 @@
 """Ships, seats and workspaces as the core keeps them: what is wanted beside what was last heard.
 
-Entities with identity, changed only by the modules that decide (workspaces, machines, attendance). They know how to turn
-themselves into the record that is stored and into the desired state that is sent; they decide nothing.
+Entities with identity, changed only by the modules that decide (workspaces, machines, attendance). They know how to
+turn themselves into the record that is stored and into the desired state that is sent; they decide nothing.
 """
 
 from __future__ import annotations
@@ -240,9 +240,7 @@ class Ship:
             for workspace in seat.workspaces.values()
         )
         used = {workspace.project for workspace in workspaces}
-        return Desired(
-            self.generation, tuple(spec for name, spec in projects.items() if name in used), workspaces
-        )
+        return Desired(self.generation, tuple(spec for name, spec in projects.items() if name in used), workspaces)
 
     def _wanted(self, workspace: Workspace) -> Literal["warm", "bound", "suspended"]:
         if workspace.state is WorkspaceState.SUSPENDED:

@@ -1,0 +1,394 @@
+"""The core: one function of events and time.
+
+``Fleet.handle(*events, now=…)`` takes what has happened and gives back what should be done. It never waits, never reads
+a clock and never forgets: equal inputs in equal order give equal outputs, so all of it can be replayed.
+
+Rules: after every call the invariants of :meth:`Fleet.validate` hold; what must survive is in the commands of that
+call; a decision looks at whole state, never at the event that brought it about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mux.core import attendance, liveness, machines, workspaces
+from mux.core.commands import (
+    Command,
+    ForgetAssignment,
+    ForgetSession,
+    ForgetWaiting,
+    Placement,
+    Publish,
+    SaveAssignment,
+    SaveControls,
+    SaveSession,
+    SaveShip,
+    SaveWaiting,
+    ShipRecord,
+)
+from mux.core.errors import InvariantError
+from mux.core.events import (
+    DoorsSet,
+    Event,
+    EventSpecApplied,
+    FleetParked,
+    FleetUnparked,
+    LaunchFailed,
+    LaunchingSet,
+    LaunchSucceeded,
+    LinkLost,
+    ListingFailed,
+    LoggedIn,
+    LoggedOut,
+    MachineCallEnded,
+    MachinesListed,
+    ProjectRequested,
+    SeatReleased,
+    ShipCordoned,
+    ShipDeclaredLost,
+    ShipDialed,
+    ShipDrained,
+    ShipReported,
+    UserRevoked,
+)
+from mux.core.invariants import broken_rules
+from mux.core.model import (
+    Assignment,
+    EventSpec,
+    ProjectName,
+    Session,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    Waiting,
+)
+from mux.core.planner import Contribution
+from mux.core.routes import RouteKey, SessionEntry
+from mux.core.scheduler import offered
+from mux.core.ships import Ship
+from mux.core.world import Changes, World
+
+
+class Fleet:
+    """Decides. Made by :meth:`restored`, from nothing or from what was stored."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._routed: dict[UserId, frozenset[ProjectName]] = {}
+
+    @classmethod
+    def restored(
+        cls,
+        spec: EventSpec,
+        now: float,
+        *,
+        ships: Iterable[ShipRecord] = (),
+        assignments: Iterable[Assignment] = (),
+        epochs: Mapping[UserId, int] | None = None,
+        sessions: Iterable[Session] = (),
+        waiting: Iterable[Waiting] = (),
+        controls: SaveControls | None = None,
+    ) -> Fleet:
+        """The core as it was stored. Ships count as silent from ``now`` (seconds since the epoch) on, not longer."""
+        world = World(spec)
+        world.now = now
+        world.epochs.update(epochs or {})
+        if controls is not None:
+            world.controls = world.saved_controls = controls
+            if not controls.launching:
+                world.stopped_text = "launching was paused or given up earlier."
+        for record in ships:
+            ship = Ship.restored(record)
+            world.ships[ship.id] = ship
+            world.touch(ship, save=False)
+            if ship.state is not ShipState.TERMINATED:
+                world.deadlines.set(("heartbeat", ship.id), now + spec.fleet.heartbeat_grace_s)
+            if ship.state in (ShipState.PENDING, ShipState.BOOTING):
+                world.deadlines.set(("boot", ship.id), now + spec.fleet.boot_deadline_s)
+        for assignment in assignments:
+            world.assignments[assignment.user] = assignment
+            world.epochs[assignment.user] = max(assignment.epoch, world.epochs.get(assignment.user, 0))
+            seat = world.ships[assignment.ship].seats[assignment.seat]
+            seat.user, seat.epoch = assignment.user, assignment.epoch
+        for session in sessions:
+            world.sessions[session.hash] = session
+            world.sessions_of.setdefault(session.user, {})[session.hash] = None
+            world.deadlines.set(("session", session.hash), session.expires_at)
+            world.published_sessions[session.hash] = SessionEntry(session.user, session.expires_at)
+        for entry in sorted(waiting, key=lambda entry: entry.turn):
+            world.waiting[entry.user] = entry
+        world.deadlines.set(("list", ""), now)
+        fleet = cls(world)
+        for user in world.assignments:
+            fleet._reroute(user, {})
+        for ship in world.ships.values():
+            fleet._count(ship)
+        return fleet
+
+    @property
+    def world(self) -> World:
+        """The state, to look at. Only the core changes it."""
+        return self._world
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`handle` must be called even if nothing happens; seconds since the epoch."""
+        return self._world.deadlines.next()
+
+    def published(self) -> Publish:
+        """All that is in force now, as one publication."""
+        return Publish(dict(self._world.published_sessions), dict(self._world.published_routes))
+
+    def validate(self) -> None:
+        """Raise InvariantError if anything that must always hold does not."""
+        broken = broken_rules(self._world)
+        if broken:
+            raise InvariantError(broken)
+
+    def handle(self, *events: Event, now: float) -> list[Command]:
+        """Take in what has happened, in order, and decide.
+
+        Args:
+            events: past facts; unknown ships, links and users in them are ignored.
+            now: seconds since the epoch. A clock that went back counts as standing still.
+
+        Returns:
+            What to persist (in one transaction), then what to publish, then effects, in this order.
+        """
+        world = self._world
+        world.now = max(now, world.now)
+        for event in events:
+            _HANDLERS[type(event)](world, event)
+        self._pass_time()
+        self._settle()
+        return self._collect()
+
+    def _pass_time(self) -> None:
+        world = self._world
+        for kind, subject in world.deadlines.due(world.now):
+            _TIMERS[kind](world, subject)
+
+    def _settle(self) -> None:
+        """Bring what was touched to rest: seats filled, ships moved on, the queue served, the fleet sized."""
+        world = self._world
+        done: dict[ShipId, None] = {}
+        while True:
+            while world.changes.ships:
+                touched, world.changes.ships = world.changes.ships, {}
+                for ship_id in touched:
+                    done[ship_id] = None
+                    self._settle_ship(world.ships[ship_id])
+            attendance.open_doors_when_ready(world)
+            attendance.seat_the_queue(world)
+            if world.changes.plan and not world.changes.ships:
+                world.changes.plan = False
+                machines.size_fleet(world)
+            if not world.changes.ships and not world.changes.plan:
+                break
+        for ship_id in done:
+            liveness.send(world, world.ships[ship_id])
+        world.changes.ships = done
+
+    def _settle_ship(self, ship: Ship) -> None:
+        world = self._world
+        workspaces.fill(world, ship)
+        self._move_on(ship)
+        machines.end_failed(world, ship)
+        self._count(ship)
+        for seat in ship.seats:
+            if seat.user is not None:
+                world.changes.users[seat.user] = None
+
+    def _move_on(self, ship: Ship) -> None:
+        world = self._world
+        if ship.wanted is not ShipWanted.RUN:
+            return
+        if ship.state is ShipState.BOOTING:
+            ready = [workspaces.seat_ready(world, seat) for seat in ship.seats]
+            stuck = [any(workspace.failed for workspace in seat.workspaces.values()) for seat in ship.seats]
+            if any(ready) and all(up or down for up, down in zip(ready, stuck, strict=True)):
+                ship.life.to(ShipState.AVAILABLE)
+                ship.failed = ""
+                world.deadlines.clear(("boot", ship.id))
+                world.patience.forget()
+                world.touch(ship)
+        if ship.state is ShipState.AVAILABLE and ship.assigned:
+            ship.life.to(ShipState.RUNNING)
+            world.touch(ship)
+
+    def _count(self, ship: Ship) -> None:
+        """Bring the seat index and the totals up to date with one ship."""
+        world = self._world
+        free = 0
+        if ship.healthy:
+            free = sum(offered(ship, seat, workspaces.seat_ready(world, seat)) for seat in ship.seats)
+        world.offers.set(ship.id, free)
+        if world.tally.set(ship.id, _contribution(ship)):
+            world.changes.plan = True
+
+    def _collect(self) -> list[Command]:
+        """Everything that this call has changed, as commands, in the order in which they must be carried out."""
+        world = self._world
+        changes, world.changes = world.changes, Changes()
+        commands: list[Command] = []
+        if world.controls != world.saved_controls:
+            world.saved_controls = world.controls
+            commands.append(world.controls)
+        commands += [SaveShip(world.ships[ship].record()) for ship in changes.unsaved_ships]
+        commands += [ForgetAssignment(user) for user in changes.assignments]
+        commands += [SaveAssignment(kept) for user in changes.assignments if (kept := world.assignments.get(user))]
+        for user in changes.waiting:
+            entry = world.waiting.get(user)
+            commands.append(SaveWaiting(entry) if entry else ForgetWaiting(user))
+        sessions: dict[Any, SessionEntry | None] = {}
+        for session_hash in changes.sessions:
+            session = world.sessions.get(session_hash)
+            commands.append(SaveSession(session) if session else ForgetSession(session_hash))
+            sessions[session_hash] = SessionEntry(session.user, session.expires_at) if session else None
+        routes: dict[RouteKey, Placement | None] = {}
+        for user in changes.users:
+            self._reroute(user, routes)
+        for key, published in sessions.items():
+            if published is None:
+                world.published_sessions.pop(key, None)
+            else:
+                world.published_sessions[key] = published
+        if sessions or routes:
+            commands.append(Publish(sessions, routes))
+        commands += changes.effects
+        return commands
+
+    def _reroute(self, user: UserId, changed: dict[RouteKey, Placement | None]) -> None:
+        """Compare a user's routes with what is published, and note the differences."""
+        world = self._world
+        found = world.seat_of(user)
+        current: dict[ProjectName, Placement] = {}
+        if found is not None:
+            ship, seat = found
+            for name, workspace in seat.workspaces.items():
+                place = workspaces.placement(ship, workspace)
+                if place is not None:
+                    current[name] = place
+        names = current.keys() | self._routed.get(user, frozenset())
+        for name in names:
+            key = (user, name)
+            place = current.get(name)
+            if place == world.published_routes.get(key):
+                continue
+            changed[key] = place
+            if place is None:
+                world.published_routes.pop(key, None)
+            else:
+                world.published_routes[key] = place
+        if current:
+            self._routed[user] = frozenset(current)
+        else:
+            self._routed.pop(user, None)
+
+
+def _contribution(ship: Ship) -> Contribution:
+    if ship.gone:
+        return Contribution()
+    assigned = ship.assigned
+    seats = len(ship.seats)
+    going = bool(ship.draining or ship.failed)
+    doubtful = ship.unreachable and not going
+    return Contribution(
+        usable=assigned if going or doubtful else seats,
+        doubtful=seats - assigned if doubtful else 0,
+        assigned=assigned,
+        ships=1,
+        unreachable=int(ship.unreachable),
+        launching=int(ship.call == "launch"),
+        booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
+        parked=int(ship.wanted is ShipWanted.PARKED),
+    )
+
+
+def _spec_applied(world: World, event: EventSpecApplied) -> None:
+    old, new = world.projects, {project.name: project for project in event.spec.projects}
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    world.spec, world.projects = event.spec, new
+    world.changes.plan = True
+    workspaces.spec_changed(world, changed)
+
+
+def _user_revoked(world: World, event: UserRevoked) -> None:
+    attendance.revoke(world, event.user)
+    if event.release:
+        attendance.release(world, event.user)
+        attendance.leave_queue(world, event.user)
+
+
+def _seat_released(world: World, event: SeatReleased) -> None:
+    attendance.release(world, event.user)
+
+
+def _listing_failed(world: World, _event: ListingFailed) -> None:
+    world.listing = False
+
+
+def _with_ship(act: Callable[[World, Ship, Any], None]) -> Callable[[World, Any], None]:
+    def handler(world: World, event: Any) -> None:
+        ship = world.ships.get(event.ship)
+        if ship is not None and not ship.gone:
+            act(world, ship, event)
+
+    return handler
+
+
+def _cordoned(world: World, ship: Ship, event: ShipCordoned) -> None:
+    ship.cordoned = event.cordoned
+    world.touch(ship)
+
+
+def _drained(world: World, ship: Ship, event: ShipDrained) -> None:
+    ship.draining = True
+    world.touch(ship)
+    if event.evict:
+        attendance.move_everybody(world, ship)
+
+
+def _declared_lost(world: World, ship: Ship, _event: ShipDeclaredLost) -> None:
+    machines.lost(world, ship, "an organizer said so")
+
+
+_HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
+    EventSpecApplied: _spec_applied,
+    LoggedIn: lambda world, event: attendance.log_in(world, event.user, event.session, event.expires_at),
+    LoggedOut: lambda world, event: attendance.end_session(world, event.session),
+    UserRevoked: _user_revoked,
+    SeatReleased: _seat_released,
+    ProjectRequested: lambda world, event: attendance.request_project(world, event.user, event.project),
+    DoorsSet: lambda world, event: attendance.set_doors(world, event.doors),
+    LaunchSucceeded: machines.launch_succeeded,
+    LaunchFailed: machines.launch_failed,
+    MachineCallEnded: machines.call_ended,
+    MachinesListed: machines.listed,
+    ListingFailed: _listing_failed,
+    ShipDialed: liveness.dialed,
+    ShipReported: liveness.reported,
+    LinkLost: liveness.link_lost,
+    ShipCordoned: _with_ship(_cordoned),
+    ShipDrained: _with_ship(_drained),
+    ShipDeclaredLost: _with_ship(_declared_lost),
+    FleetParked: lambda world, _event: machines.park_all(world),
+    FleetUnparked: lambda world, _event: machines.unpark_all(world),
+    LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
+}
+
+
+def _replan(world: World, _subject: str) -> None:
+    world.changes.plan = True
+
+
+_TIMERS: Mapping[str, Callable[[World, Any], None]] = {
+    "session": attendance.end_session,
+    "heartbeat": liveness.silent,
+    "boot": machines.boot_overdue,
+    "replace": workspaces.replace_failed,
+    "launch": _replan,
+    "list": lambda world, _: machines.ask_listing(world),
+    "surplus": lambda world, _: machines.end_surplus(world),
+}

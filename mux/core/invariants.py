@@ -1,0 +1,91 @@
+"""What must always hold, whatever happens. Checked after every event in tests and simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mux.core.model import ShipState, WorkspaceState
+from mux.core.planner import Tally
+from mux.core.workspaces import seat_ready
+from mux.core.world import World
+
+
+def broken_rules(world: World) -> list[str]:
+    """Every rule that does not hold, in words; empty when all do."""
+    return [*_seats(world), *_workspaces(world), *_routes(world), *_sessions(world), *_totals(world)]
+
+
+def _seats(world: World) -> Iterator[str]:
+    taken = [(assignment.ship, assignment.seat) for assignment in world.assignments.values()]
+    if len(taken) != len(set(taken)):
+        yield "a seat has two attendees"
+    for user, assignment in world.assignments.items():
+        ship = world.ships.get(assignment.ship)
+        if ship is None or ship.seats[assignment.seat].user != user:
+            yield f"{user} is assigned to {assignment.ship}/{assignment.seat}, which is not theirs"
+        elif ship.state is ShipState.TERMINATED:
+            yield f"{user} is assigned to {ship.id}, which has ended"
+        if world.epochs.get(user) != assignment.epoch:
+            yield f"{user} has an assignment whose epoch is not the latest"
+        if user in world.waiting:
+            yield f"{user} waits and has a seat"
+    for ship in world.ships.values():
+        for seat in ship.seats:
+            if seat.user is not None and world.seat_of(seat.user) != (ship, seat):
+                yield f"{ship.id}/{seat.index} is {seat.user}'s without an assignment"
+
+
+def _workspaces(world: World) -> Iterator[str]:
+    for ship in world.ships.values():
+        ports = [workspace.port for workspace in ship.workspaces.values()]
+        if len(ports) != len(set(ports)):
+            yield f"{ship.id}: two workspaces have one port"
+        current = {workspace.id for seat in ship.seats for workspace in seat.workspaces.values()}
+        for workspace in ship.workspaces.values():
+            if (workspace.state is WorkspaceState.DRAINING) == (workspace.id in current):
+                yield (
+                    f"{workspace.id} is {workspace.state} and "
+                    + ("is" if workspace.id in current else "is not")
+                    + (" its seat's")
+                )
+            user = ship.seats[workspace.seat].user
+            if workspace.state is WorkspaceState.BOUND and user is None:
+                yield f"{workspace.id} is bound to nobody"
+            if workspace.state is WorkspaceState.WARM and user is not None:
+                yield f"{workspace.id} is warm on a seat that is {user}'s"
+
+
+def _routes(world: World) -> Iterator[str]:
+    for (user, project), place in world.published_routes.items():
+        found = world.seat_of(user)
+        workspace = found[1].workspaces.get(project) if found else None
+        if workspace is None or workspace.id != place.workspace or workspace.state is not WorkspaceState.BOUND:
+            yield f"a route of {user} leads to {place.workspace}, which is not bound to them"
+
+
+def _sessions(world: World) -> Iterator[str]:
+    if world.published_sessions.keys() != world.sessions.keys():
+        yield "the published sessions are not the sessions in force"
+    for user, sessions in world.sessions_of.items():
+        if not sessions or any(world.sessions[session].user != user for session in sessions):
+            yield f"the sessions of {user} are not theirs"
+    for user in world.waiting:
+        if user not in world.sessions_of:
+            yield f"{user} waits without a login"
+
+
+def _totals(world: World) -> Iterator[str]:
+    offers = sum(
+        seat.user is None and seat_ready(world, seat)
+        for ship in world.ships.values()
+        if ship.healthy
+        for seat in ship.seats
+    )
+    if offers != world.offers.total:
+        yield f"{offers} seats can be offered, {world.offers.total} are in the index"
+    fresh = Tally(
+        assigned=sum(ship.assigned for ship in world.ships.values() if not ship.gone),
+        ships=sum(not ship.gone for ship in world.ships.values()),
+    )
+    if (fresh.assigned, fresh.ships) != (world.tally.assigned, world.tally.ships):
+        yield "the totals are not the sums of the ships"

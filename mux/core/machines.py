@@ -1,0 +1,294 @@
+"""Machines: launching, parking and ending ships, and what the provider's listing means for them.
+
+Every call to the provider is idempotent by ship id, so what is in flight when the mux dies is simply asked again. A
+machine that nobody knows is ended; one that is missing twice in a row is gone, and its attendees move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mux.core.attendance import move_everybody
+from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
+from mux.core.events import LaunchFailed, LaunchSucceeded, MachineCallEnded, MachinesListed
+from mux.core.lifecycles import SHIP_BOOT_STARTS
+from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
+from mux.core.planner import plan
+from mux.core.ships import Call, Ship
+from mux.core.world import World
+
+MISSING_MAX = 2
+"""Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
+
+
+def ask_listing(world: World) -> None:
+    """Ask what exists, unless the last question is still open."""
+    if not world.listing:
+        world.listing = True
+        world.effect(ListMachines())
+    world.deadlines.set(("list", ""), world.now + world.spec.fleet.listing_s)
+
+
+def size_fleet(world: World) -> None:
+    """Launch what is missing and end what is surplus, as the planner says."""
+    if not world.listed:
+        return
+    fleet = world.spec.fleet
+    backing_off = world.now < world.patience.not_before
+    decided = plan(world.tally, fleet, enabled=world.controls.launching, backing_off=backing_off)
+    for ship in list(world.ships.values()) if not backing_off and world.controls.launching else ():
+        if ship.state is ShipState.PENDING and ship.wanted is ShipWanted.RUN and not ship.host and ship.call is None:
+            _call(world, ship, "launch")
+    for _ in range(decided.launch):
+        number = world.controls.ships_made + 1
+        world.controls = replace(world.controls, ships_made=number)
+        ship = Ship.new(ShipId(f"ship-{number:04d}"), fleet.seats_per_ship, world.now)
+        world.ships[ship.id] = ship
+        world.deadlines.set(("boot", ship.id), world.now + fleet.boot_deadline_s)
+        _call(world, ship, "launch")
+    if not decided.end:
+        world.deadlines.clear(("surplus", ""))
+    else:
+        world.deadlines.set_once(("surplus", ""), world.now + fleet.surplus_hold_s)
+
+
+def end_surplus(world: World) -> None:
+    """Ships have been surplus for long enough: end whole free ones, the youngest first."""
+    decided = plan(world.tally, world.spec.fleet, enabled=True, backing_off=False)
+    free = [ship for ship in world.ships.values() if not ship.gone and not ship.assigned and not ship.draining]
+    for ship in sorted(free, key=lambda ship: ship.id, reverse=True)[: decided.end]:
+        end(world, ship)
+
+
+_CALLS: Mapping[Call, type[LaunchShip | StartShip | ParkShip | TerminateShip]] = {
+    "launch": LaunchShip,
+    "start": StartShip,
+    "park": ParkShip,
+    "terminate": TerminateShip,
+}
+
+
+def _call(world: World, ship: Ship, call: Call) -> None:
+    ship.call = call
+    world.effect(_CALLS[call](ship.id))
+    world.touch(ship)
+
+
+def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
+    """The provider took the order."""
+    ship = world.ships.get(event.ship)
+    if ship is None or ship.call != "launch":
+        return
+    ship.call = None
+    _place(world, ship, event.machine)
+
+
+def launch_failed(world: World, event: LaunchFailed) -> None:
+    """The provider did not take the order: pause, try again with the same id, and at last give up."""
+    ship = world.ships.get(event.ship)
+    if ship is None or ship.call != "launch":
+        return
+    ship.call = None
+    world.touch(ship)
+    _launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
+
+
+def _launching_failed(world: World, reason: str, *, fatal: bool = False) -> None:
+    give_up = world.patience.failed(reason, world.spec.fleet, world.now) or fatal
+    world.changes.plan = True
+    if not give_up or not world.controls.launching:
+        world.deadlines.set(("launch", ""), world.patience.not_before)
+        world.notify(Notify("warning", "launch_failed", "", f"{reason} Trying again."))
+        return
+    world.controls = replace(world.controls, launching=False)
+    world.stopped_text = f"launching was given up after {world.patience.failures} failures in a row, the last: {reason}"
+    world.notify(
+        Notify("error", "launching_given_up", "", f"{world.stopped_text} Mend it, then resume with `mux fleet resume`.")
+    )
+    for ship in list(world.ships.values()):
+        if ship.state is ShipState.PENDING and not ship.host and not ship.assigned:
+            end(world, ship)
+
+
+def _place(world: World, ship: Ship, machine: Machine) -> None:
+    place = (machine.host, machine.port_first, machine.port_count)
+    if machine.host and place != (ship.host, ship.port_first, ship.port_count):
+        ship.host, ship.port_first, ship.port_count = place
+        world.touch(ship)
+
+
+def call_ended(world: World, event: MachineCallEnded) -> None:
+    """A start, park or terminate call came back. What failed is asked again at the next listing."""
+    ship = world.ships.get(event.ship)
+    if ship is None or ship.call is None or ship.call == "launch":
+        return
+    call, ship.call = ship.call, None
+    world.touch(ship)
+    if event.error:
+        world.notify(Notify("warning", f"{call}_failed", ship.id, f"{ship.id}: {event.error} Trying again."))
+    elif call == "terminate":
+        _terminated(world, ship)
+    elif call == "park" and ship.wanted is ShipWanted.PARKED:
+        _parked(world, ship)
+
+
+def _terminated(world: World, ship: Ship) -> None:
+    move_everybody(world, ship)
+    if ship.state is not ShipState.TERMINATED:
+        ship.life.to(ShipState.TERMINATED)
+    _unlink(world, ship)
+    ship.workspaces.clear()
+    for seat in ship.seats:
+        seat.workspaces.clear()
+    for failures in world.project_failures.values():
+        failures.pop(ship.id, None)
+    for kind in ("heartbeat", "boot", "replace"):
+        world.deadlines.clear((kind, ship.id))
+    world.touch(ship)
+
+
+def _parked(world: World, ship: Ship) -> None:
+    if ship.state is not ShipState.PARKED:
+        ship.life.to(ShipState.PARKED)
+    _unlink(world, ship)
+    for workspace in ship.workspaces.values():
+        workspace.healthy = False
+        workspace.reported = None
+    world.deadlines.clear(("heartbeat", ship.id))
+    world.deadlines.clear(("boot", ship.id))
+    world.touch(ship)
+
+
+def _unlink(world: World, ship: Ship) -> None:
+    if ship.link is not None:
+        world.effect(CloseLink(ship.id, ship.link))
+        ship.link = None
+    ship.unreachable = False
+
+
+def listed(world: World, event: MachinesListed) -> None:
+    """Compare what exists with what is known: adopt, start, park, end; notice what is gone."""
+    world.listing = False
+    world.listed = True
+    world.changes.plan = True
+    for ended in [ship for ship in world.ships.values() if ship.state is ShipState.TERMINATED]:
+        if ended.id not in event.machines and ended.id not in world.changes.ships:
+            del world.ships[ended.id]
+            world.tally.drop(ended.id)
+    for ship_id, machine in event.machines.items():
+        ship = world.ships.get(ship_id)
+        if ship is None or ship.state is ShipState.TERMINATED:
+            world.notify(
+                Notify("warning", "orphan", ship_id, f"{ship_id} exists and is not known; ending its machine.")
+            )
+            world.effect(TerminateShip(ship_id))
+        else:
+            _seen(world, ship, machine)
+    for ship in list(world.ships.values()):
+        if ship.id not in event.machines:
+            _unseen(world, ship, event.asked_at)
+
+
+def _seen(world: World, ship: Ship, machine: Machine) -> None:
+    ship.missing = 0
+    if ship.call is not None:
+        return
+    _place(world, ship, machine)
+    if ship.wanted is ShipWanted.GONE:
+        _call(world, ship, "terminate")
+    elif ship.wanted is ShipWanted.RUN and machine.status is MachineStatus.STOPPED:
+        _call(world, ship, "start")
+    elif ship.wanted is ShipWanted.PARKED and machine.status is MachineStatus.STOPPED:
+        if ship.state is not ShipState.PARKED:
+            _parked(world, ship)
+    elif ship.wanted is ShipWanted.PARKED:
+        _call(world, ship, "park")
+
+
+def _unseen(world: World, ship: Ship, asked_at: float) -> None:
+    if ship.state is ShipState.TERMINATED or ship.call is not None:
+        return
+    if ship.wanted is ShipWanted.GONE:
+        _terminated(world, ship)
+        return
+    if not ship.host or ship.launched_at >= asked_at:
+        return
+    ship.missing += 1
+    if ship.missing >= MISSING_MAX:
+        lost(world, ship, "the provider says that its machine is gone")
+
+
+def lost(world: World, ship: Ship, why: str) -> None:
+    """A ship is lost: its attendees move, and its machine is ended should it still be there."""
+    world.notify(Notify("error", "ship_lost", ship.id, f"{ship.id} is lost: {why}. Its attendees get other seats."))
+    ship.failed = why
+    end(world, ship)
+    move_everybody(world, ship)
+
+
+def end(world: World, ship: Ship) -> None:
+    """Have a ship's machine ended."""
+    if ship.state is ShipState.TERMINATED:
+        return
+    ship.wanted = ShipWanted.GONE
+    if ship.call in (None, "launch"):
+        _call(world, ship, "terminate")
+    world.touch(ship)
+
+
+def park_all(world: World) -> None:
+    """Every ship should be parked."""
+    for ship in world.ships.values():
+        if not ship.gone and ship.wanted is not ShipWanted.PARKED:
+            ship.wanted = ShipWanted.PARKED
+            world.touch(ship)
+            if ship.host and ship.call is None:
+                _call(world, ship, "park")
+            elif not ship.host and ship.call is None:
+                _parked(world, ship)
+
+
+def unpark_all(world: World) -> None:
+    """Parked ships should run again: a new boot."""
+    for ship in world.ships.values():
+        if ship.wanted is ShipWanted.PARKED:
+            ship.wanted = ShipWanted.RUN
+            if ship.state is ShipState.PARKED:
+                ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
+                ship.launched_at = world.now
+            world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
+            world.touch(ship)
+            if ship.host and ship.call is None:
+                _call(world, ship, "start")
+
+
+def boot_overdue(world: World, ship_id: ShipId) -> None:
+    """A ship did not become available in time: it has failed, and is replaced."""
+    ship = world.ships.get(ship_id)
+    if ship is None or ship.gone or ship.state not in (ShipState.PENDING, ShipState.BOOTING):
+        return
+    if ship.wanted is not ShipWanted.RUN:
+        return
+    phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
+    ship.failed = f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{phase}"
+    world.touch(ship)
+
+
+def end_failed(world: World, ship: Ship) -> None:
+    """A failed or draining ship that holds nobody is ended; a failed one counts as a failed launch."""
+    if ship.gone or ship.assigned or not (ship.failed or ship.draining) or ship.wanted is not ShipWanted.RUN:
+        return
+    if ship.failed:
+        world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {ship.failed}"))
+        _launching_failed(world, f"{ship.id}: {ship.failed}.")
+    end(world, ship)
+
+
+def set_launching(world: World, *, enabled: bool) -> None:
+    """An organizer paused or resumed launching; resuming forgets earlier failures."""
+    world.controls = replace(world.controls, launching=enabled)
+    world.stopped_text = "" if enabled else "launching is paused by an organizer."
+    world.changes.plan = True
+    if enabled:
+        world.patience.forget()

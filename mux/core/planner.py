@@ -1,0 +1,137 @@
+"""How many ships: a pure comparison of what is wanted with what is there, in buckets with reasons.
+
+Launch failures space the tries out and, after a bound, end them loudly: a pool that keeps launching what always fails
+spends the money. When most ships go silent at once it is the mux that is cut off, and nothing is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mux.core.model import FleetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one ship adds to the totals.
+
+    Args:
+        usable: seats to count on: all of a good ship's, only the assigned ones of one that is going or doubtful.
+        doubtful: seats of a ship that is unreachable and not otherwise failed, beyond the assigned ones.
+        assigned: seats that are somebody's.
+        ships: 1 for a ship that exists, unreachable: 1 for one that is silent, launching: 1 while its launch is asked,
+            booting: 1 until it is available, parked: 1 for one that is or should be parked.
+    """
+
+    usable: int = 0
+    doubtful: int = 0
+    assigned: int = 0
+    ships: int = 0
+    unreachable: int = 0
+    launching: int = 0
+    booting: int = 0
+    parked: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums of contributions, kept up to date ship by ship."""
+
+    usable: int = 0
+    doubtful: int = 0
+    assigned: int = 0
+    ships: int = 0
+    unreachable: int = 0
+    launching: int = 0
+    booting: int = 0
+    parked: int = 0
+    _of: dict[str, Contribution] = field(default_factory=dict)
+
+    def set(self, ship: str, contribution: Contribution) -> bool:
+        """Replace a ship's contribution; True when anything changed."""
+        before = self._of.get(ship, Contribution())
+        if before == contribution:
+            return False
+        for name in (
+            "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(contribution, name) - getattr(before, name))
+        self._of[ship] = contribution
+        return True
+
+    def drop(self, ship: str) -> None:
+        """Forget a ship that has ended."""
+        self.set(ship, Contribution())
+        del self._of[ship]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do about the size of the fleet.
+
+    Args:
+        launch: ships to launch now.
+        end: whole free ships that are surplus.
+        deficit: seats that are missing.
+        held: why less is launched than is missing; empty if nothing holds it back.
+    """
+
+    launch: int = 0
+    end: int = 0
+    deficit: int = 0
+    held: str = ""
+
+
+def plan(tally: Tally, spec: FleetSpec, *, enabled: bool, backing_off: bool) -> Plan:
+    """Compare what is wanted with what is there.
+
+    Args:
+        tally: the fleet as it is.
+        spec: what is wanted.
+        enabled: launching has neither been paused nor given up.
+        backing_off: a pause after a failed launch is under way.
+    """
+    if tally.parked:
+        return Plan(held="the fleet is parked")
+    cut_off = tally.unreachable > 1 and tally.unreachable * 2 > tally.ships
+    usable = tally.usable + (tally.doubtful if cut_off else 0)
+    deficit = spec.seats_wanted - usable
+    if deficit <= 0:
+        return Plan(end=-deficit // spec.seats_per_ship)
+    ships = -(-deficit // spec.seats_per_ship)
+    if not enabled:
+        return Plan(deficit=deficit, held="launching is paused or has been given up")
+    if backing_off:
+        return Plan(deficit=deficit, held="waiting after a failed launch")
+    room = max(0, spec.launches_in_flight_max - tally.launching)
+    held = "" if ships <= room else f"at most {spec.launches_in_flight_max} launches at once"
+    return Plan(launch=min(ships, room), deficit=deficit, held=held)
+
+
+@dataclass(slots=True)
+class LaunchPatience:
+    """How often launching has failed in a row, and what that means.
+
+    Args:
+        failures: in a row.
+        reason: of the last one.
+        not_before: no launch before that time (seconds since the epoch).
+    """
+
+    failures: int = 0
+    reason: str = ""
+    not_before: float = 0.0
+
+    def failed(self, reason: str, spec: FleetSpec, now: float) -> bool:
+        """Note a failure. Returns whether launching should be given up."""
+        self.failures += 1
+        self.reason = reason
+        pause = min(spec.launch_backoff_s * 2 ** (self.failures - 1), spec.launch_backoff_max_s)
+        self.not_before = now + pause
+        return self.failures >= spec.launch_failures_max
+
+    def forget(self) -> None:
+        """A ship became available, or an organizer resumed launching."""
+        self.failures = 0
+        self.reason = ""
+        self.not_before = 0.0

@@ -1,0 +1,98 @@
+"""Who sits where: which seat is next, and why there is none.
+
+The fullest healthy ship comes first, so that whole ships stay free and can be parked. Seats are kept in buckets by how
+many a ship still offers: finding the next one does not look at every ship.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mux.core.model import Doors, ShipId
+from mux.core.ships import Seat, Ship
+from mux.core.views import WaitingView
+
+
+class SeatIndex:
+    """Ships that offer seats, by how many."""
+
+    def __init__(self) -> None:
+        self._offers: dict[ShipId, int] = {}
+        self._buckets: dict[int, dict[ShipId, None]] = {}
+        self.total = 0
+
+    def set(self, ship: ShipId, offers: int) -> None:
+        """Note that a ship offers that many seats now."""
+        before = self._offers.pop(ship, 0)
+        if before:
+            bucket = self._buckets[before]
+            del bucket[ship]
+            if not bucket:
+                del self._buckets[before]
+        if offers:
+            self._offers[ship] = offers
+            self._buckets.setdefault(offers, {})[ship] = None
+        self.total += offers - before
+
+    def fullest(self) -> ShipId | None:
+        """The ship with the fewest free seats, but at least one; among equals the smallest id."""
+        if not self._buckets:
+            return None
+        return min(self._buckets[min(self._buckets)])
+
+
+def offered(ship: Ship, seat: Seat, ready: bool) -> bool:
+    """Whether a seat can be given to a newcomer: nobody's, ready, on a healthy ship."""
+    return seat.user is None and ready and ship.healthy
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the explanation of a refusal is made from; counts of seats, people and ships."""
+
+    doors: Doors
+    doors_open: bool
+    ready_seats: int
+    seats_ready: int
+    seats_assigned: int
+    seats_usable: int
+    seats_wanted: int
+    ships_booting: int
+    launching: bool
+    stopped_text: str
+
+
+def explain(room: Room, position: int, total: int) -> WaitingView:
+    """Why somebody at ``position`` of ``total`` has no seat: the first filter that refuses, in the order applied."""
+    code, text = _reason(room, position)
+    return WaitingView(position=position, total=total, code=code, text=text)
+
+
+def _reason(room: Room, position: int) -> tuple[str, str]:
+    if not room.doors_open:
+        if room.doors is Doors.CLOSED:
+            return "doors_closed", "The doors are closed. An organizer opens them; this page enters by itself."
+        have = room.seats_ready + room.seats_assigned
+        return (
+            "doors_auto",
+            f"The doors open when {room.ready_seats} seats are ready; {have} are so far. This page enters by itself.",
+        )
+    if room.seats_ready >= position:
+        return "assigning", "Your seat is being assigned; this page enters by itself."
+    if room.ships_booting:
+        ships = "1 more ship is" if room.ships_booting == 1 else f"{room.ships_booting} more ships are"
+        return "ships_booting", f"Every ready seat is taken; {ships} getting ready. This page enters by itself."
+    if not room.launching:
+        return (
+            "launching_stopped",
+            f"Every ready seat is taken and no ship is being launched: {room.stopped_text} Please tell an organizer.",
+        )
+    if room.seats_assigned >= room.seats_wanted:
+        return (
+            "full",
+            f"All {room.seats_wanted} seats of this event are taken. "
+            "You enter by yourself as soon as one becomes free; an organizer can add seats.",
+        )
+    if room.seats_usable == 0:
+        return "no_ships", "No ship is up yet; ships are being launched. This page enters by itself."
+    return "seats_preparing", "Every ready seat is taken; others are being prepared. This page enters by itself."

@@ -1,0 +1,113 @@
+"""Everything that the core knows, and what this call of it has changed.
+
+The one mutable aggregate. Modules that decide (attendance, workspaces, machines, liveness) change it only through the
+methods here that mark what must be saved, so that a decision cannot be forgotten on its way to the store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from mux.core.commands import Effect, Notify, Placement, SaveControls
+from mux.core.deadlines import Deadlines
+from mux.core.model import (
+    Assignment,
+    Doors,
+    EventSpec,
+    ProjectName,
+    ProjectSpec,
+    Session,
+    SessionHash,
+    ShipId,
+    UserId,
+    Waiting,
+)
+from mux.core.planner import LaunchPatience, Tally
+from mux.core.routes import RouteKey, SessionEntry
+from mux.core.scheduler import SeatIndex
+from mux.core.ships import Seat, Ship
+
+NOTICES_MAX = 200
+"""Notices kept for the organizers' pages; older ones are in the log."""
+
+DeadlineKey = tuple[str, str]
+"""What kind of deadline, and of whom: ``("heartbeat", ship)``."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one call of the core has changed. Dicts as ordered sets: equal inputs give equal outputs."""
+
+    ships: dict[ShipId, None] = field(default_factory=dict)
+    unsaved_ships: dict[ShipId, None] = field(default_factory=dict)
+    users: dict[UserId, None] = field(default_factory=dict)
+    assignments: dict[UserId, None] = field(default_factory=dict)
+    sessions: dict[SessionHash, None] = field(default_factory=dict)
+    waiting: dict[UserId, None] = field(default_factory=dict)
+    plan: bool = False
+    effects: list[Effect] = field(default_factory=list)
+
+
+class World:
+    """The state of the core.
+
+    Args:
+        spec: the event.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, spec: EventSpec) -> None:
+        self.spec = spec
+        self.projects: dict[ProjectName, ProjectSpec] = {project.name: project for project in spec.projects}
+        self.ships: dict[ShipId, Ship] = {}
+        self.assignments: dict[UserId, Assignment] = {}
+        self.epochs: dict[UserId, int] = {}
+        self.sessions: dict[SessionHash, Session] = {}
+        self.sessions_of: dict[UserId, dict[SessionHash, None]] = {}
+        self.waiting: dict[UserId, Waiting] = {}
+        self.controls = SaveControls(Doors.AUTO, doors_opened=False, launching=True, ships_made=0, turns=0)
+        self.saved_controls: SaveControls | None = None
+        self.patience = LaunchPatience()
+        self.stopped_text = ""
+        self.deadlines: Deadlines[DeadlineKey] = Deadlines()
+        self.offers = SeatIndex()
+        self.tally = Tally()
+        self.project_failures: dict[ProjectName, dict[ShipId, str]] = {}
+        self.broken: dict[ProjectName, str] = {}
+        self.listing = False
+        self.listed = False
+        self.published_routes: dict[RouteKey, Placement] = {}
+        self.published_sessions: dict[SessionHash, SessionEntry] = {}
+        self.notices: deque[tuple[float, str, str, str]] = deque(maxlen=NOTICES_MAX)
+        self.changes = Changes(plan=True)
+        self.now = 0.0
+
+    @property
+    def doors_open(self) -> bool:
+        """Whether newcomers get seats."""
+        controls = self.controls
+        return controls.doors is Doors.OPEN or (controls.doors is Doors.AUTO and controls.doors_opened)
+
+    def seat_of(self, user: UserId) -> tuple[Ship, Seat] | None:
+        """The attendee's ship and seat, or None."""
+        assignment = self.assignments.get(user)
+        if assignment is None:
+            return None
+        ship = self.ships[assignment.ship]
+        return ship, ship.seats[assignment.seat]
+
+    def touch(self, ship: Ship, *, save: bool = True) -> None:
+        """Mark a ship: look at it again before this call ends, and save it unless only what was heard has changed."""
+        self.changes.ships[ship.id] = None
+        if save:
+            self.changes.unsaved_ships[ship.id] = None
+
+    def effect(self, command: Effect) -> None:
+        """Have something done after everything is persisted and published."""
+        self.changes.effects.append(command)
+
+    def notify(self, notice: Notify) -> None:
+        """Tell the organizers, and remember it for their pages."""
+        self.notices.append((self.now, notice.severity, notice.subject, notice.text))
+        self.effect(notice)
