@@ -1,0 +1,123 @@
+"""Between the core's values and the wire's messages: what a ship is told, and what it says.
+
+Owns the two translations. The core never sees a wire type, and a ship never learns whose a workspace is beyond the
+receipt. Adds what the core must not hold: tokens, secrets, receipts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mux.core.model import (
+    Desired,
+    DesiredWorkspace,
+    ProjectName,
+    ProjectSpec,
+    ReportedState,
+    Resources,
+    ShipId,
+    ShipReport,
+    UserId,
+    WorkspaceId,
+    WorkspaceReport,
+)
+from mux.keys import Keyring
+from ship_agent.protocol import messages as wire
+from ship_agent.protocol.codec import clean_text
+
+LINE_CHARS_MAX = 500
+"""Bound of one line for people, as in the messages."""
+
+
+class DesiredRenderer:
+    """Turns the core's desired state into the message for one ship.
+
+    Args:
+        keys: derives workspace tokens and receipts.
+        event_name: stands in receipts.
+        secrets_for: variables of a project for an attendee, or for everybody when the attendee is None.
+    """
+
+    def __init__(
+        self,
+        keys: Keyring,
+        event_name: str,
+        secrets_for: Callable[[ProjectName, UserId | None], Mapping[str, str]],
+    ) -> None:
+        self._keys = keys
+        self._event_name = event_name
+        self._secrets_for = secrets_for
+
+    def __call__(self, ship: ShipId, desired: Desired) -> wire.Desired:
+        """The message. Raises pydantic's ValidationError when a value exceeds the bounds of the protocol."""
+        return wire.Desired(
+            generation=desired.generation,
+            projects=[_project(spec) for spec in desired.projects],
+            workspaces=[self._workspace(ship, each) for each in desired.workspaces],
+        )
+
+    def _workspace(self, ship: ShipId, workspace: DesiredWorkspace) -> wire.Workspace:
+        user = workspace.user
+        return wire.Workspace(
+            id=workspace.id,
+            seat=workspace.seat,
+            project=workspace.project,
+            digest=workspace.digest,
+            port=workspace.port,
+            wanted=workspace.wanted,
+            token=self._keys.workspace_token(workspace.id),
+            secrets=dict(self._secrets_for(workspace.project, user)),
+            epoch=workspace.epoch,
+            receipt=""
+            if user is None
+            else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
+        )
+
+
+def _project(spec: ProjectSpec) -> wire.Project:
+    return wire.Project(
+        name=spec.name,
+        image=spec.image,
+        digest=spec.digest,
+        kind=spec.kind,
+        port=spec.port,
+        command=list(spec.command),
+        environment=dict(spec.environment),
+        memory_bytes=spec.memory_bytes,
+        cpus=spec.cpus,
+        pids=spec.pids,
+        shm_bytes=spec.shm_bytes,
+        base_path=f"/camp/{spec.name}/",
+        health_path=spec.health_path,
+    )
+
+
+def ship_report(observed: wire.Observed) -> ShipReport:
+    """The core's value of a report: bounded by the message, and without control characters in any text."""
+    resources = observed.resources
+    return ShipReport(
+        seq=observed.seq,
+        generation=observed.generation,
+        phase=clean_text(observed.phase, chars_max=LINE_CHARS_MAX),
+        workspaces=tuple(
+            WorkspaceReport(
+                id=WorkspaceId(each.id),
+                state=ReportedState(each.state),
+                reason=each.reason,
+                detail=clean_text(each.detail, chars_max=LINE_CHARS_MAX),
+                log_tail=clean_text(each.log_tail, chars_max=wire.LOG_TAIL_CHARS_MAX, lines=True),
+                restarts=each.restarts,
+            )
+            for each in observed.workspaces
+        ),
+        resources=Resources(
+            cpus=resources.cpus,
+            load_1m=resources.load_1m,
+            memory_total_bytes=resources.memory_total_bytes,
+            memory_available_bytes=resources.memory_available_bytes,
+            disk_total_bytes=resources.disk_total_bytes,
+            disk_free_bytes=resources.disk_free_bytes,
+        ),
+        limits=tuple(observed.limits),
+        limits_missing=tuple(observed.limits_missing),
+    )
