@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mux.core.commands import Persist, SaveControls, ShipRecord
-from mux.core.model import Assignment, ProjectName, Role, Session, UserId, Waiting
+from mux.core.model import Assignment, ProjectName, Role, Session, SessionHash, UserId, Waiting
 
 
 class StoreError(Exception):
@@ -101,6 +101,21 @@ class ApiToken:
     created_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class OrganizerSession:
+    """A login on the organizers' host; never one of an attendee. Ends with the roster entry that it belongs to.
+
+    Args:
+        hash: of the token, as :func:`mux.keys.session_hash` makes it.
+        user: whose it is.
+        expires_at: seconds since the epoch.
+    """
+
+    hash: SessionHash
+    user: UserId
+    expires_at: float
+
+
 class Store(Protocol):
     """What every backend does. All calls raise :class:`StoreError`; none blocks the event loop."""
 
@@ -153,6 +168,20 @@ class Store(Protocol):
 
     async def count_users(self, *, self_registered: bool | None = None) -> int:
         """How many entries there are, all or of one origin."""
+
+    async def seen_users(self) -> frozenset[UserId]:
+        """Everybody who ever had a session (``SaveSession`` notes it), removed entries included."""
+
+    async def organizer_session(self, session: SessionHash, now: float) -> tuple[OrganizerSession, User] | None:
+        """The session and whose it is, as the roster says now; None when there is none or it has expired."""
+
+    async def save_organizer_session(self, session: OrganizerSession) -> None:
+        """Insert a session. Raises ConflictError when the roster has no such entry."""
+
+    async def remove_organizer_sessions(
+        self, *, session: SessionHash | None = None, user: UserId | None = None, expired_at: float | None = None
+    ) -> None:
+        """Delete one session, all of one person's, or those that have expired; each argument adds to what goes."""
 
     async def tokens(self) -> list[ApiToken]:
         """Admin API tokens."""

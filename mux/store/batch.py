@@ -1,0 +1,70 @@
+"""A batch of `Save…` and `Forget…` commands, gathered into what must be true afterwards.
+
+Pure. A login storm saves the same ship hundreds of times in one batch; only the last one need be written. The result is
+what carrying out the commands one after the other would leave, and the store's rules hold for that end, not for every
+step on the way (two attendees may change seats in one batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mux.core.commands import (
+    ForgetAssignment,
+    ForgetSession,
+    ForgetWaiting,
+    Persist,
+    SaveAssignment,
+    SaveControls,
+    SaveSession,
+    SaveShip,
+    SaveWaiting,
+    ShipRecord,
+)
+from mux.core.model import Assignment, Session, SessionHash, ShipId, UserId, Waiting
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch leaves behind: by key the new value, None for what is gone.
+
+    Args:
+        epochs: highest epoch given in the batch, also of assignments forgotten again.
+        seen: attendees who got a session, also of sessions forgotten again.
+    """
+
+    ships: dict[ShipId, ShipRecord] = field(default_factory=dict)
+    assignments: dict[UserId, Assignment | None] = field(default_factory=dict)
+    epochs: dict[UserId, int] = field(default_factory=dict)
+    sessions: dict[SessionHash, Session | None] = field(default_factory=dict)
+    waiting: dict[UserId, Waiting | None] = field(default_factory=dict)
+    controls: SaveControls | None = None
+    seen: set[UserId] = field(default_factory=set)
+
+
+def gather(batch: Sequence[Persist]) -> Changes:
+    """What ``batch``, carried out in order, leaves behind."""
+    changes = Changes()
+    for command in batch:
+        match command:
+            case SaveShip(ship):
+                changes.ships[ship.id] = ship
+            case SaveAssignment(assignment):
+                user = assignment.user
+                changes.assignments[user] = assignment
+                changes.epochs[user] = max(assignment.epoch, changes.epochs.get(user, assignment.epoch))
+            case ForgetAssignment(user):
+                changes.assignments[user] = None
+            case SaveSession(session):
+                changes.sessions[session.hash] = session
+                changes.seen.add(session.user)
+            case ForgetSession(hash_):
+                changes.sessions[hash_] = None
+            case SaveWaiting(waiting):
+                changes.waiting[waiting.user] = waiting
+            case ForgetWaiting(user):
+                changes.waiting[user] = None
+            case SaveControls():
+                changes.controls = command
+    return changes

@@ -1,0 +1,59 @@
+"""How a ship's record is written down: JSON, and back, exactly.
+
+Owns the encoding only. A field that a later version adds must have a default here for records written before it.
+Everything outside ASCII is escaped, so that no text of a ship (a NUL, say) is refused by a database.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from mux.core.commands import ShipRecord, WorkspaceRecord
+from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, WorkspaceId, WorkspaceState
+
+
+def dump_ship(ship: ShipRecord) -> str:
+    """The record as JSON text."""
+    return json.dumps(asdict(ship), separators=(",", ":"))
+
+
+def load_ship(text: str) -> ShipRecord:
+    """The record that :func:`dump_ship` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    value: dict[str, Any] = json.loads(text)
+    return ShipRecord(
+        id=ShipId(value["id"]),
+        state=ShipState(value["state"]),
+        wanted=ShipWanted(value["wanted"]),
+        boot=value["boot"],
+        boot_identity=value["boot_identity"],
+        key=value["key"],
+        generation=value["generation"],
+        seats=value["seats"],
+        host=value["host"],
+        port_first=value["port_first"],
+        port_count=value["port_count"],
+        launched_at=value["launched_at"],
+        cordoned=value["cordoned"],
+        draining=value["draining"],
+        failed=value["failed"],
+        incarnations=value["incarnations"],
+        workspaces=tuple(_load_workspace(workspace) for workspace in value["workspaces"]),
+    )
+
+
+def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
+    return WorkspaceRecord(
+        id=WorkspaceId(value["id"]),
+        seat=value["seat"],
+        project=ProjectName(value["project"]),
+        digest=value["digest"],
+        port=value["port"],
+        state=WorkspaceState(value["state"]),
+        healthy=value["healthy"],
+    )
