@@ -10,7 +10,24 @@ from dataclasses import dataclass
 
 from mux.core.model import Doors, ShipId
 from mux.core.ships import Seat, Ship
-from mux.core.views import WaitingView
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingView:
+    """Why somebody has no seat.
+
+    Args:
+        position: 1 is next.
+        total: people waiting.
+        code: ``doors_closed``, ``doors_auto``, ``ships_booting``, ``full``, ``no_ships``, ``launching_stopped``,
+            ``seats_preparing``, ``assigning``.
+        text: the true reason and what happens next, one or two sentences.
+    """
+
+    position: int
+    total: int
+    code: str
+    text: str
 
 
 class SeatIndex:

@@ -5,11 +5,26 @@ Texts that come from a ship (``detail``, ``log_tail``, ``phase``) are hostile: w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mux.core.model import Doors, ProjectName, Resources, ShipId, ShipState, UserId
+from mux.core.model import (
+    Doors,
+    ProjectName,
+    ProjectSpec,
+    ReportedState,
+    Resources,
+    ShipId,
+    ShipState,
+    UserId,
+)
+from mux.core.scheduler import Room, explain
+from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
+from mux.core.ships import Seat, Ship
+from mux.core.workspaces import seat_ready
+from mux.core.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +41,6 @@ class ProjectCard:
     name: ProjectName
     title: str
     state: Literal["ready", "starting", "on_use", "failed", "waiting"]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingView:
-    """Why somebody has no seat.
-
-    Args:
-        position: 1 is next.
-        total: people waiting.
-        code: ``doors_closed``, ``doors_auto``, ``ships_booting``, ``full``, ``no_ships``, ``launching_stopped``,
-            ``assigning``.
-        text: the true reason and what happens next, one or two sentences.
-    """
-
-    position: int
-    total: int
-    code: str
     text: str
 
 
@@ -130,3 +127,116 @@ class FleetStatus:
     projects_broken: Mapping[ProjectName, str]
     ships: tuple[ShipView, ...]
     notices: tuple[tuple[float, str, str, str], ...]
+
+
+def attendee_view(world: World, user: UserId) -> AttendeeView:
+    """What an attendee is shown; ``user`` need not be known."""
+    found = world.seat_of(user)
+    if found is None:
+        waiting = _waiting_view(world, user)
+        cards = tuple(
+            ProjectCard(spec.name, spec.title or spec.name, "waiting", "Opens when you have a seat.")
+            for spec in world.projects.values()
+        )
+        return AttendeeView(waiting, cards)
+    ship, seat = found
+    return AttendeeView(None, tuple(_card(world, ship, seat, spec) for spec in world.projects.values()))
+
+
+def _waiting_view(world: World, user: UserId) -> WaitingView:
+    position = next((place for place, other in enumerate(world.waiting, 1) if other == user), len(world.waiting) + 1)
+    return explain(room(world), position, max(len(world.waiting), position))
+
+
+def room(world: World) -> Room:
+    """The counts that a refusal is explained from."""
+    fleet = world.spec.fleet
+    return Room(
+        doors=world.controls.doors,
+        doors_open=world.doors_open,
+        ready_seats=fleet.ready_seats,
+        seats_ready=world.offers.total,
+        seats_assigned=world.tally.assigned,
+        seats_usable=world.tally.usable,
+        seats_wanted=fleet.seats_wanted,
+        ships_booting=world.tally.booting,
+        launching=world.controls.launching,
+        stopped_text=world.stopped_text,
+    )
+
+
+def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCard:
+    title = spec.title or spec.name
+    workspace = seat.workspaces.get(spec.name)
+    if seat.user is not None and (seat.user, spec.name) in world.published_routes:
+        return ProjectCard(spec.name, title, "ready", "Ready.")
+    if workspace is None and spec.start == "on_use":
+        return ProjectCard(spec.name, title, "on_use", "Starts when you open it.")
+    if workspace is not None and workspace.failed:
+        return ProjectCard(
+            spec.name, title, "failed", "It does not start. The organizers have been told; it is being tried again."
+        )
+    if ship.unreachable:
+        text = "Its machine has not been heard from; it comes back, or you are moved."
+    elif workspace is not None and workspace.reported and workspace.reported.state is ReportedState.RESTARTING:
+        text = "It stopped and is being started again, with your files."
+    else:
+        text = "It is being started."
+    return ProjectCard(spec.name, title, "starting", text)
+
+
+def fleet_status(world: World) -> FleetStatus:
+    """The room at a glance, with every ship that is not terminated."""
+    ships = [ship for ship in world.ships.values() if ship.state is not ShipState.TERMINATED]
+    states = Counter(ship.state for ship in ships)
+    return FleetStatus(
+        event=world.spec.name,
+        doors=world.controls.doors,
+        doors_open=world.doors_open,
+        launching=world.controls.launching,
+        launching_text=world.stopped_text,
+        seats_wanted=world.spec.fleet.seats_wanted,
+        seats_total=sum(len(ship.seats) for ship in ships if not ship.gone),
+        seats_ready=world.offers.total,
+        seats_assigned=world.tally.assigned,
+        waiting=len(world.waiting),
+        sessions=len(world.sessions),
+        ships_by_state={state: states[state] for state in ShipState if states[state]},
+        projects_broken=dict(world.broken),
+        ships=tuple(ship_view(world, ship) for ship in ships),
+        notices=tuple(reversed(world.notices)),
+    )
+
+
+def ship_view(world: World, ship: Ship) -> ShipView:
+    """One ship as organizers see it."""
+    report = ship.report
+    return ShipView(
+        id=ship.id,
+        state=ship.state,
+        boot=ship.boot,
+        linked=ship.link is not None,
+        conditions=tuple(ship.conditions()),
+        phase=report.phase if report else "",
+        generation=ship.generation,
+        generation_reached=report.generation if report else 0,
+        last_seen_s=None if ship.last_seen is None else world.now - ship.last_seen,
+        resources=ship.resources,
+        limits=report.limits if report else (),
+        limits_missing=report.limits_missing if report else (),
+        seats=tuple(_seat_view(world, seat) for seat in ship.seats),
+    )
+
+
+def _seat_view(world: World, seat: Seat) -> SeatView:
+    return SeatView(
+        index=seat.index,
+        user=seat.user,
+        ready=seat_ready(world, seat),
+        workspaces={name: str(workspace.state) for name, workspace in seat.workspaces.items()},
+        failures={
+            name: f"{workspace.reported.detail or workspace.reported.reason}\n{workspace.reported.log_tail}".strip()
+            for name, workspace in seat.workspaces.items()
+            if workspace.failed and workspace.reported is not None
+        },
+    )

@@ -1,0 +1,230 @@
+"""The one imperative shell around the core: inbox → core → store → publish → effects.
+
+Owns the inbox and the order of things; decides nothing. One task runs :meth:`Engine.run`; everybody else posts events.
+
+Rules: persist, then publish, then act. What was decided and cannot be persisted is neither published nor acted on: a
+passing trouble (disk full) is waited out while callers are told to come back; a lasting one ends the process, which
+starts again from the store. A result of an effect comes back as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from mux.core.commands import (
+    Command,
+    Effect,
+    ForgetAssignment,
+    ForgetSession,
+    ForgetWaiting,
+    Persist,
+    Publish,
+    SaveAssignment,
+    SaveControls,
+    SaveSession,
+    SaveShip,
+    SaveWaiting,
+)
+from mux.core.events import Event
+from mux.core.fleet import Fleet
+from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
+from mux.core.routes import SessionEntry
+from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
+from mux.publisher import Publisher
+from mux.store.base import Store, StoreUnavailableError
+
+log = structlog.get_logger(__name__)
+
+BATCH_MAX = 1_000
+"""Events taken into one transaction: a login storm of a whole room is one commit."""
+INBOX_MAX = 100_000
+"""Events waiting: a thousand ships' reports of a minute. More means that the store is stuck; callers are told."""
+SUBMIT_TIMEOUT_S = 10.0
+"""How long a caller waits for an event to be in force, before being asked to try again."""
+SETTLE_TIMEOUT_S = 1.0
+"""How long a caller waits for the proxies beyond that; a proxy that hangs must not hold up a login."""
+PERSIST_RETRY_S = 0.25
+PERSIST_RETRY_MAX_S = 5.0
+"""Pauses between tries while the store is in passing trouble; doubling."""
+
+_PERSIST = (
+    SaveShip,
+    SaveAssignment,
+    ForgetAssignment,
+    SaveSession,
+    ForgetSession,
+    SaveWaiting,
+    ForgetWaiting,
+    SaveControls,
+)
+
+
+class EngineBusyError(Exception):
+    """What was asked is not in force yet and may still come to be. Retryable; the message is for people."""
+
+    code = "busy"
+    retryable = True
+
+
+class Effects(Protocol):
+    """Carries out what the core decided, once it is persisted and published."""
+
+    def start(self, effects: Sequence[Effect]) -> None:
+        """Begin, in order, without waiting. Results come back as events."""
+
+
+class Engine:
+    """Runs the core.
+
+    Args:
+        fleet: the core, as restored.
+        store: where decisions are persisted.
+        publisher: where they are put in force.
+        effects: where they are acted on.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, fleet: Fleet, store: Store, publisher: Publisher, effects: Effects, clock: Callable[[], float]
+    ) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._publisher = publisher
+        self._effects = effects
+        self._clock = clock
+        self._inbox: deque[tuple[Event, asyncio.Future[int] | None]] = deque()
+        self._wake = asyncio.Event()
+        self._version = 0
+        self._changed = asyncio.Condition()
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be persisted now; empty when all is well."""
+        return self._trouble
+
+    def post(self, *events: Event) -> None:
+        """Put events into the inbox. Raises EngineBusyError when it is full."""
+        self._post(events, None)
+
+    async def submit(self, *events: Event) -> None:
+        """Put events into the inbox, and return when what follows from them is persisted and in force everywhere.
+
+        Raises EngineBusyError when that takes too long.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._post(events, done)
+        try:
+            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
+                seq = await done
+        except TimeoutError:
+            raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment") from None
+        if not await self._publisher.settled(seq, SETTLE_TIMEOUT_S):
+            log.warning("a proxy is slow to take over a publication", seq=seq)
+
+    def _post(self, events: Sequence[Event], done: asyncio.Future[int] | None) -> None:
+        if len(self._inbox) + len(events) > INBOX_MAX:
+            raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment")
+        for number, event in enumerate(events, 1):
+            self._inbox.append((event, done if number == len(events) else None))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Take in events until cancelled. Raises what the core or the store cannot go on from."""
+        self._publisher.publish(self._fleet.published())
+        await self._step()
+        while True:
+            await self._wait()
+            await self._step()
+
+    async def _wait(self) -> None:
+        deadline = self._fleet.next_deadline()
+        if self._inbox:
+            return
+        self._wake.clear()
+        timeout = None if deadline is None else max(0.0, deadline - self._clock())
+        try:
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _step(self) -> None:
+        """One batch, in the one order."""
+        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
+        commands = self._fleet.handle(*(event for event, _ in batch), now=self._clock())
+        await self._persist([command for command in commands if isinstance(command, _PERSIST)])
+        self._publish(commands)
+        self._effects.start([c for c in commands if not isinstance(c, (*_PERSIST, Publish))])
+        for _, done in batch:
+            if done is not None and not done.done():
+                done.set_result(self._publisher.seq)
+        if batch or commands:
+            async with self._changed:
+                self._version += 1
+                self._changed.notify_all()
+
+    async def _persist(self, batch: Sequence[Persist]) -> None:
+        if not batch:
+            return
+        pause = PERSIST_RETRY_S
+        while True:
+            try:
+                await self._store.commit(batch)
+            except StoreUnavailableError as error:
+                if not self._trouble:
+                    log.error("cannot persist", error=str(error))
+                self._trouble = f"{error}; nothing is lost, please try again in a moment"
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, PERSIST_RETRY_MAX_S)
+            else:
+                if self._trouble:
+                    log.info("persisting again")
+                self._trouble = ""
+                return
+
+    def _publish(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Publish):
+                self._publisher.publish(command)
+
+    # --- what others may see ----------------------------------------------------------------------------------------
+
+    def session(self, session: SessionHash, now: float) -> SessionEntry | None:
+        """The entry of a login in force at ``now``, or None."""
+        return self._publisher.table.session(session, now)
+
+    def attendee_view(self, user: UserId, now: float) -> AttendeeView:  # noqa: ARG002 - views may come to need it
+        """What an attendee is shown."""
+        return attendee_view(self._fleet.world, user)
+
+    def route_ready(self, user: UserId, project: ProjectName) -> bool:
+        """Whether requests of this attendee for this project have somewhere to go."""
+        return (user, project) in self._publisher.table.routes
+
+    def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - as above
+        """The room at a glance."""
+        return fleet_status(self._fleet.world)
+
+    def projects(self) -> tuple[ProjectSpec, ...]:
+        """The event's projects, in the order of the event file."""
+        return self._fleet.world.spec.projects
+
+    def seats_left(self) -> int:
+        """Seats that newcomers may still come for."""
+        world = self._fleet.world
+        return max(0, world.spec.fleet.seats_wanted - len(world.assignments) - len(world.waiting))
+
+    async def changed(self, since: int, timeout_s: float) -> int:
+        """Wait until anything has changed after version ``since``; ``since`` again after ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self._version > since)
+        except TimeoutError:
+            return since
+        return self._version
