@@ -12,7 +12,7 @@ VENV := .venv/.complete
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-long lint bench clean chromium
+.PHONY: help demo test test-long lint bench clean chromium suite
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,10 @@ help: ## Show this list
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
 
-test: lint chromium ## Lint, then every test that is not long (about four minutes)
+test: lint chromium suite ## Lint, then every test that is not long (about four minutes)
 	@$(BIN)/pytest -m "not long" $(ARGS)
 
-test-long: lint chromium ## All tests, and the full tables that they write
+test-long: lint chromium suite ## All tests, and the full tables that they write
 	@$(BIN)/pytest $(ARGS)
 
 lint: $(VENV) ## Style, types and who may import whom
@@ -41,6 +41,9 @@ clean: ## Remove what the other targets made; the demo's state in .mux stays
 
 chromium:
 	@tools/setup chromium
+
+suite: $(VENV)
+	@tools/setup suite
 
 $(VENV): pyproject.toml uv.lock tools/setup tools/uv.txt
 	@tools/setup python
