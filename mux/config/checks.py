@@ -1,0 +1,259 @@
+"""Rules of an event file that span keys, and the files that it names.
+
+Owns what a single key cannot know. Each rule names the keys that it involves; a rule that involves a key which is wrong
+by itself (``wrong``, dotted paths) is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations, islice
+from pathlib import Path
+
+from mux.config.faults import ConfigError, Fault, nearest, shown
+from mux.config.kinds import Listener, size_text
+from mux.config.schema import EventFile, ProjectTable, resolved
+from mux.config.secrets import read_passcode, read_project_secrets
+
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+NAMES_MAX = 1000
+"""Names of a directory that are compared with one that was not found."""
+PORTS_PER_WORKSPACE = 2
+"""Ports of a ship per workspace: while one is replaced, the old one and the new one hold a port each."""
+
+
+def ports_per_ship(file: EventFile) -> int:
+    """Ports that one ship's workspaces need."""
+    return file.fleet.seats_per_ship * len(file.projects) * PORTS_PER_WORKSPACE
+
+
+def checked_keys(file: EventFile, wrong: Collection[str]) -> Iterator[Fault]:
+    """Faults between keys."""
+    for involved, fault in _rules(file):
+        if not any(_wrong(key, wrong) for key in involved):
+            yield fault
+
+
+def _touches(key: str, bad: str) -> bool:
+    return key == bad or key.startswith((f"{bad}.", f"{bad}["))
+
+
+def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    yield from _addresses(file)
+    yield from _projects(file)
+    yield from _fleet(file)
+    yield from _listeners(file)
+    yield from _boundary(file)
+
+
+def _addresses(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    event = file.event
+    if event.public_address.host == event.admin_address.host:
+        yield (
+            ("event.admin_address", "event.public_address"),
+            Fault(
+                "event.admin_address",
+                f"{shown(str(event.admin_address))}, the same host name as event.public_address",
+                "another host name: cookies ignore ports, so another port does not keep attendees and organizers apart",
+                _other_host(event.public_address.host),
+            ),
+        )
+
+
+def _other_host(host: str) -> str | None:
+    return {"localhost": "127.0.0.1", "127.0.0.1": "localhost", "::1": "localhost"}.get(host)
+
+
+def _projects(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    first: dict[str, int] = {}
+    for index, project in enumerate(file.projects):
+        key = f"project[{index}]"
+        where = _whose(project)
+        if project.name in first:
+            yield (
+                (f"{key}.name", f"project[{first[project.name]}].name"),
+                Fault(
+                    f"{key}.name",
+                    f"{shown(project.name)}, as in project[{first[project.name]}]",
+                    "a name that no other project has",
+                ),
+            )
+        first.setdefault(project.name, index)
+        if project.path is not None and project.path != project.base_path:
+            yield (
+                (f"{key}.path", f"{key}.name"),
+                Fault(f"{key}.path", shown(project.path), shown(project.base_path), shown(project.base_path), where),
+            )
+        if project.shm_bytes > project.memory_bytes:
+            yield (
+                (f"{key}.shm", f"{key}.memory"),
+                Fault(
+                    f"{key}.shm",
+                    size_text(project.shm_bytes),
+                    f"at most memory ({size_text(project.memory_bytes)}), which it is part of",
+                    None,
+                    where,
+                ),
+            )
+
+
+def _whose(project: ProjectTable) -> str:
+    return f"project {shown(project.name)}"
+
+
+def _fleet(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    fleet = file.fleet
+    if fleet.ready_seats is not None and fleet.ready_seats > fleet.seats_wanted:
+        yield (
+            ("fleet.ready_seats", "fleet.attendees", "fleet.spare_seats"),
+            Fault(
+                "fleet.ready_seats",
+                str(fleet.ready_seats),
+                f"at most attendees and spare_seats together ({fleet.seats_wanted}), or the doors would never open",
+            ),
+        )
+    if fleet.heartbeat_grace_s < 2 * fleet.heartbeat_s:
+        yield (
+            ("fleet.heartbeat_grace_s", "fleet.heartbeat_s"),
+            Fault(
+                "fleet.heartbeat_grace_s",
+                f"{fleet.heartbeat_grace_s:g}",
+                f"at least twice heartbeat_s ({2 * fleet.heartbeat_s:g}), so that one late report does no harm",
+            ),
+        )
+    if fleet.launch_backoff_max_s < fleet.launch_backoff_s:
+        yield (
+            ("fleet.launch_backoff_max_s", "fleet.launch_backoff_s"),
+            Fault(
+                "fleet.launch_backoff_max_s",
+                f"{fleet.launch_backoff_max_s:g}",
+                f"at least launch_backoff_s ({fleet.launch_backoff_s:g})",
+            ),
+        )
+    if fleet.provider == "local" and (needed := fleet.ships_wanted * ports_per_ship(file)) > fleet.ports.count:
+        yield (
+            ("fleet.ports", "fleet.attendees", "fleet.spare_seats", "fleet.seats_per_ship", "project"),
+            Fault(
+                "fleet.ports",
+                f"{fleet.ports}, which is {fleet.ports.count} ports",
+                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each workspace of {fleet.ships_wanted} ships with "
+                f"{fleet.seats_per_ship} seats and {len(file.projects)} projects",
+            ),
+        )
+
+
+def _listeners(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    listen = file.listen
+    listeners = {"public": listen.public, "admin": listen.admin, "control": listen.control}
+    for (name, one), (other_name, other) in combinations(listeners.items(), 2):
+        if _overlap(one, other):
+            yield (
+                (f"listen.{name}", f"listen.{other_name}"),
+                Fault(
+                    f"listen.{other_name}", f"{other}, where listen.{name} ({one}) is too", "a port that is not in use"
+                ),
+            )
+    for name, one in listeners.items():
+        if file.fleet.provider == "local" and one.port in file.fleet.ports:
+            yield (
+                (f"listen.{name}", "fleet.ports"),
+                Fault(f"listen.{name}", f"{one}, in the range of fleet.ports", f"a port outside {file.fleet.ports}"),
+            )
+
+
+def _overlap(one: Listener, other: Listener) -> bool:
+    if one.port != other.port or one.port == 0:
+        return False
+    hosts = {one.host, other.host}
+    local = "localhost" in hosts and one.loopback and other.loopback
+    return len(hosts) == 1 or bool(hosts & WILDCARDS) or local
+
+
+def _boundary(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    """The process runtime is no security boundary: whoever gets in is this machine's user."""
+    if file.fleet.runtime != "process":
+        return
+    allowed = "a loopback address: the process runtime is no security boundary"
+    if not file.event.public_address.loopback:
+        yield (
+            ("event.public_address", "fleet.runtime"),
+            Fault("event.public_address", shown(str(file.event.public_address)), allowed, "http://localhost:8000"),
+        )
+    for name in ("public", "admin", "control"):
+        listener: Listener = getattr(file.listen, name)
+        if not listener.loopback:
+            yield (
+                (f"listen.{name}", "fleet.runtime"),
+                Fault(f"listen.{name}", str(listener), allowed, f"127.0.0.1:{listener.port}"),
+            )
+
+
+def checked_files(file: EventFile, base: Path, environ: Mapping[str, str], wrong: Collection[str]) -> Iterator[Fault]:
+    """Faults of the files and directories that the event file names."""
+    for index, project in enumerate(file.projects):
+        key = f"project[{index}]"
+        where = "" if _wrong(f"{key}.name", wrong) else _whose(project)
+        if file.fleet.runtime == "process" and not _wrong(f"{key}.image", wrong):
+            yield from _directory(f"{key}.image", project.image, base, where)
+        if project.secrets is not None and not _wrong(f"{key}.secrets", wrong):
+            try:
+                read_project_secrets(resolved(base, project.secrets), key=f"{key}.secrets")
+            except ConfigError as error:
+                yield from error.faults
+    if file.auth.roster is not None and not _wrong("auth.roster", wrong):
+        path = resolved(base, file.auth.roster)
+        if not _is_file(path):
+            yield Fault(
+                "auth.roster",
+                f"{shown(str(file.auth.roster))}, which is no file",
+                "a CSV file that exists",
+                _beside(path, str(file.auth.roster)),
+            )
+    data = resolved(base, file.data.directory)
+    if not _wrong("data.directory", wrong) and _blocked(data):
+        yield Fault("data.directory", shown(str(file.data.directory)), "a directory, or a path where one can be made")
+    if file.auth.mode == "passcode" and not any(_wrong(f"auth.{key}", wrong) for key in ("mode", "passcode_file")):
+        try:
+            read_passcode(file, base, environ)
+        except ConfigError as error:
+            yield from error.faults
+
+
+def _wrong(key: str, wrong: Collection[str]) -> bool:
+    return any(_touches(key, bad) for bad in wrong)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _blocked(path: Path) -> bool:
+    """Whether something that is no directory is in the way."""
+    try:
+        return next((not step.is_dir() for step in (path, *path.parents) if step.exists()), False)
+    except OSError:
+        return True
+
+
+def _directory(key: str, image: str, base: Path, where: str) -> Iterator[Fault]:
+    path = resolved(base, image)
+    try:
+        there = path.is_dir()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        found = f"{shown(image)}, which is no directory"
+        yield Fault(key, found, "a directory that exists", _beside(path, image), where)
+
+
+def _beside(path: Path, named: str) -> str | None:
+    """What was named, with the last part that is most like what is there in its place."""
+    try:
+        names = [entry.name for entry in islice(path.parent.iterdir(), NAMES_MAX)]
+    except (OSError, ValueError):
+        return None
+    near = nearest(path.name, names)
+    return shown(str(Path(named).with_name(near))) if near and Path(named).name else None

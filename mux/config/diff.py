@@ -1,0 +1,185 @@
+"""What differs between two event files, and what that does: what `mux apply` shows before it applies.
+
+Owns the sentence that says what a change leads to. Projects are compared by name, so that another order is none.
+
+Rules: values that may be secrets (variables, commands) are not shown, only that they differ; what secrets files hold
+is counted at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mux.config.schema import TABLES, Entry, EventFile, ProjectTable, Table
+from mux.config.secrets import Secrets
+from mux.config.template import written
+from mux.core.model import ProjectName
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference.
+
+    Args:
+        key: e.g. ``fleet.attendees``, ``project[intro].image``, or ``project[intro]`` for a whole one.
+        before: as the file writes it; empty if it was not there.
+        after: likewise.
+        effect: one sentence for people.
+    """
+
+    key: str
+    before: str
+    after: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before or 'nothing'} → {self.after or 'nothing'}: {self.effect}"
+
+
+_QUIET = "(not shown)"
+_NEXT_START = "takes effect when the mux is started again"
+_NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
+_AT_ONCE = "takes effect at once"
+_RESTART = "new workspaces get it; workspaces that run keep the old one until a push"
+_LABEL = "is shown from the next page on"
+
+_EFFECTS: Mapping[str, str] = MappingProxyType(
+    {
+        "event.name": "machines are marked with it: end every ship under the old name first",
+        "event.title": _LABEL,
+        "event.public_address": "takes effect when the mux is started again; links on slides must lead there",
+        "event.admin_address": _NEXT_START,
+        "event.time_zone": _LABEL,
+        "project.title": _LABEL,
+        "project.image": "new workspaces use it; bound workspaces keep the old image until a push",
+        "project.kind": _RESTART,
+        "project.start": "holds for workspaces from now on",
+        "project.path": "no effect: the path is always made of the name",
+        "project.secrets": "read now; attached when a workspace is bound",
+        "project.health_path": _RESTART,
+        "fleet.provider": "takes effect when the mux is started again; end every ship of the old provider first",
+        "fleet.runtime": "takes effect when the mux is started again; ships that run keep the old runtime",
+        "fleet.ready_seats": "counts while the doors have not opened yet",
+        "fleet.ports": "holds for ships launched after the next start of the mux",
+        "fleet.heartbeat_s": "holds for links made from now on",
+        "auth.mode": _NEXT_LOGIN,
+        "auth.roster": "no effect by itself: import it with `mux roster import`",
+        "auth.passcode_file": "takes effect when the mux is started again",
+        "auth.session_hours": _NEXT_LOGIN,
+        "auth.new_names_per_minute": _NEXT_START,
+        "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
+    }
+)
+"""By key; then by table below; then at once."""
+_TABLE_EFFECTS: Mapping[str, str] = MappingProxyType(
+    {"project": _RESTART, "fleet": _AT_ONCE, "auth": _NEXT_LOGIN, "listen": _NEXT_START}
+)
+_SIZES = frozenset({"attendees", "spare_seats", "seats_per_ship"})
+
+
+def differences(old: EventFile | None, new: EventFile) -> list[Change]:
+    """What differs, in the order of the file.
+
+    Args:
+        old: as applied; None when nothing was.
+        new: as it would be applied.
+    """
+    if old is None:
+        ships = _counted(new.fleet.ships_wanted, "ship")
+        return [
+            Change("event", "", new.event.name, f"{ships} will be launched for {new.fleet.seats_wanted} seats"),
+            *(_added(project) for project in new.projects),
+        ]
+    changes = list(_table("event", old.event, new.event))
+    changes += _projects(old, new)
+    changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
+    for name, before, after in (("auth", old.auth, new.auth), ("listen", old.listen, new.listen)):
+        changes += _table(name, before, after)
+    return changes + list(_table("data", old.data, new.data))
+
+
+def _table(
+    name: str, old: Table, new: Table, effect: Callable[[Entry], str | None] | None = None, key: str = ""
+) -> Iterator[Change]:
+    for entry in TABLES[name].entries():
+        before, after = old.value(entry), new.value(entry)
+        if before != after:
+            said = effect(entry) if effect else None
+            dotted = f"{name}.{entry.name}"
+            yield Change(
+                f"{key or name}.{entry.name}",
+                _shown(entry, before),
+                _shown(entry, after),
+                said or _EFFECTS.get(dotted) or _TABLE_EFFECTS.get(name, _AT_ONCE),
+            )
+
+
+def _shown(entry: Entry, value: object) -> str:
+    if entry.said.kind.quiet:
+        return _QUIET if value else ""
+    return written(entry, value)
+
+
+def _projects(old: EventFile, new: EventFile) -> Iterator[Change]:
+    for project in new.projects:
+        before = old.project(project.name)
+        if before is None:
+            yield _added(project)
+        else:
+            yield from _table("project", before, project, key=f"project[{project.name}]")
+    for project in old.projects:
+        if new.project(project.name) is None:
+            effect = "its workspaces are ended and their files destroyed"
+            yield Change(f"project[{project.name}]", project.shown_title, "", effect)
+
+
+def _added(project: ProjectTable) -> Change:
+    start = "a workspace will be started on every seat" if project.start == "warm" else "workspaces start on use"
+    return Change(f"project[{project.name}]", "", project.shown_title, start)
+
+
+def _fleet_effect(entry: Entry, old: EventFile, new: EventFile) -> str | None:
+    if entry.name not in _SIZES:
+        return None
+    before, after = old.fleet.ships_wanted, new.fleet.ships_wanted
+    if after > before:
+        text = f"{after - before} more {'ship' if after - before == 1 else 'ships'} will be launched"
+    elif after < before:
+        text = f"{_counted(before - after, 'ship')} will be ended once nobody has a seat there"
+    else:
+        text = f"the fleet stays at {_counted(after, 'ship')}"
+    return f"{text}; ships that exist keep their seats" if entry.name == "seats_per_ship" else text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def image_differences(old: Mapping[ProjectName, str], new: Mapping[ProjectName, str]) -> list[Change]:
+    """Images whose content differs though the file may name them as before.
+
+    Args:
+        old: digests as applied.
+        new: digests as resolved now; projects that are in one only are changes of the file.
+    """
+    return [
+        Change(f"project[{name}].image", old[name][:19], digest[:19], _EFFECTS["project.image"])
+        for name, digest in new.items()
+        if name in old and old[name] != digest
+    ]
+
+
+def secret_differences(old: Secrets, new: Secrets) -> list[Change]:
+    """Projects whose secrets differ: how many rows, never what is in them."""
+    return [
+        Change(
+            f"project[{name}].secrets",
+            _counted(len(old[name]), "row") if name in old else "",
+            _counted(len(new[name]), "row") if name in new else "",
+            "attached when a workspace is bound; bound workspaces get them by a restart on the same files",
+        )
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]

@@ -1,0 +1,230 @@
+"""From the text of an event file to an `EventFile`, or to every fault in it at once.
+
+Owns reading (bounded), TOML's errors, the translation of pydantic's errors into `Fault`s, and the order: syntax, then
+keys one by one together with the rules that span keys, then the files that it names. Rules that involve a key which is
+wrong by itself are passed over, so that one slip is not reported twice.
+
+The text is what is kept when a file is applied; parsing it again gives the same `EventFile`.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mux.config.checks import checked_files, checked_keys
+from mux.config.environment import PREFIX, overridden
+from mux.config.faults import ConfigError, Fault, Part, Refused, dotted, kind_of, nearest, shown
+from mux.config.reading import decoded, read_bounded
+from mux.config.schema import PROJECTS_MAX, TABLES, EventFile, Key, Table
+
+FILE_BYTES_MAX = 256 * 1024
+"""Bound of an event file: sixteen projects with all variables that they may have stay below it."""
+
+Location = tuple[str | int, ...]
+
+_PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
+_SECRET_KEYS = frozenset({"passcode", "password", "secret", "token"})
+"""Keys that people may try: what belongs there is said instead of a list of keys."""
+
+
+def load(path: Path, environ: Mapping[str, str]) -> EventFile:
+    """Read and check an event file and the files that it names.
+
+    Args:
+        path: of the file.
+        environ: environment variables; those called ``MUX_…`` may override listeners, paths and secrets.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    return parse(read_text(path), base=path.parent, environ=environ)
+
+
+def read_text(path: Path) -> str:
+    """The text of an event file, which is what is kept when it is applied. Raises ConfigError."""
+    key = shown(path.name)
+    return decoded(read_bounded(path, key=key, bytes_max=FILE_BYTES_MAX, what="an event file"), key)
+
+
+def parse(text: str, *, base: Path, environ: Mapping[str, str], files: bool = True) -> EventFile:
+    """Check the text of an event file.
+
+    Args:
+        text: TOML.
+        base: directory that relative paths start at.
+        environ: see `load`.
+        files: also check the files that it names. False for a text that was applied earlier: what it named then has
+            been taken in, and may be gone.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    tables, sources = overridden(_toml(text), environ)
+    faults: list[Fault] = []
+    wrong: set[str] = set()
+    try:
+        file = EventFile.model_validate(tables)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        for detail in details:
+            faults.extend(_faults(detail, tables, sources))
+            wrong.add(dotted(detail["loc"]))
+        salvaged = _salvaged(tables, [detail["loc"] for detail in details])
+        if salvaged is None:
+            raise ConfigError(faults) from None
+        file = salvaged
+    faults.extend(_sourced(fault, sources) for fault in checked_keys(file, wrong))
+    if files:
+        faults.extend(_sourced(fault, sources) for fault in checked_files(file, base, environ, wrong))
+    if faults:
+        raise ConfigError(faults)
+    return file.based(base)
+
+
+def _toml(text: str) -> dict[str, Any]:
+    if len(text) > FILE_BYTES_MAX:
+        raise ConfigError([Fault("event file", "a longer text", f"at most {FILE_BYTES_MAX} characters")])
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # The message names line and column, and quotes single characters and names of keys at most.
+        raise ConfigError([Fault("event file", f"no TOML: {_short(str(error))}", "TOML 1.0")]) from None
+    except (ValueError, RecursionError) as error:
+        found = (
+            "tables or lists nested too deeply" if isinstance(error, RecursionError) else "a number that is too long"
+        )
+        raise ConfigError([Fault("event file", found, "TOML 1.0 within bounds")]) from None
+
+
+def _short(message: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in message)[:200]
+
+
+def _sourced(fault: Fault, sources: Mapping[str, str]) -> Fault:
+    """The fault under the variable's name, if the value came from one."""
+    name = sources.get(fault.key)
+    return fault if name is None else Fault(name, fault.found, fault.allowed, fault.nearest, f"for {fault.key}")
+
+
+def _faults(detail: ErrorDetails, tables: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault]:
+    location = detail["loc"]
+    key, where = dotted(location), _where(location, tables)
+    said, table = _said(location)
+    if detail["type"] == "extra_forbidden":
+        return [_unknown(location, table, where)]
+    missing = detail["type"] == "missing"
+    if said is None:
+        return [Fault(key, "nothing" if missing else shown(detail["input"]), _table_allowed(location))]
+    if missing:
+        return [Fault(key, "nothing", f"{said.kind.allowed} (this key must be given)", None, where)]
+    error = detail.get("ctx", {}).get("error")
+    parts = error.parts if isinstance(error, Refused) else (Part(),)
+    found = (kind_of if said.kind.quiet else shown)(detail["input"])
+    source = sources.get(key)
+    return [
+        Fault(
+            source or key + _below(part.below),
+            part.found or found,
+            part.allowed or said.kind.allowed,
+            part.nearest,
+            f"for {key}" if source else where,
+        )
+        for part in parts
+    ]
+
+
+def _table_allowed(location: Location) -> str:
+    if location == ("project",):
+        return _PROJECTS_ALLOWED
+    return f"a table [[{location[0]}]]" if len(location) > 1 else f"a table [{dotted(location)}]"
+
+
+def _below(path: str) -> str:
+    return path if not path or path.startswith("[") else f".{dotted([path])}"
+
+
+def _where(location: Location, tables: Mapping[str, Any]) -> str:
+    """The project that a key belongs to, by name: people do not count tables."""
+    projects = tables.get("project")
+    if location[:1] == ("project",) and len(location) > 2 and location[2] != "name" and isinstance(projects, list):
+        index = location[1]
+        project = projects[index] if isinstance(index, int) else None
+        if isinstance(project, dict) and isinstance(project.get("name"), str):
+            return f"project {shown(project['name'])}"
+    return ""
+
+
+def _said(location: Location) -> tuple[Key | None, type[Table] | None]:
+    """What the schema says of the key at ``location``, and the table that it stands in."""
+    table = TABLES.get(str(location[0])) if location else None
+    names = [step for step in location[1:] if isinstance(step, str)]
+    if table is None or not names:
+        return None, table
+    return next((entry.said for entry in table.entries() if entry.name == names[0]), None), table
+
+
+def _unknown(location: Location, table: type[Table] | None, where: str) -> Fault:
+    """A key or table that does not exist. Its value is never shown: it may be a secret in the wrong place."""
+    name = str(location[-1])
+    if len(location) == 1:
+        near = nearest(name, TABLES)
+        if near is None:
+            near = next((f"{other}.{name}" for other in TABLES if name in _names(other)), None)
+        return Fault(dotted(location), "a key or table that is not known", _listed(TABLES, "the tables"), near, where)
+    own = str(location[0])
+    if own == "auth" and name.casefold() in _SECRET_KEYS:
+        allowed = f"no secret in this file: name a file with passcode_file, or set {PREFIX}PASSCODE"
+        return Fault(dotted(location), "a key that is not known", allowed, "passcode_file", where)
+    known = [] if table is None else _names(own)
+    near = nearest(name, known)
+    if near is None:
+        near = next((f"{other}.{name}" for other in TABLES if name in _names(other)), None)
+    return Fault(dotted(location), "a key that is not known", _listed(known, f"the keys of [{own}]"), near, where)
+
+
+def _names(table: str) -> list[str]:
+    return [entry.name for entry in TABLES[table].entries()]
+
+
+def _listed(names: Mapping[str, object] | list[str], what: str) -> str:
+    return f"{what}: {', '.join(names)}"
+
+
+def _salvaged(tables: Mapping[str, Any], locations: list[Location]) -> EventFile | None:
+    """The file with each wrong key replaced by its example, so that rules that span other keys can be checked too.
+
+    None when that is not enough, because a table is no table.
+    """
+    patched = copy.deepcopy(dict(tables))
+    for location in locations:
+        said, _ = _said(location)
+        parent: Any = patched
+        try:
+            for step in location[:-1]:
+                parent = parent[step]
+            if said is not None:
+                parent[location[-1]] = said.example
+            elif len(location) == 1 and location[0] in TABLES:
+                parent[location[0]] = _example(str(location[0]))
+            elif len(location) == 2 and location[0] == "project":
+                parent[location[1]] = _example("project")[0]
+            else:
+                parent.pop(location[-1], None)
+        except (LookupError, TypeError, AttributeError):
+            return None
+    try:
+        return EventFile.model_validate(patched)
+    except ValidationError:
+        return None
+
+
+def _example(table: str) -> Any:
+    keys = {entry.name: entry.said.example for entry in TABLES[table].entries() if entry.required}
+    return [keys] if table == "project" else keys

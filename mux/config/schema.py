@@ -1,0 +1,479 @@
+"""What may stand in an event file: its tables and keys, as frozen models.
+
+Owns names, types, bounds and defaults. Each key says here what it is for and gives an example; `template` writes files
+from that, and a test holds docs/reference/event-file.md to it. Rules that span keys are in `checks`.
+
+Rules: nothing unknown is accepted and nothing is coerced; units stand in names, or in the value where people expect
+them there (``memory = "2GiB"`` becomes ``memory_bytes``); secrets are named by path, never written in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr
+from pydantic_core import CoreSchema, core_schema
+
+from mux.config import kinds
+from mux.config.kinds import Address, Kind, Listener, PortRange
+
+PROVIDERS = ("local",)
+"""What makes machines."""
+RUNTIMES = ("process",)
+"""What runs workspaces."""
+RESERVED_PROJECT_NAMES = frozenset({"admin", "api", "events", "health", "login", "logout", "mux", "static", "waiting"})
+"""Names that pages of the mux itself may need below ``/camp/``."""
+
+PROJECTS_MAX = 16
+"""With `SEATS_PER_SHIP_MAX` the 1,024 workspaces of one ship that the control protocol takes."""
+SEATS_PER_SHIP_MAX = 64
+"""See `PROJECTS_MAX`."""
+ATTENDEES_MAX = 10_000
+"""Far beyond any workshop; keeps every product of sizes small."""
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is said of one key beside its type.
+
+    Args:
+        kind: how it is read.
+        doc: one line for people.
+        example: a value that is allowed, as TOML gives it.
+    """
+
+    kind: Kind
+    doc: str
+    example: object
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The kind alone reads the value."""
+        return core_schema.no_info_plain_validator_function(self.kind.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a table.
+
+    Args:
+        name: as the file writes it.
+        attribute: as the model calls it.
+        required: it must be given.
+        default: its value otherwise.
+        said: the rest.
+    """
+
+    name: str
+    attribute: str
+    required: bool
+    default: object
+    said: Key
+
+
+class Table(BaseModel):
+    """Base of every table: frozen, nothing unknown. ``doc`` is for people, one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    doc: ClassVar[str] = ""
+
+    @classmethod
+    def entries(cls) -> Iterator[Entry]:
+        """Every key of the table, in order."""
+        for attribute, field in cls.model_fields.items():
+            for said in field.metadata:
+                if isinstance(said, Key):
+                    yield Entry(
+                        field.alias or attribute,
+                        attribute,
+                        field.is_required(),
+                        field.get_default(call_default_factory=True),
+                        said,
+                    )
+
+    def value(self, entry: Entry) -> object:
+        """The value of one of `entries`."""
+        value: object = getattr(self, entry.attribute)
+        return value
+
+
+class EventTable(Table):
+    """What the event is called and where it is found."""
+
+    doc: ClassVar[str] = "The event: what it is called and where it is found."
+
+    name: Annotated[
+        str,
+        Key(
+            kinds.text(
+                63,
+                pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+                allowed="1 to 63 letters, digits, dots, hyphens and underscores, a letter or digit first",
+            ),
+            "Names the event. Machines are marked with it: keep it while any exist.",
+            "my-workshop",
+        ),
+    ]
+    title: Annotated[
+        str, Key(kinds.text(200, chars_min=0), "What pages call the event; the name if empty.", "My workshop")
+    ] = ""
+    public_address: Annotated[
+        Address,
+        Key(
+            kinds.address(),
+            "Where attendees' browsers find the event.",
+            "http://localhost:8000",
+        ),
+    ]
+    admin_address: Annotated[
+        Address,
+        Key(
+            kinds.address(),
+            "Where organizers' browsers find their pages. Another host name than the attendees': cookies ignore ports.",
+            "http://127.0.0.1:8001",
+        ),
+    ]
+    time_zone: Annotated[str, Key(kinds.time_zone(), "Times on pages are of this zone.", "UTC")] = "UTC"
+
+    @property
+    def shown_title(self) -> str:
+        """The title, or the name if there is none."""
+        return self.title or self.name
+
+
+class ProjectTable(Table):
+    """One tutorial. Each attendee gets one workspace of each project."""
+
+    doc: ClassVar[str] = "A project: one tutorial. Repeat the table for each. Every attendee gets a workspace of each."
+
+    name: Annotated[
+        str,
+        Key(
+            kinds.project_name(RESERVED_PROJECT_NAMES),
+            "Names the project; stands in its path.",
+            "intro",
+        ),
+    ]
+    title: Annotated[
+        str, Key(kinds.text(200, chars_min=0), "What pages call the project; the name if empty.", "Introduction")
+    ] = ""
+    image: Annotated[
+        str,
+        Key(
+            kinds.text(
+                1024, allowed="a path of 1 to 1024 characters, absolute or relative to the event file's directory"
+            ),
+            "What workspaces start from: a directory, for the process runtime.",
+            "images/intro",
+        ),
+    ]
+    kind: Annotated[
+        str,
+        Key(
+            kinds.choice("jupyter", "http"),
+            "jupyter is given base path and token as Jupyter wants them; http is any web application.",
+            "jupyter",
+        ),
+    ] = "jupyter"
+    start: Annotated[
+        str,
+        Key(
+            kinds.choice("warm", "on_use"),
+            "warm: started before anybody comes. on_use: started at an attendee's first request.",
+            "warm",
+        ),
+    ] = "warm"
+    port: Annotated[
+        int,
+        Key(kinds.whole(1, 65535), "Port inside a container. A process is told its port instead.", 8888),
+    ] = 8888
+    path: Annotated[
+        str | None,
+        Key(
+            kinds.text(64, allowed="/camp/<name>/ with the project's name, which is also the default"),
+            "Where attendees find the project.",
+            "/camp/intro/",
+        ),
+    ] = None
+    command: Annotated[
+        tuple[str, ...],
+        Key(
+            kinds.command(),
+            "Program and arguments that start a workspace; empty for the image's own.",
+            ["jupyter", "lab"],
+        ),
+    ] = Field(default=(), repr=False)
+    environment: Annotated[
+        Mapping[str, str],
+        Key(
+            kinds.variables(), "Variables for every workspace. Not for secrets: this file is shown.", {"COURSE": "2026"}
+        ),
+    ] = Field(default_factory=dict, repr=False)
+    secrets: Annotated[
+        Path | None,
+        Key(
+            kinds.path(),
+            "CSV file of secret variables: attendee,VAR1,VAR2… A row * is for everybody.",
+            "secrets.csv",
+        ),
+    ] = None
+    memory_bytes: Annotated[
+        int,
+        Key(kinds.size(64 << 20, 1 << 40), "Hard memory limit of a workspace.", "2GiB"),
+    ] = Field(default=1 << 30, alias="memory")
+    cpus: Annotated[float, Key(kinds.number(0.05, 256, unit="cores"), "Processor limit of a workspace.", 1.0)] = Field(
+        default=1.0, alias="cpu"
+    )
+    pids: Annotated[int, Key(kinds.whole(16, 65536), "Processes and threads that a workspace may have.", 512)] = 512
+    shm_bytes: Annotated[int, Key(kinds.size(1 << 20, 1 << 38), "Size of /dev/shm.", "64MiB")] = Field(
+        default=64 << 20, alias="shm"
+    )
+    health_path: Annotated[
+        str | None,
+        Key(
+            kinds.health_path(),
+            "Path below the project's that answers 2xx or 3xx once a workspace is ready. "
+            "Default: api for jupyter, the project's own path for http.",
+            "api",
+        ),
+    ] = None
+
+    @property
+    def base_path(self) -> str:
+        """Where attendees find it, with a slash at both ends."""
+        return f"/camp/{self.name}/"
+
+    @property
+    def shown_title(self) -> str:
+        """The title, or the name if there is none."""
+        return self.title or self.name
+
+    @property
+    def effective_health_path(self) -> str:
+        """The health path that is in force, below the base path."""
+        if self.health_path is not None:
+            return self.health_path
+        return "api" if self.kind == "jupyter" else ""
+
+
+class FleetTable(Table):
+    """How large the fleet is and how patient mux is with it."""
+
+    doc: ClassVar[str] = "The fleet. Sizes are in seats: a seat is room for one attendee on a ship."
+
+    provider: Annotated[
+        str, Key(kinds.choice(*PROVIDERS), "What makes machines. local: agents on this machine.", "local")
+    ] = "local"
+    runtime: Annotated[
+        str,
+        Key(
+            kinds.choice(*RUNTIMES),
+            "What runs workspaces. process: child processes; no security boundary, so loopback addresses only.",
+            "process",
+        ),
+    ] = "process"
+    attendees: Annotated[int, Key(kinds.whole(1, ATTENDEES_MAX), "People expected.", 4)]
+    seats_per_ship: Annotated[int, Key(kinds.whole(1, SEATS_PER_SHIP_MAX), "Attendees that share one machine.", 2)]
+    spare_seats: Annotated[
+        int, Key(kinds.whole(0, ATTENDEES_MAX), "Seats beyond attendees, for failures and surprises.", 0)
+    ] = 0
+    ready_seats: Annotated[
+        int | None,
+        Key(
+            kinds.whole(1, 2 * ATTENDEES_MAX),
+            "Ready seats at which the doors open by themselves. Default: as many as attendees.",
+            2,
+        ),
+    ] = None
+    ports: Annotated[
+        PortRange,
+        Key(kinds.port_range(), "Ports for the workspaces of ships on this machine.", "20000-29999"),
+    ] = PortRange(20000, 29999)
+    heartbeat_s: Annotated[float, Key(kinds.number(0.1, 300, unit="seconds"), "How often a ship reports.", 5.0)] = 5.0
+    heartbeat_grace_s: Annotated[
+        float,
+        Key(
+            kinds.number(0.2, 3600, unit="seconds"),
+            "Silence after which a ship counts as unreachable; at least twice heartbeat_s.",
+            20.0,
+        ),
+    ] = 20.0
+    boot_deadline_s: Annotated[
+        float,
+        Key(
+            kinds.number(1, DAY_S, unit="seconds"),
+            "Time from launch to available after which a ship is replaced.",
+            600.0,
+        ),
+    ] = 600.0
+    launch_failures_max: Annotated[
+        int,
+        Key(
+            kinds.whole(1, 1000),
+            "Launches that may fail in a row. Then launching stops until an organizer resumes it.",
+            6,
+        ),
+    ] = 6
+    launch_backoff_s: Annotated[
+        float,
+        Key(
+            kinds.number(0.01, 3600, unit="seconds"),
+            "First pause after a failed launch; it doubles with each.",
+            2.0,
+        ),
+    ] = 2.0
+    launch_backoff_max_s: Annotated[
+        float, Key(kinds.number(0.01, DAY_S, unit="seconds"), "Longest pause after a failed launch.", 120.0)
+    ] = 120.0
+    launches_in_flight_max: Annotated[int, Key(kinds.whole(1, 1000), "Launches under way at once.", 100)] = 100
+    surplus_hold_s: Annotated[
+        float,
+        Key(
+            kinds.number(0, DAY_S, unit="seconds"),
+            "How long a whole free ship must be surplus before it is ended.",
+            120.0,
+        ),
+    ] = 120.0
+    listing_s: Annotated[
+        float,
+        Key(kinds.number(0.1, 3600, unit="seconds"), "How often the provider is asked what exists.", 15.0),
+    ] = 15.0
+
+    @property
+    def seats_wanted(self) -> int:
+        """Seats that the fleet must hold."""
+        return self.attendees + self.spare_seats
+
+    @property
+    def ships_wanted(self) -> int:
+        """Ships that hold them."""
+        return -(-self.seats_wanted // self.seats_per_ship)
+
+    @property
+    def effective_ready_seats(self) -> int:
+        """Ready seats at which the doors open by themselves."""
+        return self.attendees if self.ready_seats is None else self.ready_seats
+
+
+class AuthTable(Table):
+    """Who may enter, and how."""
+
+    doc: ClassVar[str] = "Who may enter, and how."
+
+    mode: Annotated[
+        str,
+        Key(
+            kinds.choice("roster", "passcode"),
+            "roster: people with a code each. passcode: one passcode for all, names chosen at the door.",
+            "roster",
+        ),
+    ] = "roster"
+    roster: Annotated[
+        Path | None,
+        Key(
+            kinds.path(),
+            "CSV file of people (name,email,role,code or password), imported when the mux starts for the first time.",
+            "roster.csv",
+        ),
+    ] = None
+    passcode_file: Annotated[
+        Path | None,
+        Key(
+            kinds.path(quiet=True),
+            "File whose one line is the passcode, for mode passcode. Or set MUX_PASSCODE. Never write it here.",
+            "passcode.txt",
+        ),
+    ] = None
+    session_hours: Annotated[float, Key(kinds.number(0.01, 24 * 31, unit="hours"), "How long a login lasts.", 16.0)] = (
+        16.0
+    )
+    new_names_per_minute: Annotated[
+        int,
+        Key(kinds.whole(1, 6000), "New names that may enter in one minute, for mode passcode.", 120),
+    ] = 120
+
+    @property
+    def session_s(self) -> float:
+        """How long a login lasts, in seconds."""
+        return self.session_hours * 3600
+
+
+class ListenTable(Table):
+    """Where the mux listens."""
+
+    doc: ClassVar[str] = "Where the mux listens."
+
+    public: Annotated[Listener, Key(kinds.listener(), "For attendees: the proxies.", "127.0.0.1:8000")] = Listener(
+        "127.0.0.1", 8000
+    )
+    admin: Annotated[
+        Listener, Key(kinds.listener(), "For organizers: their pages and the admin API.", "127.0.0.1:8001")
+    ] = Listener("127.0.0.1", 8001)
+    control: Annotated[Listener, Key(kinds.listener(), "For ships: TLS with the mux's own CA.", "127.0.0.1:8002")] = (
+        Listener("127.0.0.1", 8002)
+    )
+    proxies: Annotated[int, Key(kinds.whole(1, 64), "Proxy processes; one per core is enough.", 1)] = 1
+
+
+class DataTable(Table):
+    """Where the mux keeps what it must not lose."""
+
+    doc: ClassVar[str] = "Where the mux keeps what it must not lose."
+
+    directory: Annotated[
+        Path, Key(kinds.path(), "Database, keys, sockets, logs and the files of local ships.", "data")
+    ] = Path("data")
+
+
+class EventFile(Table):
+    """A whole event file, after environment variables. Paths are as written: see `resolved` and `base`."""
+
+    event: EventTable
+    projects: Annotated[tuple[ProjectTable, ...], Field(min_length=1, max_length=PROJECTS_MAX, alias="project")]
+    fleet: FleetTable
+    auth: AuthTable = AuthTable()
+    listen: ListenTable = ListenTable()
+    data: DataTable = DataTable()
+    _base: Path = PrivateAttr(default=Path())
+
+    @property
+    def base(self) -> Path:
+        """The file's directory, absolute: relative paths start there."""
+        return self._base.absolute()
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the mux keeps what it must not lose, absolute."""
+        return resolved(self._base, self.data.directory)
+
+    def based(self, base: Path) -> EventFile:
+        """The same file in another directory."""
+        copied = self.model_copy()
+        copied._base = base
+        return copied
+
+    def project(self, name: str) -> ProjectTable | None:
+        """The project of that name, or None."""
+        return next((project for project in self.projects if project.name == name), None)
+
+
+TABLES: Mapping[str, type[Table]] = MappingProxyType(
+    {
+        "event": EventTable,
+        "project": ProjectTable,
+        "fleet": FleetTable,
+        "auth": AuthTable,
+        "listen": ListenTable,
+        "data": DataTable,
+    }
+)
+"""Every table by its name in the file."""
+
+
+def resolved(base: Path, path: Path | str) -> Path:
+    """A path of an event file as an absolute one; relative ones start at ``base``, the file's directory."""
+    return (base / path).absolute()

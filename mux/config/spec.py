@@ -1,0 +1,60 @@
+"""From an event file to what the core decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+from mux.config.schema import EventFile, ProjectTable, resolved
+from mux.core.model import EventSpec, FleetSpec, ProjectName, ProjectSpec
+
+
+def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
+    """The part of the event file that the core decides by.
+
+    Args:
+        file: the event file.
+        digests: what each project's image resolved to, see `resolve_images`.
+    """
+    fleet = file.fleet
+    return EventSpec(
+        name=file.event.name,
+        projects=tuple(_project(file, project, digests[ProjectName(project.name)]) for project in file.projects),
+        fleet=FleetSpec(
+            attendees=fleet.attendees,
+            seats_per_ship=fleet.seats_per_ship,
+            spare_seats=fleet.spare_seats,
+            ready_seats=fleet.effective_ready_seats,
+            heartbeat_s=fleet.heartbeat_s,
+            heartbeat_grace_s=fleet.heartbeat_grace_s,
+            boot_deadline_s=fleet.boot_deadline_s,
+            launch_failures_max=fleet.launch_failures_max,
+            launch_backoff_s=fleet.launch_backoff_s,
+            launch_backoff_max_s=fleet.launch_backoff_max_s,
+            launches_in_flight_max=fleet.launches_in_flight_max,
+            surplus_hold_s=fleet.surplus_hold_s,
+            listing_s=fleet.listing_s,
+        ),
+    )
+
+
+def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec:
+    # A directory is named absolutely: a ship does not run in the event file's directory.
+    image = str(resolved(file.base, project.image)) if file.fleet.runtime == "process" else project.image
+    return ProjectSpec(
+        name=ProjectName(project.name),
+        image=image,
+        digest=digest,
+        title=project.shown_title,
+        kind=cast(Literal["jupyter", "http"], project.kind),
+        start=cast(Literal["warm", "on_use"], project.start),
+        port=project.port,
+        command=project.command,
+        environment=dict(project.environment),
+        memory_bytes=project.memory_bytes,
+        cpus=project.cpus,
+        pids=project.pids,
+        shm_bytes=project.shm_bytes,
+        health_path=project.effective_health_path,
+        has_secrets=project.secrets is not None,
+    )
