@@ -1,6 +1,6 @@
 """Folding: when two names or e-mail addresses count as the same.
 
-Owns the one rule of likeness that the store's uniqueness, login and the secrets of attendees share. Pure.
+Owns the one rule of likeness that the store's uniqueness, login and the secrets of attendees share.
 
 Rules: Unicode NFKC and case folding, characters that show nothing are dropped, runs of spaces become one. Folding a
 folded text changes nothing.
