@@ -1,0 +1,345 @@
+"""The supervisor: owns the listening sockets; starts and restarts the control process and the proxies; nothing else.
+
+It outlives every other process of the mux on this host, so it is small: it reads no event file, opens no store and
+imports nothing that could fail at runtime. What to listen on comes from a short-lived ``python -m mux.daemon prepare``.
+
+Rules: a child that dies is started again after a short pause that grows while it keeps dying; a child dies with the
+supervisor; the sockets are never closed in between, so nobody is refused while a process restarts. Ships are not its
+children: they outlive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESTART_PAUSE_S = 0.1
+RESTART_PAUSE_MAX_S = 5.0
+"""Pause before a child is started again; doubles with each death, up to the second value."""
+STEADY_S = 30.0
+"""A child that lived this long has not died in a row."""
+PROXY_STOP_S = 15.0
+"""What a proxy may take to finish what is under way; then it is killed."""
+CONTROL_STOP_S = 120.0
+"""What the control process may take to stop; parking a fleet takes a while."""
+BACKLOG = 4096
+"""Connections waiting to be accepted: a room of people that opens the same link at once."""
+UNIX_PATH_BYTES_MAX = 107
+"""``sun_path`` of unix(7) less its closing zero."""
+EXIT_CONFIG = 78
+"""``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class SupervisorError(Exception):
+    """mux cannot start here; the message is one clear line. ``exit_code`` of the process."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``mux.daemon prepare`` says.
+
+    Args:
+        public, admin, control: host and port to listen on.
+        data: the data directory.
+        proxies: proxy processes.
+    """
+
+    public: tuple[str, int]
+    admin: tuple[str, int]
+    control: tuple[str, int]
+    data: Path
+    proxies: int
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Settings:
+        """From the JSON object that is printed."""
+        public, admin, control = ((str(raw[n][0]), int(raw[n][1])) for n in ("public", "admin", "control"))
+        return cls(public, admin, control, Path(raw["data"]), int(raw["proxies"]))
+
+
+class Child:
+    """One process that is kept running.
+
+    Args:
+        name: for the log.
+        command: what to run.
+        fds: descriptors that it inherits.
+        stop_s: seconds that it gets to stop by itself.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], fds: Sequence[int], stop_s: float) -> None:
+        self.name = name
+        self._command = list(command)
+        self._fds = tuple(fds)
+        self._stop_s = stop_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, None while it is not running."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def keep(self) -> int:
+        """Run it, and run it again when it dies; returns its exit code once it must not be started again."""
+        pause = RESTART_PAUSE_S
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the children in order.
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                pass_fds=self._fds,
+                stdin=asyncio.subprocess.DEVNULL,
+                process_group=0,
+                preexec_fn=_die_with_parent,
+            )
+            code = await self._process.wait()
+            if self._stopping or code == EXIT_CONFIG:
+                return code
+            pause = RESTART_PAUSE_S if clock() - started >= STEADY_S else pause
+            say(f"{self.name} ended with {describe(code)}; starting it again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RESTART_PAUSE_MAX_S)
+
+    def stop(self) -> None:
+        """Ask it to end; it is not started again."""
+        self._stopping = True
+        self._signal(signal.SIGTERM)
+
+    async def stopped(self) -> None:
+        """Wait until it has ended; kill it when its time is up."""
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(self._stop_s):
+                await self._process.wait()
+        except TimeoutError:
+            say(f"{self.name} did not stop within {self._stop_s:g} s; killing it")
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._stopping = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None and self._process is not None:
+            self._process.send_signal(number)
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before exec: Linux tells it when the supervisor is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def describe(code: int) -> str:
+    """An exit code in words; negative ones are signals, as in `subprocess`."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"mux: {text}\n")
+    sys.stderr.flush()
+
+
+async def prepare(config: Path) -> Settings:
+    """What to listen on, from the event file in force. Raises SupervisorError with what the preparation said."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    if process.returncode != 0:
+        raise SupervisorError(err.decode(errors="replace").strip() or "preparation failed", process.returncode or 1)
+    sys.stderr.write(err.decode(errors="replace"))
+    return Settings.parse(json.loads(out))
+
+
+def lock(data: Path) -> int:
+    """Make sure that this is the one supervisor of a data directory. Returns the descriptor that holds the lock."""
+    path = data / "run" / "supervisor.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SupervisorError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        other = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise SupervisorError(f"mux is already running on {data} (process {other})") from None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise SupervisorError(f"{path}: {error.strerror}") from error
+    return descriptor
+
+
+def listen_tcp(what: str, host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises SupervisorError when the address is taken or not ours."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        reason = "is in use by another program" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise SupervisorError(f"the {what} address {host}:{port} {reason}; set listen.{what} to another one") from error
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket with mode 0600, replacing what an earlier run left. Raises SupervisorError."""
+    if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
+        raise SupervisorError(f"{path} is too long for a Unix socket; choose a data directory with a shorter path")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        raise SupervisorError(f"{path}: {error.strerror}") from error
+    return listener
+
+
+class Supervisor:
+    """Keeps one mux running on this host.
+
+    Args:
+        config: path of the event file.
+        settings: what to listen on.
+        park_on_exit: park the fleet when stopping, so that no process of it stays.
+    """
+
+    def __init__(self, config: Path, settings: Settings, *, park_on_exit: bool) -> None:
+        run = settings.data / "run"
+        self._lock = lock(settings.data)
+        public = listen_tcp("public", *settings.public)
+        admin = listen_tcp("admin", *settings.admin)
+        control = listen_tcp("control", *settings.control)
+        feed = listen_unix(run / "feed.sock")
+        web = listen_unix(run / "web.sock")
+        self._sockets = [public, admin, control, feed, web]
+        fds = [f"--{name}-fd={s.fileno()}" for name, s in
+               (("admin", admin), ("control", control), ("feed", feed), ("web", web))]  # fmt: skip
+        park = ["--park-on-exit"] if park_on_exit else []
+        self.control = Child(
+            "the control process",
+            [sys.executable, "-m", "mux.daemon", "run", "--config", str(config), *fds, *park],
+            [s.fileno() for s in (admin, control, feed, web)],
+            CONTROL_STOP_S,
+        )
+        self.proxies = [
+            Child(
+                f"proxy {number}",
+                [
+                    sys.executable,
+                    "-m",
+                    "mux.proxy",
+                    f"--listen-fd={public.fileno()}",
+                    f"--name=proxy-{number}",
+                    f"--feed={run / 'feed.sock'}",
+                    f"--web={run / 'web.sock'}",
+                ],
+                [public.fileno()],
+                PROXY_STOP_S,
+            )
+            for number in range(settings.proxies)
+        ]
+        self._stop = asyncio.Event()
+        self._urgent = False
+
+    def request_stop(self) -> None:
+        """Stop in order; a second request stops at once."""
+        if self._stop.is_set():
+            self._urgent = True
+            for child in (self.control, *self.proxies):
+                child.kill()
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Keep everything running until asked to stop. Returns the exit code."""
+        keepers = {asyncio.create_task(child.keep(), name=child.name): child for child in (self.control, *self.proxies)}
+        stop = asyncio.create_task(self._stop.wait(), name="stop request")
+        done, _ = await asyncio.wait({stop, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        code = 0
+        for task in done - {stop}:
+            code = await task
+            say(f"{keepers[task].name} cannot run here ({describe(code)})")
+        # The control process first: while it parks the fleet, proxies still answer with pages that say so.
+        self.control.stop()
+        await self.control.stopped()
+        for proxy in self.proxies:
+            proxy.stop()
+        await asyncio.gather(*(proxy.stopped() for proxy in self.proxies))
+        for task in (stop, *keepers):
+            task.cancel()
+        await asyncio.gather(stop, *keepers, return_exceptions=True)
+        for listener in self._sockets:
+            listener.close()
+        os.close(self._lock)
+        return code
+
+
+async def supervise(
+    config: Path, *, park_on_exit: bool, beside: Callable[[Settings], Awaitable[None]] | None = None
+) -> int:
+    """Prepare and run a mux.
+
+    Args:
+        config: path of the event file.
+        park_on_exit: see `Supervisor`.
+        beside: runs beside it, and is cancelled when it stops.
+
+    Raises SupervisorError when it cannot start. Returns the exit code.
+    """
+    settings = await prepare(config)
+    supervisor = Supervisor(config, settings, park_on_exit=park_on_exit)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.request_stop)
+    companion = asyncio.ensure_future(beside(settings)) if beside else None
+    try:
+        return await supervisor.run()
+    finally:
+        if companion is not None:
+            companion.cancel()
+            await asyncio.gather(companion, return_exceptions=True)
+
+
+def run(config_path: Path, *, park_on_exit: bool) -> int:
+    """`mux serve`: returns the exit code, after one clear line when it cannot start."""
+    try:
+        return asyncio.run(supervise(config_path, park_on_exit=park_on_exit))
+    except SupervisorError as error:
+        say(str(error))
+        return error.exit_code
