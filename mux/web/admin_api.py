@@ -30,6 +30,7 @@ from mux.web.admin_api_guard import Guard, require
 from mux.web.admin_api_openapi import openapi_document
 from mux.web.api_models import (
     API_PREFIX,
+    Codes,
     Done,
     DoorsIn,
     DrainIn,
@@ -40,7 +41,6 @@ from mux.web.api_models import (
     EventPlan,
     EventPlanIn,
     EventText,
-    FreshCode,
     Health,
     Notices,
     Roster,
@@ -117,7 +117,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Scope.ROSTER,
         "Add one entry; shows its code once",
         _roster.add_user,
-        FreshCode,
+        Codes,
         RosterAddIn,
         status=201,
         refusals=(409,),
@@ -137,11 +137,20 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         "POST",
+        "/roster/slips",
+        Scope.ROSTER,
+        "Other codes for all who have not come yet; shown once",
+        _roster.reset_slips,
+        Codes,
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
         "/roster/{user}/reset",
         Scope.ROSTER,
         "Another code, shown once; ends the sessions",
         _roster.reset_user,
-        FreshCode,
+        Codes,
         tag="roster",
     ),
     Endpoint(

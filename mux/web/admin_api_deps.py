@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mux.core.events import Event
-from mux.core.model import ProjectName, Role, UserId
+from mux.core.model import ProjectName, ProjectSpec, Role, UserId
 from mux.core.views import FleetStatus
 from mux.store.base import ApiToken, Store, User
 from mux.web.admin_api_guard import BrowserScopes, CheckToken
@@ -24,6 +24,9 @@ SecretValues = Mapping[ProjectName, Mapping[str, Mapping[str, str]]]
 
 class AdminEngine(Protocol):
     """The engine, as far as organizers reach it."""
+
+    def projects(self) -> tuple[ProjectSpec, ...]:
+        """The projects in force, with the digests that their images resolved to."""
 
     def status(self, now: float) -> FleetStatus:
         """The room at a glance."""
@@ -126,12 +129,13 @@ class ApplyError(Exception):
 
 
 class Applier(Protocol):
-    """Puts event files in force. ``secrets`` None keeps those in force."""
+    """Puts event files in force. With ``secrets`` None they are read from the files that the
+    event file names."""
 
-    async def plan(self, text: str, secrets: SecretValues | None, directory: str = "") -> Plan:
+    async def plan(self, text: str, secrets: SecretValues | None) -> Plan:
         """What would change. Raises ApplyError."""
 
-    async def apply(self, text: str, secrets: SecretValues | None, expected: str, directory: str = "") -> Plan:
+    async def apply(self, text: str, secrets: SecretValues | None, expected: str) -> Plan:
         """Put it in force, if ``expected`` is still the plan's id. Raises ApplyError, StoreError."""
 
 
@@ -148,6 +152,7 @@ class AdminDeps:
         clock: seconds since the epoch.
         metrics: the Prometheus text.
         version: the program's.
+        public_address: where attendees go; stands on their slips.
         browser_scopes: scopes of the organizers' browser session that a request carries; None without pages.
         refusals: exceptions of ``roster`` and ``tokens`` that mean a refusal, not a defect.
     """
@@ -160,6 +165,7 @@ class AdminDeps:
     clock: Callable[[], float]
     metrics: Callable[[], str]
     version: str
+    public_address: str
     browser_scopes: BrowserScopes | None = None
     refusals: tuple[type[Exception], ...] = ()
 

@@ -25,7 +25,7 @@ async def plan(deps: AdminDeps, call: Call) -> BaseModel:
     """What a file would change."""
     body = call.expect(EventPlanIn)
     try:
-        made = await deps.applier.plan(body.text, _secrets(body), body.directory)
+        made = await deps.applier.plan(body.text, _secrets(body))
     except ApplyError as error:
         raise _refusal(error) from error
     return EventPlan(plan_id=made.id, changes=list(made.changes), warnings=list(made.warnings), first=made.first)
@@ -35,7 +35,7 @@ async def apply(deps: AdminDeps, call: Call) -> BaseModel:
     """Put a planned file in force."""
     body = call.expect(EventApplyIn)
     try:
-        made = await deps.applier.apply(body.text, _secrets(body), body.plan_id, body.directory)
+        made = await deps.applier.apply(body.text, _secrets(body), body.plan_id)
     except ApplyError as error:
         raise _refusal(error) from error
     return EventApplied(changes=list(made.changes), warnings=list(made.warnings))

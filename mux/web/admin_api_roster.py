@@ -6,6 +6,8 @@ code has no session afterwards. What is taken in is taken in whole or not at all
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel
 
 from mux.core.events import UserRevoked
@@ -15,6 +17,7 @@ from mux.web.admin_api_deps import AdminDeps, GivenCode
 from mux.web.admin_api_endpoint import Call, NotFoundError
 from mux.web.admin_api_fleet import quoted
 from mux.web.api_models import (
+    Codes,
     Done,
     FreshCode,
     Roster,
@@ -32,24 +35,28 @@ from mux.web.api_models import (
 
 async def roster(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - every handler has the same shape
     """Who may enter."""
-    return Roster(users=[_user_out(user) for user in await deps.store.users()])
+    entered = await _entered(deps)
+    return Roster(users=[_user_out(user, user.id in entered) for user in await deps.store.users()])
 
 
 async def import_roster(deps: AdminDeps, call: Call) -> BaseModel:
     """Take in a CSV."""
     result = await deps.roster.import_csv(call.expect(RosterImportIn).csv)
+    made = _codes(deps, result.codes)
     return RosterImported(
+        event=made.event,
+        address=made.address,
+        codes=made.codes,
         created=result.created,
         updated=result.updated,
         unchanged=result.unchanged,
-        codes=[_fresh(given) for given in result.codes],
     )
 
 
 async def add_user(deps: AdminDeps, call: Call) -> BaseModel:
     """One new entry."""
     body = call.expect(RosterAddIn)
-    return _fresh(await deps.roster.add(body.name, body.email, Role(body.role)))
+    return _codes(deps, [await deps.roster.add(body.name, body.email, Role(body.role))])
 
 
 async def reset_user(deps: AdminDeps, call: Call) -> BaseModel:
@@ -57,7 +64,14 @@ async def reset_user(deps: AdminDeps, call: Call) -> BaseModel:
     user = await _find(deps, call.path["user"])
     given = await deps.roster.reset(user.id)
     await deps.engine.submit(UserRevoked(user.id, release=False))
-    return _fresh(given)
+    return _codes(deps, [given])
+
+
+async def reset_slips(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
+    """Other codes for everybody who has a generated one and has not come yet; nobody's session ends."""
+    entered = await _entered(deps)
+    absent = [user.id for user in await deps.store.users() if user.credential_kind == "code" and user.id not in entered]
+    return _codes(deps, [await deps.roster.reset(user) for user in absent])
 
 
 async def remove_user(deps: AdminDeps, call: Call) -> BaseModel:
@@ -106,7 +120,26 @@ async def _find(deps: AdminDeps, who: str) -> User:
     return user
 
 
-def _user_out(user: User) -> UserOut:
+async def _entered(deps: AdminDeps) -> frozenset[UserId]:
+    """Everybody who has logged in, as far as the store remembers."""
+    records = await deps.store.load(deps.clock())
+    return frozenset(
+        {session.user for session in records.sessions}
+        | {waiting.user for waiting in records.waiting}
+        | {assignment.user for assignment in records.assignments}
+        | set(records.epochs)
+    )
+
+
+def _codes(deps: AdminDeps, given: Iterable[GivenCode]) -> Codes:
+    return Codes(
+        event=deps.engine.status(deps.clock()).event,
+        address=deps.public_address,
+        codes=[_fresh(one) for one in given],
+    )
+
+
+def _user_out(user: User, entered: bool) -> UserOut:
     return UserOut(
         id=user.id,
         name=user.name,
@@ -114,6 +147,7 @@ def _user_out(user: User) -> UserOut:
         role=user.role.value,
         credential_kind=user.credential_kind,
         self_registered=user.self_registered,
+        entered=entered,
         created_at=user.created_at,
     )
 

@@ -190,6 +190,7 @@ class UserOut(ApiResponse):
     role: RoleName
     credential_kind: Literal["code", "password", "none"]
     self_registered: bool
+    entered: bool = Field(description="Has logged in: has a session, waits, or has or had a seat.")
     created_at: float = Field(description="Seconds since the epoch.")
 
 
@@ -209,19 +210,26 @@ class FreshCode(ApiResponse):
     code: str = Field(repr=False)
 
 
+class Codes(ApiResponse):
+    """Freshly generated codes, and what a slip says beside them."""
+
+    event: str
+    address: str = Field(description="Where attendees go.")
+    codes: list[FreshCode]
+
+
 class RosterImportIn(ApiRequest):
     """A roster to take in: CSV with a header line ``name,email,role,code`` or ``password``."""
 
     csv: Annotated[str, StringConstraints(min_length=1, max_length=ROSTER_TEXT_CHARS_MAX)] = Field(repr=False)
 
 
-class RosterImported(ApiResponse):
+class RosterImported(Codes):
     """What an import changed."""
 
     created: int
     updated: int
     unchanged: int
-    codes: list[FreshCode]
 
 
 class RosterAddIn(ApiRequest):
@@ -290,10 +298,8 @@ class EventPlanIn(ApiRequest):
     secrets: Secrets | None = Field(
         default=None,
         repr=False,
-        description="Project to attendee (`*` for everybody) to variable to value; null keeps those in force.",
-    )
-    directory: Annotated[str, StringConstraints(max_length=4096)] = Field(
-        default="", description="Directory that relative paths of the file start from; empty for the mux's own."
+        description="Project to attendee (`*` for everybody) to variable to value. Null: mux reads the CSV files that "
+        "the event file names, on its own machine.",
     )
 
 
@@ -306,13 +312,12 @@ class EventApplyIn(EventPlanIn):
 
 
 class Change(ApiResponse):
-    """One difference between what is in force and the file."""
+    """One difference between what is in force and the file. Values that may be secrets are not shown."""
 
-    key: str = Field(description="As in the file, e.g. `fleet.attendees`.")
-    kind: Literal["added", "removed", "changed"]
-    old: str | None
-    new: str | None
-    effect: str = Field(default="", description="When or how it takes effect, if not at once.")
+    key: str = Field(description="E.g. `fleet.attendees`, `project[intro].image`, or `project[intro]` for a whole one.")
+    before: str = Field(description="As the file writes it; empty if it was not there.")
+    after: str = Field(description="Likewise.")
+    effect: str = Field(description="What that does, one sentence for people.")
 
 
 class EventPlan(ApiResponse):
