@@ -84,6 +84,11 @@ def _projects(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                 (f"{key}.path", f"{key}.name"),
                 Fault(f"{key}.path", shown(project.path), shown(project.base_path), shown(project.base_path), where),
             )
+        if file.fleet.runtime == "process" and project.kind == "http" and not project.command:
+            yield (
+                (f"{key}.command", f"{key}.kind", "fleet.runtime"),
+                Fault(f"{key}.command", "nothing", "a program, since the kind http has none of its own", None, where),
+            )
         if project.shm_bytes > project.memory_bytes:
             yield (
                 (f"{key}.shm", f"{key}.memory"),
@@ -230,6 +235,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _blocked(path: Path) -> bool:
     """Whether something that is no directory is in the way."""
     try:
@@ -240,13 +252,12 @@ def _blocked(path: Path) -> bool:
 
 def _directory(key: str, image: str, base: Path, where: str) -> Iterator[Fault]:
     path = resolved(base, image)
-    try:
-        there = path.is_dir()
-    except (OSError, ValueError):
-        there = False
-    if not there:
+    if not _is_directory(path):
         found = f"{shown(image)}, which is no directory"
         yield Fault(key, found, "a directory that exists", _beside(path, image), where)
+    elif not _is_directory(path / "home"):
+        found = f"{shown(image)}, which has no directory home/ in it"
+        yield Fault(key, found, "a directory whose home/ holds the attendees' files", None, where)
 
 
 def _beside(path: Path, named: str) -> str | None:

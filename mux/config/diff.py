@@ -2,8 +2,8 @@
 
 Owns the sentence that says what a change leads to. Projects are compared by name, so that another order is none.
 
-Rules: values that may be secrets (variables, commands) are not shown, only that they differ; what secrets files hold
-is counted at most.
+Rules: of variables only the names are shown, of what secrets files hold only the number of rows. A command is shown:
+everybody on a ship can read it anyway.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "auth.roster": "no effect by itself: import it with `mux roster import`",
         "auth.passcode_file": "takes effect when the mux is started again",
         "auth.session_hours": _NEXT_LOGIN,
+        "auth.organizer_session_hours": _NEXT_LOGIN,
+        "auth.new_names_max": _NEXT_START,
         "auth.new_names_per_minute": _NEXT_START,
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
     }
@@ -117,7 +119,9 @@ def _table(
 
 
 def _shown(entry: Entry, value: object) -> str:
-    if entry.said.kind.quiet:
+    if isinstance(value, Mapping):
+        return ", ".join(value)
+    if entry.said.kind.quiet and not isinstance(value, tuple):
         return _QUIET if value else ""
     return written(entry, value)
 

@@ -35,7 +35,9 @@ HOST_CHARS_MAX = 253
 
 SIZE_UNITS: Mapping[str, int] = MappingProxyType({"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40})
 
-RESERVED_VARIABLES = frozenset({"CONTAINER_AUTH_TOKEN", "CONTAINER_BASE_URL", "JUPYTER_TOKEN"})
+RESERVED_VARIABLES = frozenset(
+    {"CONTAINER_AUTH_TOKEN", "CONTAINER_BASE_URL", "HOME", "JUPYTER_RUNTIME_DIR", "JUPYTER_TOKEN", "LOGNAME", "USER"}
+)
 """Variables that a runtime sets itself for a workspace; so is everything that begins with ``MUX_``."""
 
 _SIZE = re.compile(r"^([0-9]{1,6})(?:\.([0-9]{1,3}))? ?(KiB|MiB|GiB|TiB)$")

@@ -25,7 +25,9 @@ PROVIDERS = ("local",)
 """What makes machines."""
 RUNTIMES = ("process",)
 """What runs workspaces."""
-RESERVED_PROJECT_NAMES = frozenset({"admin", "api", "events", "health", "login", "logout", "mux", "static", "waiting"})
+RESERVED_PROJECT_NAMES = frozenset(
+    {"admin", "api", "events", "health", "live", "login", "logout", "mux", "static", "waiting"}
+)
 """Names that pages of the mux itself may need below ``/camp/``."""
 
 PROJECTS_MAX = 16
@@ -167,7 +169,7 @@ class ProjectTable(Table):
             kinds.text(
                 1024, allowed="a path of 1 to 1024 characters, absolute or relative to the event file's directory"
             ),
-            "What workspaces start from: a directory, for the process runtime.",
+            "What workspaces start from: for the process runtime a directory with home/ in it.",
             "images/intro",
         ),
     ]
@@ -203,8 +205,9 @@ class ProjectTable(Table):
         tuple[str, ...],
         Key(
             kinds.command(),
-            "Program and arguments that start a workspace; empty for the image's own.",
-            ["jupyter", "lab"],
+            "Program and arguments that start a workspace; empty for JupyterLab. "
+            "{port}, {base_path} and {home} are filled in.",
+            ["python3", "-m", "http.server", "{port}"],
         ),
     ] = Field(default=(), repr=False)
     environment: Annotated[
@@ -388,18 +391,28 @@ class AuthTable(Table):
             "passcode.txt",
         ),
     ] = None
-    session_hours: Annotated[float, Key(kinds.number(0.01, 24 * 31, unit="hours"), "How long a login lasts.", 16.0)] = (
-        16.0
-    )
+    session_hours: Annotated[
+        float, Key(kinds.number(0.01, 24 * 31, unit="hours"), "How long an attendee's login lasts.", 24.0)
+    ] = 24.0
+    organizer_session_hours: Annotated[
+        float, Key(kinds.number(0.01, 24 * 31, unit="hours"), "How long an organizer's login lasts.", 12.0)
+    ] = 12.0
+    new_names_max: Annotated[
+        int | None,
+        Key(
+            kinds.whole(1, 2 * ATTENDEES_MAX),
+            "Names that may be chosen at the door in all, for mode passcode. Default: as many as there are seats.",
+            100,
+        ),
+    ] = None
     new_names_per_minute: Annotated[
         int,
-        Key(kinds.whole(1, 6000), "New names that may enter in one minute, for mode passcode.", 120),
-    ] = 120
-
-    @property
-    def session_s(self) -> float:
-        """How long a login lasts, in seconds."""
-        return self.session_hours * 3600
+        Key(
+            kinds.whole(1, 6000),
+            "New names that may be chosen in one minute, for mode passcode; a minute's worth may come at once.",
+            300,
+        ),
+    ] = 300
 
 
 class ListenTable(Table):

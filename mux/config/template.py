@@ -127,7 +127,7 @@ def starter_files(*, name: str = "my-workshop", title: str = "My workshop") -> M
                 "cell_type": "markdown",
                 "id": "welcome",
                 "metadata": {},
-                "source": ["# Welcome\n", "\n", "Put your notebooks into this directory: every attendee gets a copy."],
+                "source": ["# Welcome\n", "\n", "Put your notebooks beside this one: every attendee gets a copy."],
             },
             {
                 "cell_type": "code",
@@ -144,5 +144,5 @@ def starter_files(*, name: str = "my-workshop", title: str = "My workshop") -> M
     }
     return {
         Path("event.toml"): template(name=name, title=title),
-        Path("images/intro/welcome.ipynb"): json.dumps(notebook, indent=1) + "\n",
+        Path("images/intro/home/welcome.ipynb"): json.dumps(notebook, indent=1) + "\n",
     }
