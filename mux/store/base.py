@@ -137,16 +137,25 @@ class Store(Protocol):
     async def applied(self) -> str | None:
         """The event file's text as last applied, or None."""
 
-    async def save_applied(self, text: str, secrets: Mapping[ProjectName, Mapping[str, Mapping[str, str]]]) -> None:
-        """Keep an applied event file and its secrets.
+    async def save_applied(
+        self,
+        text: str,
+        secrets: Mapping[ProjectName, Mapping[str, Mapping[str, str]]],
+        digests: Mapping[ProjectName, str],
+    ) -> None:
+        """Keep an applied event file, its secrets, and what its images resolved to.
 
         Args:
             text: TOML, as applied.
             secrets: project → attendee's folded name or e-mail address (``*`` for everybody) → variable → value.
+            digests: project → image digest. A restart runs these, whatever the references mean by then.
         """
 
     async def secrets(self) -> Mapping[ProjectName, Mapping[str, Mapping[str, str]]]:
         """The secrets last applied, in the same shape."""
+
+    async def digests(self) -> Mapping[ProjectName, str]:
+        """The image digests last applied, by project."""
 
     async def users(self) -> list[User]:
         """The roster, by name."""
@@ -168,6 +177,9 @@ class Store(Protocol):
 
     async def count_users(self, *, self_registered: bool | None = None) -> int:
         """How many entries there are, all or of one origin."""
+
+    async def swap_credential(self, user: UserId, was: str, credential: str) -> bool:
+        """Replace a credential of the same kind, if it is still ``was``; False when it is not."""
 
     async def seen_users(self) -> frozenset[UserId]:
         """Everybody who ever had a session (``SaveSession`` notes it), removed entries included."""

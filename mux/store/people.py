@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, select
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mux.core.model import ProjectName, Role, SessionHash, UserId
@@ -35,12 +35,17 @@ class People(Database):
         """The event file's text as last applied, or None."""
         return await self._read(lambda connection: connection.scalar(select(t.applied.c.event_file)))
 
-    async def save_applied(self, text: str, secrets: Mapping[ProjectName, Mapping[str, Mapping[str, str]]]) -> None:
-        """Keep an applied event file and its secrets, in place of the last one."""
+    async def save_applied(
+        self,
+        text: str,
+        secrets: Mapping[ProjectName, Mapping[str, Mapping[str, str]]],
+        digests: Mapping[ProjectName, str],
+    ) -> None:
+        """Keep an applied event file, its secrets and its images' digests, in place of the last ones."""
         plain = {
             project: {who: dict(values) for who, values in attendees.items()} for project, attendees in secrets.items()
         }
-        row = {"id": 1, "event_file": text, "secrets": json.dumps(plain)}
+        row = {"id": 1, "event_file": text, "secrets": json.dumps(plain), "digests": json.dumps(dict(digests))}
         await self._write(lambda connection: upsert_rows(connection, t.applied, "id", [row]))
 
     async def secrets(self) -> Mapping[ProjectName, Mapping[str, Mapping[str, str]]]:
@@ -48,6 +53,12 @@ class People(Database):
         text = await self._read(lambda connection: connection.scalar(select(t.applied.c.secrets)))
         secrets: dict[ProjectName, dict[str, dict[str, str]]] = json.loads(text) if text is not None else {}
         return secrets
+
+    async def digests(self) -> Mapping[ProjectName, str]:
+        """The image digests last applied, by project."""
+        text = await self._read(lambda connection: connection.scalar(select(t.applied.c.digests)))
+        digests: dict[ProjectName, str] = json.loads(text) if text is not None else {}
+        return digests
 
     # --- the roster -------------------------------------------------------------------------------------------------
 
@@ -117,6 +128,13 @@ class People(Database):
         if self_registered is not None:
             statement = statement.where(t.users.c.self_registered.is_(self_registered))
         return await self._read(lambda connection: connection.scalar(statement)) or 0
+
+    async def swap_credential(self, user: UserId, was: str, credential: str) -> bool:
+        """Replace a credential of the same kind, if it is still ``was``; False when it is not."""
+        same = (t.users.c.id == user) & (t.users.c.credential == was)
+        statement = update(t.users).where(same).values(credential=credential)
+        result = await self._write(lambda connection: connection.execute(statement))
+        return result.rowcount > 0
 
     async def seen_users(self) -> frozenset[UserId]:
         """Everybody who ever had a session."""

@@ -94,6 +94,7 @@ applied = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("event_file", Text, nullable=False),
     Column("secrets", Text, nullable=False),
+    Column("digests", Text, nullable=False),
 )
 
 users = Table(

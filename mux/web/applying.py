@@ -95,7 +95,7 @@ class EventApplier:
                     "plan_stale", "the file, an image, or what is in force changed since the plan; look at it again"
                 )
             spec = to_spec(prepared.file, prepared.digests)
-            await self._store.save_applied(text, prepared.secrets)
+            await self._store.save_applied(text, prepared.secrets, prepared.digests)
             await self._applied(prepared.file, prepared.secrets)
             await self._engine.submit(EventSpecApplied(spec))
         log.info("event file applied", changes=len(prepared.plan.changes))

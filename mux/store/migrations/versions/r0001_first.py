@@ -66,6 +66,7 @@ def _core_tables() -> None:
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("event_file", sa.Text, nullable=False),
         sa.Column("secrets", sa.Text, nullable=False),
+        sa.Column("digests", sa.Text, nullable=False),
     )
 
 
