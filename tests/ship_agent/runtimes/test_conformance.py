@@ -1,0 +1,315 @@
+"""What every runtime does. A new backend joins by a `Lab` in conftest.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from dataclasses import replace
+
+import pytest
+
+from ship_agent.runtimes.base import RuntimeFailure
+from tests.ship_agent.images import COMMAND, digest_of, project_of
+from tests.ship_agent.runtimes.conftest import TOKEN, Lab
+
+
+async def test_a_workspace_is_pulled_started_and_answers_with_its_token_only(lab: Lab) -> None:
+    spec = await lab.started()
+
+    state = (await lab.runtime.inspect())[spec.id]
+    assert (state.state, state.starts, state.exit_code, state.failure) == ("running", 1, None, "")
+    assert (state.run_key, state.seat, state.project, state.port) == (spec.run_key(), 0, "intro", spec.port)
+    assert await lab.runtime.images() == {spec.digest}
+    async with lab.session.get(f"http://127.0.0.1:{spec.port}/camp/intro/api") as answer:
+        assert answer.status == 403
+
+
+async def test_starting_what_runs_changes_nothing(lab: Lab) -> None:
+    spec = await lab.started()
+    pid = await lab.answers(spec)
+
+    await lab.runtime.start(spec)
+
+    assert await lab.answers(spec) == pid
+    assert (await lab.runtime.inspect())[spec.id].starts == 1
+
+
+async def test_two_starts_at_once_make_one_run(lab: Lab) -> None:
+    spec = lab.spec(project_of(lab.image()))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+
+    await asyncio.gather(lab.runtime.start(spec), lab.runtime.start(spec))
+
+    assert (await lab.runtime.inspect())[spec.id].starts == 1
+
+
+async def test_another_specification_is_refused_while_it_runs(lab: Lab) -> None:
+    spec = await lab.started()
+
+    with pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(replace(spec, secrets={"KEY": "value"}))
+
+    assert failure.value.code == "files_in_use"
+
+
+async def test_files_survive_a_stop_and_another_specification(lab: Lab) -> None:
+    spec = await lab.started()
+    await lab.ask(spec, "write", name="mine.txt", text="kept")
+
+    await lab.runtime.stop(spec.id, 5)
+    stopped = (await lab.runtime.inspect())[spec.id]
+    with_secret = replace(spec, secrets={"API_KEY": "a-secret-value"}, epoch=3, receipt="signed")
+    await lab.runtime.start(with_secret)
+    await lab.answers(with_secret)
+
+    assert (stopped.state, stopped.failure) == ("exited", "")
+    assert await lab.ask(with_secret, "read", name="mine.txt") == "kept"
+    assert (await lab.ask(with_secret, "environment"))["API_KEY"] == "a-secret-value"
+    state = (await lab.runtime.inspect())[spec.id]
+    assert (state.starts, state.epoch, state.run_key) == (2, 3, with_secret.run_key())
+
+
+async def test_a_note_keeps_the_epoch_over_a_restart_of_the_agent_and_restarts_nothing(lab: Lab) -> None:
+    spec = await lab.started()
+    pid = await lab.answers(spec)
+
+    await lab.runtime.note(replace(spec, epoch=7, receipt="signed"))
+    runtime = await lab.again()
+
+    state = (await runtime.inspect())[spec.id]
+    assert (state.epoch, state.starts, state.run_key) == (7, 1, spec.run_key())
+    assert await lab.answers(spec) == pid
+
+
+async def test_a_new_agent_adopts_what_runs_and_sees_it_end(lab: Lab) -> None:
+    spec = await lab.started()
+    pid = await lab.answers(spec)
+
+    runtime = await lab.again()
+
+    assert (await runtime.inspect())[spec.id].state == "running"
+    assert await lab.answers(spec) == pid
+    os.kill(pid, signal.SIGKILL)
+    ended = await lab.exited(spec.id)
+    assert (ended.exit_code, ended.failure) == (137, "exited")
+
+
+async def test_what_ended_while_no_agent_was_there_is_known_to_the_next(lab: Lab) -> None:
+    spec = await lab.started()
+    await lab.runtime.close()
+    with pytest.raises(Exception):  # noqa: B017 - the connection may be reset in any way
+        await lab.ask(spec, "exit", code="41")
+        raise ConnectionError
+    async with asyncio.timeout(10):
+        while lab.living():
+            await asyncio.sleep(0.02)
+
+    runtime = await lab.again()
+
+    state = (await runtime.inspect())[spec.id]
+    assert (state.state, state.exit_code, state.failure) == ("exited", 41, "exited")
+
+
+async def test_an_exit_is_noticed_with_its_code_and_it_starts_again_on_its_files(lab: Lab) -> None:
+    spec = await lab.started()
+    await lab.ask(spec, "write", name="mine.txt", text="kept")
+
+    await lab.ask(spec, "exit", code="3")
+    ended = await lab.exited(spec.id)
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+
+    assert (ended.exit_code, ended.failure, ended.detail) == (3, "exited", "exited with code 3")
+    assert await lab.ask(spec, "read", name="mine.txt") == "kept"
+
+
+async def test_a_process_killed_from_outside_is_reported_by_signal(lab: Lab) -> None:
+    spec = await lab.started()
+
+    os.kill(await lab.answers(spec), signal.SIGKILL)
+
+    ended = await lab.exited(spec.id)
+    assert (ended.exit_code, ended.detail) == (137, "killed by SIGKILL")
+
+
+async def test_removing_destroys_processes_and_files(lab: Lab) -> None:
+    spec = await lab.started()
+    await lab.ask(spec, "write", name="mine.txt", text="private")
+
+    await lab.runtime.remove(spec.id)
+    await lab.runtime.remove(spec.id)
+
+    assert lab.living() == []
+    assert dict(await lab.runtime.inspect()) == {}
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    with pytest.raises(Exception, match="404"):
+        await lab.ask(spec, "read", name="mine.txt")
+
+
+async def test_one_that_does_not_stop_when_asked_is_killed_with_all_it_started(lab: Lab) -> None:
+    spec = await lab.started(command=[*COMMAND, "--stubborn"])
+    await lab.ask(spec, "detach", env=json.dumps({}))
+    await lab.ask(spec, "detach")
+
+    await lab.runtime.stop(spec.id, 0.2)
+
+    assert (await lab.runtime.inspect())[spec.id].state == "exited"
+    assert lab.living() == []
+
+
+async def test_what_a_workspace_detached_is_gone_after_a_stop(lab: Lab) -> None:
+    spec = await lab.started()
+    detached = [await lab.ask(spec, "detach", env=json.dumps({})), await lab.ask(spec, "detach")]
+
+    await lab.runtime.stop(spec.id, 5)
+
+    assert [pid for pid in detached if os.path.exists(f"/proc/{pid}")] == []  # noqa: PTH110
+
+
+async def test_a_failing_hook_ends_the_start_and_is_named(lab: Lab) -> None:
+    hooks = {
+        "10-fine.sh": "echo fine",
+        "20-broken": "#!/bin/sh\necho no such data >&2\nexit 9\n",
+        "30-late.sh": "echo late",
+    }
+    spec = lab.spec(project_of(lab.image(hooks=hooks)))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+
+    await lab.runtime.start(spec)
+    ended = await lab.exited(spec.id)
+
+    assert (ended.failure, ended.exit_code) == ("hook_failed", 9)
+    assert "20-broken" in ended.detail
+    tail = await lab.runtime.log_tail(spec.id, 50)
+    assert "fine" in tail
+    assert "no such data" in tail
+    assert "late\n" not in tail
+
+
+async def test_hooks_run_in_order_in_the_home_with_the_environment_of_the_command(lab: Lab) -> None:
+    hooks = {"2.sh": "echo two $MUX_PROJECT >> order.txt", "1": "#!/bin/sh\necho one > order.txt", "README": "no hook"}
+    spec = lab.spec(project_of(lab.image(hooks=hooks)))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+
+    assert await lab.ask(spec, "read", name="order.txt") == "one\ntwo intro\n"
+
+
+async def test_the_log_tail_has_the_last_lines_without_secrets(lab: Lab) -> None:
+    spec = replace(await lab.started(), secrets={"KEY": "hunter2-hunter2"})
+    await lab.runtime.stop(spec.id, 5)
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    for number in range(60):
+        await lab.ask(spec, "print", text=f"line {number} {TOKEN} \x1b[31mhunter2-hunter2\x1b[0m\x07")
+
+    tail = await lab.runtime.log_tail(spec.id, 50)
+
+    assert tail.splitlines()[-1] == "line 59 [redacted] [redacted]"
+    assert len(tail.splitlines()) == 50
+    assert TOKEN not in tail
+    assert "hunter2" not in tail
+
+
+async def test_a_port_in_use_is_said_before_anything_is_started(lab: Lab) -> None:
+    spec = lab.spec(project_of(lab.image()))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+    with socket.create_server(("127.0.0.1", spec.port)), pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(spec)
+
+    assert failure.value.code == "port_in_use"
+    assert str(spec.port) in failure.value.detail
+
+
+async def test_an_image_that_is_not_there_or_not_the_same_is_refused(lab: Lab) -> None:
+    image = lab.image()
+    project = project_of(image)
+    (image / "home/notes.txt").write_text("edited since")
+
+    with pytest.raises(RuntimeFailure, match="mux apply") as changed:
+        await lab.runtime.pull(project, project.digest, lambda _: None)
+    with pytest.raises(RuntimeFailure) as missing:
+        await lab.runtime.pull(project.model_copy(update={"image": f"{image}-not"}), project.digest, lambda _: None)
+    with pytest.raises(RuntimeFailure) as unpulled:
+        await lab.runtime.start(lab.spec(project))
+
+    assert (changed.value.code, missing.value.code, unpulled.value.code) == (
+        "image_changed",
+        "image_missing",
+        "image_missing",
+    )
+    assert await lab.runtime.images() == frozenset()
+    assert dict(await lab.runtime.inspect()) == {}
+
+
+async def test_an_image_is_forgotten_and_pulled_again(lab: Lab) -> None:
+    image = lab.image()
+    project = project_of(image)
+    said: list[str] = []
+    await lab.runtime.pull(project, project.digest, said.append)
+    await lab.runtime.forget_image(project.digest)
+    await lab.runtime.forget_image(project.digest)
+    assert await lab.runtime.images() == frozenset()
+
+    await lab.runtime.pull(project, project.digest, said.append)
+
+    assert await lab.runtime.images() == {digest_of(image)}
+    assert "intro" in said[0]
+
+
+async def test_limits_name_each_limit_once(lab: Lab) -> None:
+    limits = lab.runtime.limits()
+
+    assert sorted([*limits.enforced, *limits.missing]) == ["cpu", "files", "memory", "pids", "shm"]
+
+
+async def test_limits_in_force_are_seen_from_inside(lab: Lab) -> None:
+    enforced = lab.runtime.limits().enforced
+    spec = await lab.started(pids=20)
+
+    if "files" in enforced:
+        text = await lab.ask(spec, "read", name="/proc/self/limits")
+        assert int(next(line for line in text.splitlines() if "open files" in line).split()[3]) <= 8192
+    if "pids" in enforced:
+        assert await lab.ask(spec, "forks", n="40") < 20
+    assert "files" in enforced
+
+
+async def test_nothing_of_the_agents_environment_leaks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-agent")
+    monkeypatch.setenv("MUX_ROOT_KEY", "of-the-mux")
+
+    spec = await lab.started(environment={"GREETING": "hello", "MUX_TOKEN": "not-this"})
+
+    seen = await lab.ask(spec, "environment")
+    assert "of-the-agent" not in seen.values()
+    assert "MUX_ROOT_KEY" not in seen
+    assert (seen["GREETING"], seen["MUX_TOKEN"], seen["JUPYTER_TOKEN"]) == ("hello", TOKEN, TOKEN)
+    assert (seen["MUX_WORKSPACE"], seen["MUX_PORT"], seen["MUX_PROJECT"]) == (spec.id, str(spec.port), "intro")
+
+
+async def test_a_project_of_kind_http_without_a_command_is_refused(lab: Lab) -> None:
+    spec = lab.spec(project_of(lab.image(), command=[]))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+
+    with pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(spec)
+
+    assert failure.value.code == "command_missing"
+
+
+async def test_a_command_that_does_not_exist_is_named(lab: Lab) -> None:
+    spec = lab.spec(project_of(lab.image(), command=["/no/such/program"]))
+    await lab.runtime.pull(spec.project, spec.digest, lambda _: None)
+
+    await lab.runtime.start(spec)
+
+    ended = await lab.exited(spec.id)
+    assert ended.failure == "command_missing"
+    assert "/no/such/program" in ended.detail
