@@ -1,0 +1,1 @@
+"""The documentation: links lead somewhere, every page is listed."""
