@@ -1,0 +1,121 @@
+"""Chosen passwords: argon2id, in threads of its own, behind a bounded queue.
+
+Owns the cost parameters and the queue. One check takes about 0.1 CPU-seconds, so a login storm with passwords must wait
+its turn: in the order of arrival, without holding up the event loop.
+
+Rules: at most ``threads`` checks at once and ``queue_max`` behind them; beyond that :class:`Busy`. What does not exist
+is checked against a dummy hash, at the same cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+THREADS = 2
+"""Checks at once. Each takes a core and 64 MB for its time; more would only take turns."""
+QUEUE_MAX = 600
+"""Checks that wait: a room of 600 that logs in at once, about 30 s of work. Who comes later is told when to return."""
+CHECK_S = 0.1
+"""About what one check takes; only for estimates of how long to wait."""
+PASSWORD_CHARS_MAX = 256
+"""Nobody types more; what is longer is refused before it costs anything."""
+
+_T = TypeVar("_T")
+
+
+class Busy(Exception):  # noqa: N818 - a condition that passes, not a defect
+    """The queue is full. ``retry_after_s``: about when there is room again, in seconds."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"too many passwords are being checked; try again in {retry_after_s:.0f} s")
+        self.retry_after_s = retry_after_s
+
+
+class Passwords:
+    """Hashes and checks passwords off the event loop.
+
+    Args:
+        hasher: argon2-cffi's, with its cost parameters; None for its defaults (RFC 9106, low memory profile).
+        threads: checks at once.
+        queue_max: checks that wait behind them.
+    """
+
+    def __init__(
+        self, hasher: PasswordHasher | None = None, *, threads: int = THREADS, queue_max: int = QUEUE_MAX
+    ) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._threads = threads
+        self._queue_max = queue_max
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._free = asyncio.Semaphore(threads)
+        self._in_line = 0
+        self._dummy: str | None = None
+
+    def close(self) -> None:
+        """Let the threads end; what is being checked is finished."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    async def hash(self, password: str) -> str:
+        """argon2id of ``password``, in the usual ``$argon2id$…`` form. Raises Busy."""
+        return await self._run(lambda: self._hasher.hash(_encoded(password)))
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        """Whether ``password`` is the one behind ``hashed``.
+
+        Args:
+            hashed: as :meth:`hash` made it, or None for somebody who has none: False, at the same cost.
+            password: as typed.
+
+        Raises:
+            Busy: the queue is full.
+        """
+        return await self._run(lambda: self._verify(hashed, password))
+
+    def outdated(self, hashed: str) -> bool:
+        """Whether ``hashed`` was made with other cost parameters and should be made anew at the next login."""
+        try:
+            return self._hasher.check_needs_rehash(hashed)
+        except InvalidHashError:
+            return True
+
+    def _verify(self, hashed: str | None, password: str) -> bool:
+        known = hashed is not None
+        try:
+            return (
+                self._hasher.verify(hashed if hashed is not None else self._dummy_hash(), _encoded(password)) and known
+            )
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _dummy_hash(self) -> str:
+        # Made at the first need and in the thread: it costs as much as a check.
+        if self._dummy is None:
+            self._dummy = self._hasher.hash(secrets.token_bytes(16))
+        return self._dummy
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        if self._in_line >= self._threads + self._queue_max:
+            raise Busy(retry_after_s=max(1.0, self._queue_max * CHECK_S / self._threads))
+        self._in_line += 1
+        try:
+            async with self._free:
+                running = asyncio.get_running_loop().run_in_executor(self._executor, work)
+                try:
+                    return await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    # The thread cannot be stopped: the place stays taken until it is done.
+                    await asyncio.wait([running])
+                    raise
+        finally:
+            self._in_line -= 1
+
+
+def _encoded(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")
