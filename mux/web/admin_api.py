@@ -64,6 +64,9 @@ FAULTS_MAX = 50
 FAULT_CHARS_MAX = 300
 """Of one such line; it can hold a field's name as the caller wrote it."""
 
+STATUS_BY_REFUSAL = {"not_found": 404, "taken": 409, "name_taken": 409, "too_many": 409}
+"""Status by ``code`` of a refusal; 422 for the others: the request says something that cannot be."""
+
 _HEADERS = {
     hdrs.CACHE_CONTROL: "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -334,14 +337,18 @@ def _translated(error: Exception, refusals: tuple[type[Exception], ...]) -> ApiE
     """The answer for an exception of another part."""
     if isinstance(error, ConflictError):
         return ApiError(409, error.code, str(error))
-    if isinstance(error, refusals):
-        faults = tuple(str(fault) for fault in getattr(error, "faults", ()))
-        return ApiError(422, str(getattr(error, "code", "refused")), str(error), detail=faults)
     if getattr(error, "retryable", False):
         log.warning("admin api: cannot do it now", error=str(error))
         return ApiError(
             503, str(getattr(error, "code", "busy")), f"{error}; try again", headers={hdrs.RETRY_AFTER: "2"}
         )
+    wait_s = getattr(error, "retry_after_s", None)
+    if isinstance(wait_s, int | float):
+        return ApiError(503, "busy", str(error), headers={hdrs.RETRY_AFTER: str(int(wait_s) + 1)})
+    if isinstance(error, refusals):
+        code, faults = str(getattr(error, "code", "refused")), tuple(str(f) for f in getattr(error, "faults", ()))
+        message = "refused; nothing was changed" if faults else str(error)
+        return ApiError(STATUS_BY_REFUSAL.get(code, 422), code, message, detail=faults[:FAULTS_MAX])
     log.exception("admin api: a defect", exc_info=error)
     return ApiError(500, "internal", "mux could not do this; its log says why")
 

@@ -85,7 +85,7 @@ class Caller:
     """Who asks.
 
     Args:
-        name: for the log: ``local``, ``token`` or ``session``.
+        name: for the log: ``local``, ``session`` or ``token`` and its name.
         scopes: what they may do.
     """
 

@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 from aiohttp import hdrs, web
 
+from mux.store.base import ApiToken
 from mux.web.admin_api_endpoint import ALL_SCOPES, TOKEN_SCOPES, ApiError, Caller, Scope
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE)
 _PEER_CREDENTIALS = struct.Struct("3i")
 """``struct ucred`` of unix(7): pid, uid, gid."""
 
-CheckToken = Callable[[str], Awaitable["Collection[str] | None"]]
+CheckToken = Callable[[str], Awaitable["ApiToken | None"]]
 BrowserScopes = Callable[[web.Request], Awaitable["Collection[str]"]]
 
 
@@ -83,7 +84,7 @@ class Guard:
     """Finds out who calls.
 
     Args:
-        check_token: the scopes of a token, or None for one that is not ours.
+        check_token: which token this is, or None for one that is not ours.
         browser_scopes: the scopes of the browser session that a request carries; empty without one. None where there
             are no pages.
         clock: seconds that do not go back.
@@ -132,8 +133,8 @@ class Guard:
                 f"too many wrong tokens from your address; try again in {wait_s:.0f} seconds",
                 headers={hdrs.RETRY_AFTER: str(int(wait_s) + 1)},
             )
-        granted = await self._check_token(token) if token else None
-        if granted is None:
+        found = await self._check_token(token) if token else None
+        if found is None:
             self._known.pop(digest, None)
             if self.failures.count(address, self._clock()) == FAILURES_PER_WINDOW:
                 log.warning("admin api: too many wrong tokens", address=address, window_s=WINDOW_S)
@@ -142,7 +143,7 @@ class Guard:
         self._known.move_to_end(digest)
         if len(self._known) > KNOWN_TOKENS_MAX:
             self._known.popitem(last=False)
-        return Caller("token", _known_scopes(granted))
+        return Caller(f"token {found.name}", _known_scopes(found.scopes))
 
 
 def require(caller: Caller, scope: Scope | None) -> None:

@@ -20,13 +20,13 @@ API_PREFIX = f"/api/{API_VERSION}"
 
 EVENT_TEXT_CHARS_MAX = 512 * 1024
 """An event file with a hundred projects is about 60 KB."""
-ROSTER_TEXT_CHARS_MAX = 2 * 1024 * 1024
-"""20,000 lines of 100 characters: ten times the largest workshop."""
+ROSTER_TEXT_CHARS_MAX = 8_000_000
+"""As much as the roster's reader takes."""
 
 ShortText = Annotated[str, StringConstraints(max_length=200)]
 Login = Annotated[str, StringConstraints(min_length=1, max_length=320, strip_whitespace=True)]
 """A name, an e-mail address (RFC 5321 section 4.5.3.1: at most 64 + 1 + 255 characters) or an id."""
-TokenName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+TokenName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
 ScopeName = Literal["read", "fleet", "roster", "apply"]
 RoleName = Literal["attendee", "helper", "organizer"]
 DoorsName = Literal["auto", "open", "closed"]
@@ -190,7 +190,7 @@ class UserOut(ApiResponse):
     role: RoleName
     credential_kind: Literal["code", "password", "none"]
     self_registered: bool
-    entered: bool = Field(description="Has logged in: has a session, waits, or has or had a seat.")
+    entered: bool = Field(description="Has ever logged in.")
     created_at: float = Field(description="Seconds since the epoch.")
 
 
@@ -203,7 +203,6 @@ class Roster(ApiResponse):
 class FreshCode(ApiResponse):
     """A code that was generated just now. Only its hash is kept: it cannot be shown again."""
 
-    id: str
     name: str
     email: str
     role: RoleName

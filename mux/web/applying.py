@@ -64,8 +64,8 @@ class EventApplier:
     """Puts event files in force: `mux.web.admin_api_deps.Applier`.
 
     Args:
-        engine: gets `EventSpecApplied`, and knows the digests in force.
-        store: keeps the file and its secrets.
+        engine: gets `EventSpecApplied`.
+        store: keeps the file, its secrets and its images' digests.
         base: directory that relative paths start at.
         environ: the environment that mux was started with.
         applied: told of each file that has been kept.
@@ -114,8 +114,8 @@ class EventApplier:
             faults = [str(fault) for fault in error.faults]
             raise ApplyError("event_invalid", "the event file is refused; nothing has changed", faults) from error
         old_text, old_secrets = await self._store.applied(), await self._store.secrets()
+        old_digests = await self._store.digests()
         old, warnings = self._in_force(old_text)
-        old_digests = {project.name: project.digest for project in self._engine.projects()}
         changes = [
             *differences(old, file),
             *image_differences(old_digests, digests),

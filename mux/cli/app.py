@@ -1,0 +1,119 @@
+"""The tree of commands, and the one place where a command line becomes an exit code.
+
+Owns the global options, which may stand anywhere, and the translation of every error into one line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mux.cli import daemon, event, fleet, people
+from mux.cli.client import Place
+from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
+from mux.cli.output import plain, warn
+
+GLOBAL_OPTIONS = frozenset({"--config", "--data", "--url", "--token-file"})
+"""Options of the program itself; each takes a value."""
+DETAIL_LINES_MAX = 100
+"""Faults shown of one refusal."""
+
+app = typer.Typer(
+    name="mux",
+    help="Ready Jupyter environments for a workshop, through a browser and nothing else.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong command line, 3 mux is not running.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(envvar="MUX_CONFIG", help="The event file. Default: event.toml here.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data directory. Default: as the event file says.")] = None,
+    url: Annotated[
+        str | None, typer.Option(envvar="MUX_URL", help="A mux elsewhere: https://host:port of its admin listener.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="MUX_TOKEN_FILE", help="File (mode 0600) with the token for --url. Default: MUX_TOKEN."),
+    ] = None,
+) -> None:
+    """Ready Jupyter environments for a workshop, through a browser and nothing else."""
+    ctx.obj = Place(config=config, data=data, url=url, token_file=token_file)
+
+
+event.register(app)
+daemon.register(app)
+fleet.register(app)
+people.register(app)
+
+
+def run(args: Sequence[str]) -> int:
+    """Carry out one command line; the exit code. Never raises, but for defects of Python itself."""
+    try:
+        outcome = app(args=hoisted(args), prog_name="mux", standalone_mode=False)
+        sys.stdout.flush()
+    except CliError as error:
+        warn(f"mux: {error.message}")
+        for line in error.detail[:DETAIL_LINES_MAX]:
+            warn(f"  {line}")
+        return error.code
+    except typer.TyperException as error:
+        return _usage(error)
+    except (typer.Abort, KeyboardInterrupt):
+        warn("mux: interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except Exception as error:
+        return _defect(error)
+    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def hoisted(args: Sequence[str]) -> list[str]:
+    """Arguments with the global options first, so that they may stand behind a command; not those after ``--``."""
+    first: list[str] = []
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in GLOBAL_OPTIONS:
+            first += [word, *(value for value in [next(words, None)] if value is not None)]
+        elif word.partition("=")[0] in GLOBAL_OPTIONS:
+            first.append(word)
+        else:
+            rest.append(word)
+    return [*first, *rest]
+
+
+def _usage(error: typer.TyperException) -> int:
+    context: Any = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "mux"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    warn(f"mux: {message}; `{command} --help` shows what there is")
+    return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILURE
+
+
+def _defect(error: Exception) -> int:
+    """Something that nobody foresaw: one line, and the traceback for those who ask for it."""
+    if os.environ.get("MUX_DEBUG"):
+        raise error
+    place = Place(config=Path(os.environ["MUX_CONFIG"]) if os.environ.get("MUX_CONFIG") else None)
+    warn(
+        f"mux: unexpected {type(error).__name__}: {plain(str(error))[:200]}; "
+        f"MUX_DEBUG=1 shows where, mux's log is in {place.log_hint()}"
+    )
+    return EXIT_FAILURE
