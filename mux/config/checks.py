@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mux.config.faults import ConfigError, Fault, nearest, shown
 from mux.config.kinds import Listener, size_text
-from mux.config.schema import EventFile, ProjectTable, resolved
+from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
 from mux.config.secrets import read_passcode, read_project_secrets
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
 NAMES_MAX = 1000
 """Names of a directory that are compared with one that was not found."""
 PORTS_PER_WORKSPACE = 2
@@ -65,6 +66,8 @@ def _other_host(host: str) -> str | None:
 
 
 def _projects(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    if not 1 <= len(file.projects) <= PROJECTS_MAX:
+        yield ("project",), Fault("project", f"{len(file.projects)} projects", PROJECTS_ALLOWED)
     first: dict[str, int] = {}
     for index, project in enumerate(file.projects):
         key = f"project[{index}]"

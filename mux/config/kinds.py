@@ -7,7 +7,6 @@ or raises `Refused`; nothing is coerced between types, and everything has a boun
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
@@ -40,7 +39,7 @@ RESERVED_VARIABLES = frozenset(
 )
 """Variables that a runtime sets itself for a workspace; so is everything that begins with ``MUX_``."""
 
-_SIZE = re.compile(r"^([0-9]{1,6})(?:\.([0-9]{1,3}))? ?(KiB|MiB|GiB|TiB)$")
+_SIZE = re.compile(r"^([0-9]{1,10})(?:\.([0-9]{1,3}))? ?(KiB|MiB|GiB|TiB)$")
 _LOOSE_SIZE = re.compile(r"^([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([kmgt])i?b?$", re.IGNORECASE)
 _LABEL = re.compile(r"^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -171,9 +170,8 @@ def number(low: float, high: float, *, unit: str = "") -> Kind:
     """A finite number."""
 
     def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Refused
-        if not math.isfinite(value) or not low <= value <= high:
+        # Comparisons are false for NaN, and exact for whole numbers that no float can hold.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise Refused
         return float(value)
 

@@ -18,18 +18,17 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mux.config.checks import checked_files, checked_keys
+from mux.config.checks import PROJECTS_ALLOWED, checked_files, checked_keys
 from mux.config.environment import PREFIX, overridden
 from mux.config.faults import ConfigError, Fault, Part, Refused, dotted, kind_of, nearest, shown
 from mux.config.reading import decoded, read_bounded
-from mux.config.schema import PROJECTS_MAX, TABLES, EventFile, Key, Table
+from mux.config.schema import TABLES, EventFile, Key
 
 FILE_BYTES_MAX = 256 * 1024
 """Bound of an event file: sixteen projects with all variables that they may have stay below it."""
 
 Location = tuple[str | int, ...]
 
-_PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
 _SECRET_KEYS = frozenset({"passcode", "password", "secret", "token"})
 """Keys that people may try: what belongs there is said instead of a list of keys."""
 
@@ -116,9 +115,9 @@ def _sourced(fault: Fault, sources: Mapping[str, str]) -> Fault:
 def _faults(detail: ErrorDetails, tables: Mapping[str, Any], sources: Mapping[str, str]) -> list[Fault]:
     location = detail["loc"]
     key, where = dotted(location), _where(location, tables)
-    said, table = _said(location)
+    said = _said(location)
     if detail["type"] == "extra_forbidden":
-        return [_unknown(location, table, where)]
+        return [_unknown(location, where)]
     missing = detail["type"] == "missing"
     if said is None:
         return [Fault(key, "nothing" if missing else shown(detail["input"]), _table_allowed(location))]
@@ -142,7 +141,7 @@ def _faults(detail: ErrorDetails, tables: Mapping[str, Any], sources: Mapping[st
 
 def _table_allowed(location: Location) -> str:
     if location == ("project",):
-        return _PROJECTS_ALLOWED
+        return PROJECTS_ALLOWED
     return f"a table [[{location[0]}]]" if len(location) > 1 else f"a table [{dotted(location)}]"
 
 
@@ -161,40 +160,38 @@ def _where(location: Location, tables: Mapping[str, Any]) -> str:
     return ""
 
 
-def _said(location: Location) -> tuple[Key | None, type[Table] | None]:
-    """What the schema says of the key at ``location``, and the table that it stands in."""
-    table = TABLES.get(str(location[0])) if location else None
+def _said(location: Location) -> Key | None:
+    """What the schema says of the key at ``location``; None for a table, and for a key that it does not know."""
+    table = TABLES.get(str(location[0]))
     names = [step for step in location[1:] if isinstance(step, str)]
     if table is None or not names:
-        return None, table
-    return next((entry.said for entry in table.entries() if entry.name == names[0]), None), table
+        return None
+    return next((entry.said for entry in table.entries() if entry.name == names[0]), None)
 
 
-def _unknown(location: Location, table: type[Table] | None, where: str) -> Fault:
+def _unknown(location: Location, where: str) -> Fault:
     """A key or table that does not exist. Its value is never shown: it may be a secret in the wrong place."""
-    name = str(location[-1])
+    name, own = str(location[-1]), str(location[0])
+    key, found = dotted(location), "a key that is not known"
     if len(location) == 1:
-        near = nearest(name, TABLES)
-        if near is None:
-            near = next((f"{other}.{name}" for other in TABLES if name in _names(other)), None)
-        return Fault(dotted(location), "a key or table that is not known", _listed(TABLES, "the tables"), near, where)
-    own = str(location[0])
+        near = nearest(name, TABLES) or _elsewhere(name)
+        return Fault(key, "a key or table that is not known", f"the tables {', '.join(TABLES)}", near, where)
     if own == "auth" and name.casefold() in _SECRET_KEYS:
         allowed = f"no secret in this file: name a file with passcode_file, or set {PREFIX}PASSCODE"
-        return Fault(dotted(location), "a key that is not known", allowed, "passcode_file", where)
-    known = [] if table is None else _names(own)
-    near = nearest(name, known)
-    if near is None:
-        near = next((f"{other}.{name}" for other in TABLES if name in _names(other)), None)
-    return Fault(dotted(location), "a key that is not known", _listed(known, f"the keys of [{own}]"), near, where)
+        return Fault(key, found, allowed, "passcode_file", where)
+    known = _names(own)
+    return Fault(key, found, f"the keys {', '.join(known)}", nearest(name, known) or _elsewhere(name), where)
+
+
+def _elsewhere(name: str) -> str | None:
+    """The key of any table that is most like ``name``, with its table."""
+    tables = {known: f"{table}.{known}" for table in reversed(list(TABLES)) for known in _names(table)}
+    near = nearest(name, tables)
+    return tables[near] if near else None
 
 
 def _names(table: str) -> list[str]:
     return [entry.name for entry in TABLES[table].entries()]
-
-
-def _listed(names: Mapping[str, object] | list[str], what: str) -> str:
-    return f"{what}: {', '.join(names)}"
 
 
 def _salvaged(tables: Mapping[str, Any], locations: list[Location]) -> EventFile | None:
@@ -204,7 +201,7 @@ def _salvaged(tables: Mapping[str, Any], locations: list[Location]) -> EventFile
     """
     patched = copy.deepcopy(dict(tables))
     for location in locations:
-        said, _ = _said(location)
+        said = _said(location)
         parent: Any = patched
         try:
             for step in location[:-1]:

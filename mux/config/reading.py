@@ -27,9 +27,10 @@ def read_bounded(path: Path, *, key: str, bytes_max: int, what: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or "a path that is none").lower()
         raise ConfigError([Fault(key, reason, allowed)]) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError([Fault(key, "something that is not a file", allowed)])
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigError([Fault(key, "something that is not a file", allowed)])
         try:
             data = file.read(bytes_max + 1)
         except OSError as error:

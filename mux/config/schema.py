@@ -446,7 +446,7 @@ class EventFile(Table):
     """A whole event file, after environment variables. Paths are as written: see `resolved` and `base`."""
 
     event: EventTable
-    projects: Annotated[tuple[ProjectTable, ...], Field(min_length=1, max_length=PROJECTS_MAX, alias="project")]
+    projects: Annotated[tuple[ProjectTable, ...], Field(alias="project")]
     fleet: FleetTable
     auth: AuthTable = AuthTable()
     listen: ListenTable = ListenTable()
