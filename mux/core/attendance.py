@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting, WorkspaceState
+from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting
 from mux.core.ships import Seat, Ship
+from mux.core.totals import count
 from mux.core.workspaces import bind, drain, prepare, seat_ready
 from mux.core.world import World
 
@@ -94,6 +95,7 @@ def seat_the_queue(world: World) -> None:
         seat = next(seat for seat in ship.seats if seat.user is None and seat_ready(world, seat))
         leave_queue(world, user)
         assign(world, user, ship, seat)
+        count(world, ship)
 
 
 def assign(world: World, user: UserId, ship: Ship, seat: Seat) -> None:
@@ -142,9 +144,3 @@ def request_project(world: World, user: UserId, project: ProjectName) -> None:
     ship, seat = found
     if project not in seat.workspaces and not ship.gone:
         prepare(world, ship, seat, spec)
-
-
-def bound_here(seat: Seat, project: ProjectName) -> bool:
-    """Whether the seat's workspace of a project is its attendee's."""
-    workspace = seat.workspaces.get(project)
-    return workspace is not None and workspace.state is WorkspaceState.BOUND

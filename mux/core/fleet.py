@@ -64,10 +64,9 @@ from mux.core.model import (
     UserId,
     Waiting,
 )
-from mux.core.planner import Contribution
 from mux.core.routes import RouteKey, SessionEntry
-from mux.core.scheduler import offered
 from mux.core.ships import Ship
+from mux.core.totals import count
 from mux.core.world import Changes, World
 
 
@@ -124,7 +123,7 @@ class Fleet:
         for user in world.assignments:
             fleet._reroute(user, {})
         for ship in world.ships.values():
-            fleet._count(ship)
+            count(world, ship)
         return fleet
 
     @property
@@ -195,7 +194,7 @@ class Fleet:
         workspaces.fill(world, ship)
         self._move_on(ship)
         machines.end_failed(world, ship)
-        self._count(ship)
+        count(world, ship)
         for seat in ship.seats:
             if seat.user is not None:
                 world.changes.users[seat.user] = None
@@ -216,16 +215,6 @@ class Fleet:
         if ship.state is ShipState.AVAILABLE and ship.assigned:
             ship.life.to(ShipState.RUNNING)
             world.touch(ship)
-
-    def _count(self, ship: Ship) -> None:
-        """Bring the seat index and the totals up to date with one ship."""
-        world = self._world
-        free = 0
-        if ship.healthy:
-            free = sum(offered(ship, seat, workspaces.seat_ready(world, seat)) for seat in ship.seats)
-        world.offers.set(ship.id, free)
-        if world.tally.set(ship.id, _contribution(ship)):
-            world.changes.plan = True
 
     def _collect(self) -> list[Command]:
         """Everything that this call has changed, as commands, in the order in which they must be carried out."""
@@ -285,25 +274,6 @@ class Fleet:
             self._routed[user] = frozenset(current)
         else:
             self._routed.pop(user, None)
-
-
-def _contribution(ship: Ship) -> Contribution:
-    if ship.gone:
-        return Contribution()
-    assigned = ship.assigned
-    seats = len(ship.seats)
-    going = bool(ship.draining or ship.failed)
-    doubtful = ship.unreachable and not going
-    return Contribution(
-        usable=assigned if going or doubtful else seats,
-        doubtful=seats - assigned if doubtful else 0,
-        assigned=assigned,
-        ships=1,
-        unreachable=int(ship.unreachable),
-        launching=int(ship.call == "launch"),
-        booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
-        parked=int(ship.wanted is ShipWanted.PARKED),
-    )
 
 
 def _spec_applied(world: World, event: EventSpecApplied) -> None:

@@ -1,0 +1,39 @@
+"""Keeps the seat index and the totals up to date, ship by ship, so that nobody has to look at every ship."""
+
+from __future__ import annotations
+
+from mux.core.model import ShipState, ShipWanted
+from mux.core.planner import Contribution
+from mux.core.scheduler import offered
+from mux.core.ships import Ship
+from mux.core.workspaces import seat_ready
+from mux.core.world import World
+
+
+def count(world: World, ship: Ship) -> None:
+    """Bring the index and the totals up to date with one ship."""
+    free = 0
+    if ship.healthy:
+        free = sum(offered(ship, seat, seat_ready(world, seat)) for seat in ship.seats)
+    world.offers.set(ship.id, free)
+    if world.tally.set(ship.id, _contribution(ship)):
+        world.changes.plan = True
+
+
+def _contribution(ship: Ship) -> Contribution:
+    if ship.gone:
+        return Contribution()
+    assigned = ship.assigned
+    seats = len(ship.seats)
+    going = bool(ship.draining or ship.failed)
+    doubtful = ship.unreachable and not going
+    return Contribution(
+        usable=assigned if going or doubtful else seats,
+        doubtful=seats - assigned if doubtful else 0,
+        assigned=assigned,
+        ships=1,
+        unreachable=int(ship.unreachable),
+        launching=int(ship.call == "launch"),
+        booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
+        parked=int(ship.wanted is ShipWanted.PARKED),
+    )
