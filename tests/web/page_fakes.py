@@ -1,0 +1,172 @@
+"""An engine for the pages' tests: holds views as the test sets them, and does with events what the core would."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequested, SeatReleased
+from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHash, ShipId, ShipState, UserId
+from mux.core.routes import SessionEntry
+from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
+
+PROJECTS = (
+    ProjectSpec(ProjectName("intro"), "images/intro", "sha256:1", title="First steps"),
+    ProjectSpec(ProjectName("deep-dive"), "images/deep-dive", "sha256:2", title="Deep dive", start="on_use"),
+)
+
+
+class Clock:
+    """Time as the test sets it, in seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class BusyError(Exception):
+    """What the engine raises when it cannot persist in time."""
+
+    retryable = True
+
+
+class FakeEngine:
+    """Satisfies `mux.web.deps.EngineLike`. Seats are what the test says with :meth:`seat` and :meth:`queue`."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[SessionHash, SessionEntry] = {}
+        self.views: dict[UserId, AttendeeView] = {}
+        self.routes: set[tuple[UserId, ProjectName]] = set()
+        self.events: list[Event] = []
+        self.fleet = status()
+        self.busy = False
+        self.looks = 0
+        self._version = 0
+        self._news = asyncio.Condition()
+
+    def session(self, session: SessionHash, now: float) -> SessionEntry | None:
+        entry = self.sessions.get(session)
+        return entry if entry is not None and entry.expires_at > now else None
+
+    def attendee_view(self, user: UserId, now: float) -> AttendeeView:
+        self.looks += 1
+        return self.views.get(user, self._seated({}))
+
+    def route_ready(self, user: UserId, project: ProjectName) -> bool:
+        return (user, project) in self.routes
+
+    def status(self, now: float) -> FleetStatus:
+        return self.fleet
+
+    def projects(self) -> tuple[ProjectSpec, ...]:
+        return PROJECTS
+
+    def seats_left(self) -> int:
+        return 3
+
+    async def submit(self, *events: Event) -> None:
+        if self.busy:
+            raise BusyError("the store does not answer")
+        for event in events:
+            self.events.append(event)
+            match event:
+                case LoggedIn(user, session, expires_at):
+                    self.sessions[session] = SessionEntry(user, expires_at)
+                case LoggedOut(session):
+                    self.sessions.pop(session, None)
+                case ProjectRequested(user, project):
+                    self._set_card(user, project, "starting", "It is being started.")
+                case DoorsSet(doors):
+                    self.fleet = replace(self.fleet, doors=doors, doors_open=doors is Doors.OPEN)
+                case SeatReleased(user):
+                    self.views.pop(user, None)
+        await self.news()
+
+    async def changed(self, since: int, timeout_s: float) -> int:
+        async with self._news:
+            try:
+                await asyncio.wait_for(self._news.wait_for(lambda: self._version > since), timeout_s)
+            except TimeoutError:
+                return since
+        return self._version
+
+    async def news(self) -> None:
+        """Something has changed."""
+        async with self._news:
+            self._version += 1
+            self._news.notify_all()
+
+    async def seat(self, user: UserId, cards: dict[str, tuple[str, str]], *open_: str) -> None:
+        """Give ``user`` a seat with these cards, project → (state, text); routes for the projects of ``open_``."""
+        self.views[user] = self._seated(cards)
+        self.routes |= {(user, ProjectName(name)) for name in open_}
+        await self.news()
+
+    async def queue(self, user: UserId, position: int, total: int, text: str, code: str = "full") -> None:
+        """Put ``user`` into the queue."""
+        cards = tuple(ProjectCard(one.name, one.title, "waiting", "Opens when you have a seat.") for one in PROJECTS)
+        self.views[user] = AttendeeView(WaitingView(position, total, code, text), cards)
+        await self.news()
+
+    def _seated(self, cards: dict[str, tuple[str, str]]) -> AttendeeView:
+        def card(spec: ProjectSpec) -> ProjectCard:
+            default = ("on_use", "Starts when you open it.") if spec.start == "on_use" else ("starting", "It starts.")
+            state, text = cards.get(spec.name, default)
+            return ProjectCard(spec.name, spec.title, state, text)  # type: ignore[arg-type]
+
+        return AttendeeView(None, tuple(card(spec) for spec in PROJECTS))
+
+    def _set_card(self, user: UserId, project: ProjectName, state: str, text: str) -> None:
+        view = self.views.get(user, self._seated({}))
+        cards = tuple(
+            replace(card, state=state, text=text) if card.name == project else card  # type: ignore[arg-type]
+            for card in view.projects
+        )
+        self.views[user] = replace(view, projects=cards)
+
+
+def status(**changes: object) -> FleetStatus:
+    """A room with one ship and one attendee."""
+    whole = FleetStatus(
+        event="Summer school",
+        doors=Doors.AUTO,
+        doors_open=True,
+        launching=True,
+        launching_text="",
+        seats_wanted=4,
+        seats_total=4,
+        seats_ready=3,
+        seats_assigned=1,
+        waiting=0,
+        sessions=1,
+        ships_by_state={ShipState.RUNNING: 1},
+        projects_broken={},
+        ships=(ship(),),
+        notices=((1_700_000_000.0, "info", "ship-0001", "is available"),),
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def ship(**changes: object) -> ShipView:
+    """A ship with two seats, the first of them ada's."""
+    whole = ShipView(
+        id=ShipId("ship-0001"),
+        state=ShipState.RUNNING,
+        boot=1,
+        linked=True,
+        conditions=(),
+        phase="steady",
+        generation=4,
+        generation_reached=4,
+        last_seen_s=2.0,
+        resources=Resources(2, 0.4, 8 << 30, 6 << 30, 80 << 30, 61 << 30),
+        limits=("pids",),
+        limits_missing=("memory",),
+        seats=(
+            SeatView(0, UserId("u-ada"), True, {ProjectName("intro"): "bound"}, {}),
+            SeatView(1, None, True, {ProjectName("intro"): "warm"}, {}),
+        ),
+    )
+    return replace(whole, **changes)  # type: ignore[arg-type]
