@@ -224,7 +224,7 @@ class ShipEnd(_End):
         try:
             return self._receive(frame, now)
         except CodecError as error:
-            if error.code == "version":
+            if error.code == "version" and self.state is State.GREETING:
                 return self._close("version", error.detail)
             return self._complain(error.code, error.detail)
         except _NotDueError as error:
@@ -330,7 +330,7 @@ class MuxEnd(_End):
         self._heartbeat_s = heartbeat_s
         self._server_certificate_sha256 = server_certificate_sha256
         self._verify = verify
-        self._desired: Desired | None = None
+        self._desired = ""
         self._allowance = float(RATE_BURST)
         self._allowance_at = now
         self._outbox.append(Challenge(nonce=nonce))
@@ -376,9 +376,12 @@ class MuxEnd(_End):
         return [] if self.state is State.CLOSED else self._close(code, reason)
 
     def send_desired(self, desired: Desired) -> None:
-        """Say what should be true. Ignored unless linked; replaces one that is still unsent."""
+        """Say what should be true. Ignored unless linked; replaces one that is still unsent.
+
+        Raises CodecError when it is too large to be sent; the link goes on.
+        """
         if self.state is State.LINKED:
-            self._desired = desired
+            self._desired = encode(desired)
 
     def handle_timer(self, now: float) -> list[Event]:
         """The time has come on; events that are due by ``now``."""
@@ -389,11 +392,11 @@ class MuxEnd(_End):
         return self.refuse("busy", "the mux could not decide in time; dial again", retry=True)
 
     def messages_to_send(self) -> list[str]:
-        """As in the base; the newest desired last. Raises CodecError when that is too large to be sent."""
+        """As in the base; the newest desired last."""
         frames = super().messages_to_send()
-        if self._desired is not None and self.state is State.LINKED:
-            desired, self._desired = self._desired, None
-            frames.append(encode(desired))
+        if self._desired and self.state is State.LINKED:
+            frames.append(self._desired)
+            self._desired = ""
         return frames
 
     def _receive(self, frame: str | bytes, now: float) -> list[Event]:
