@@ -1,0 +1,102 @@
+"""``python -m mux.proxy``: one proxy process.
+
+Owns the command line, the log and the signals. With a feed it is started by the supervisor, which owns the listening
+socket; with ``--static`` it stands alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from mux.proxy.feedclient import FeedClient
+from mux.proxy.plane import Plane
+from mux.proxy.static import StaticError, run_static, split_address, stopped
+
+log = structlog.get_logger("mux.proxy")
+
+
+async def run_fed(listen_fd: int, feed: str, web: str) -> None:
+    """Serve an inherited listening socket until SIGTERM or SIGINT.
+
+    Args:
+        listen_fd: number of the socket's descriptor; the supervisor and other workers have their own duplicates.
+        feed: path of the feed's Unix socket.
+        web: path of the Unix socket of the control process's pages.
+    """
+    plane = Plane()
+    plane.spawn(FeedClient(plane, feed, web).run(), "proxy-feed")
+    sock = socket.socket(fileno=listen_fd)
+    sock.setblocking(False)
+    await plane.listen(sock)
+    log.info("proxy serves", pid=os.getpid())
+    await stopped()
+    log.info("proxy drains")
+    await plane.drain()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and serve. Returns 0 after SIGTERM; exits with 2 for a wrong command line or file."""
+    parser = argparse.ArgumentParser(prog="python -m mux.proxy", description="One proxy process of mux.")
+    parser.add_argument("--listen-fd", type=int, help="inherited listening socket")
+    parser.add_argument("--feed", help="Unix socket of the feed")
+    parser.add_argument("--web", help="Unix socket of the control process's pages")
+    parser.add_argument("--name", default="proxy", help="name in the log")
+    parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
+    parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
+    parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop")
+    options = parser.parse_args(arguments)
+    _log_to_stderr(options.name)
+    if options.static is not None:
+        try:
+            host, port = split_address(options.listen)
+            _run(run_static(options.static, host, port), options.loop)
+        except (StaticError, ValueError, OSError) as error:
+            parser.exit(2, f"{parser.prog}: {error}\n")
+        return 0
+    if options.listen_fd is None or not options.feed or not options.web:
+        parser.error("--listen-fd, --feed and --web belong together")
+    _run(run_fed(options.listen_fd, options.feed, options.web), options.loop)
+    return 0
+
+
+def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
+    factory = None
+    if loop != "asyncio":
+        try:
+            import uvloop  # noqa: PLC0415 - optional: plain asyncio works too
+        except ImportError:
+            if loop == "uvloop":
+                raise
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner, contextlib.suppress(KeyboardInterrupt):
+        runner.run(work)
+
+
+def _log_to_stderr(name: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(process=name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

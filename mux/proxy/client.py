@@ -1,0 +1,324 @@
+"""Client connections: requests in, responses out, one exchange at a time.
+
+Owns a browser's socket, its buffers and its deadlines. Rules: requests are taken one after the other, later bytes are
+kept up to a bound; after a refusal the connection is closed, and what the client still sends is read away for a moment
+so that the answer reaches it (RFC 9112 section 9.6); deadlines are looked at by one sweep for all connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from mux.proxy import limits, sockets
+from mux.proxy.exchange import Exchange
+from mux.proxy.inbound import RequestReader
+from mux.proxy.pages import answer
+from mux.proxy.refusal import Malformed, Refusal
+from mux.proxy.request import RequestHead
+from mux.proxy.rewrite import Peer
+
+if TYPE_CHECKING:
+    from mux.proxy.plane import Plane
+
+
+class Phase(Enum):
+    """What a client connection is doing."""
+
+    HEAD = "head"
+    EXCHANGE = "exchange"
+    LINGER = "linger"
+    ENDED = "ended"
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection of a browser.
+
+    Args:
+        plane: router, pools, registry and counters.
+    """
+
+    __slots__ = (
+        "_eof",
+        "_head_began",
+        "_keep_alive",
+        "_lingered",
+        "_plane",
+        "_reader",
+        "_touched",
+        "exchange",
+        "peer",
+        "phase",
+        "transport",
+        "write_paused",
+    )
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._reader = RequestReader()
+        self._eof = False
+        self._keep_alive = True
+        self._lingered = 0
+        self._touched = plane.now()
+        self._head_began = self._touched
+        self.phase = Phase.HEAD
+        self.exchange: Exchange | None = None
+        self.peer = Peer(b"", b"")
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.write_paused = False
+
+    # -- asyncio.Protocol -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A browser connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        self.peer = Peer.of(name[0] if isinstance(name, tuple) else "")
+        self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
+        sockets.keep_alive(transport)
+        if not self._plane.client_connected(self):
+            self.answer(Refusal(503, "too_many_connections", "Too many connections are open. Try again soon."), None)
+            self._close()  # no linger: descriptors are what is short
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a head, of a body, or of requests to come."""
+        self.touch()
+        if self.phase is Phase.LINGER:
+            self._lingered += len(data)
+            if self._lingered > limits.LINGER_BYTES_MAX:
+                self._close()
+        elif self.phase is Phase.HEAD:
+            if not self._reader.buffered:
+                self._head_began = self._touched
+            self._reader.receive(data)
+            self._advance()
+        elif self.phase is Phase.EXCHANGE:
+            if self._reader.body_done:
+                self._reader.receive(data)
+                self.update_reading()
+            else:
+                self._body(data)
+
+    def eof_received(self) -> bool:
+        """The client will send no more; a complete request is still answered (RFC 9112 section 9.6)."""
+        self._eof = True
+        if self.phase is Phase.EXCHANGE and self._reader.body_done:
+            return True
+        if self.phase is Phase.HEAD and self.write_paused and self._reader.buffered:
+            return True
+        if self.phase is Phase.EXCHANGE and self.exchange is not None:
+            self.exchange.refuse(Refusal(400, "body_incomplete", "The request broke off (RFC 9112 section 8)."))
+        self._close()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The socket is closed."""
+        self.phase = Phase.ENDED
+        self._plane.client_gone(self)
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.abandon()
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self.write_paused = True
+        self.touch()
+        if self.exchange is not None:
+            self.exchange.client_writable(False)
+
+    def resume_writing(self) -> None:
+        """The client takes more."""
+        self.write_paused = False
+        self.touch()
+        if self.exchange is not None:
+            self.exchange.client_writable(True)
+        elif self.phase is Phase.HEAD:
+            self._advance()
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Take the next request if it is there and the last response is on its way."""
+        if self.write_paused:
+            self.update_reading()
+            return
+        if not self._reader.buffered:
+            return
+        try:
+            request = self._reader.next_head()
+        except Malformed as fault:
+            self.answer(fault.refusal(), None)
+            return
+        if request is None:
+            if self._eof:
+                self._close()
+            return
+        self._begin(request)
+
+    def _begin(self, request: RequestHead) -> None:
+        try:
+            destination = self._plane.route(request)
+        except Refusal as refusal:
+            self.answer(refusal, request)
+            return
+        self.phase = Phase.EXCHANGE
+        self._keep_alive = request.keep_alive
+        exchange = self.exchange = Exchange(self._plane, self, request, destination)
+        exchange.start()
+        if not self._reader.body_done and self._reader.buffered:
+            self._body(self._reader.take())
+        if self._eof and not self._reader.body_done:
+            exchange.refuse(Refusal(400, "body_incomplete", "The request broke off (RFC 9112 section 8)."))
+        self.update_reading()
+
+    def _body(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            forward = self._reader.body(data)
+        except Malformed as fault:
+            exchange.refuse(fault.refusal())
+            return
+        if forward:
+            exchange.send_body(forward)
+        self.update_reading()
+
+    def update_reading(self) -> None:
+        """Read from the client or not, as bounds and the upstream allow."""
+        if self._eof or self.transport.is_closing():
+            return
+        if self.phase is Phase.EXCHANGE and self.exchange is not None:
+            if self._reader.body_done:
+                wanted = self._reader.buffered < limits.PIPELINE_BYTES_MAX
+            else:
+                wanted = self.exchange.wants_body
+        elif self.phase is Phase.HEAD:
+            wanted = not self.write_paused or self._reader.buffered < limits.PIPELINE_BYTES_MAX
+        else:
+            wanted = True
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    # -- responses ------------------------------------------------------------------------------------------------
+
+    @property
+    def request_done(self) -> bool:
+        """Whether the current request has arrived whole."""
+        return self._reader.body_done
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client has said that it will send no more."""
+        return self._eof
+
+    def may_keep_alive(self) -> bool:
+        """Whether another request may follow the current one."""
+        return self._keep_alive and self._reader.body_done and not self._plane.draining
+
+    def touch(self) -> None:
+        """Something moved."""
+        self._touched = self._plane.now()
+
+    def write(self, parts: list[bytes]) -> None:
+        """Bytes of a response."""
+        if not self.transport.is_closing():
+            self.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def response_done(self, *, keep: bool) -> None:
+        """The current response is on its way, whole."""
+        upgrade_refused = self.exchange is not None and self.exchange.request.upgrade and self._reader.buffered
+        self.exchange = None
+        if not keep or upgrade_refused or (self._eof and not self._reader.buffered):
+            self._linger()
+            return
+        self.phase = Phase.HEAD
+        self._head_began = self._touched = self._plane.now()
+        self._advance()
+        self.update_reading()
+
+    def answer(self, refusal: Refusal, request: RequestHead | None) -> None:
+        """Answer by ourselves, and close."""
+        self.exchange = None
+        self._plane.tally.response(refusal.status)
+        self._plane.tally.refused(refusal.code)
+        page = request is not None and request.method == b"GET" and not request.upgrade and _accepts_html(request)
+        head_only = request is not None and request.method == b"HEAD"
+        self.write([answer(refusal, page=page, head_only=head_only, event_name=self._plane.event_name)])
+        self._linger()
+
+    def break_off(self) -> None:
+        """End a response that cannot be completed, so that the client notices."""
+        self.exchange = None
+        self.phase = Phase.ENDED
+        self.transport.abort()
+
+    def release(self) -> bytes:
+        """Give the transport away; returns what the client has sent ahead."""
+        self.exchange = None
+        self.phase = Phase.ENDED
+        self._plane.client_gone(self)
+        return self._reader.take()
+
+    def _linger(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.phase = Phase.LINGER
+        self._reader.take()
+        self._head_began = self._plane.now()
+        if self._eof:
+            self._close()
+            return
+        self.transport.write_eof()
+        self.transport.resume_reading()
+
+    def _close(self) -> None:
+        self.transport.close()
+
+    # -- deadlines ------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """End what has waited for too long. ``now`` on the loop's clock."""
+        idle = now - self._touched
+        if self.phase is Phase.HEAD:
+            self._sweep_head(now, idle)
+        elif self.phase is Phase.LINGER:
+            if now - self._head_began > limits.LINGER_S:
+                self._end_linger(idle)
+        elif self.exchange is not None and (kind := self._overdue(self.exchange, idle)):
+            self.exchange.expired(kind)
+
+    def _sweep_head(self, now: float, idle: float) -> None:
+        if self.write_paused:
+            if idle > limits.CLIENT_STALL_S:
+                self.break_off()
+        elif self._reader.buffered:
+            if now - self._head_began > limits.HEAD_S:
+                self.answer(Refusal(408, "head_timeout", "The request did not arrive in time."), None)
+        elif idle > limits.IDLE_S:
+            self._close()
+
+    def _end_linger(self, idle: float) -> None:
+        # A slow client is still taking its last response: that is bounded by its stalls, not by the linger.
+        if self.transport.get_write_buffer_size() == 0:
+            self._close()
+        elif idle > limits.CLIENT_STALL_S:
+            self.break_off()
+
+    def _overdue(self, exchange: Exchange, idle: float) -> str:
+        if self.write_paused:
+            return "client_stalled" if idle > limits.CLIENT_STALL_S else ""
+        if self._eof and idle > limits.HALF_CLOSED_STALL_S:
+            return "half_closed"
+        if exchange.head_sent:
+            return ""
+        if not self._reader.body_done and exchange.wants_body:
+            return "body_timeout" if idle > limits.BODY_STALL_S else ""
+        return "response_head" if idle > limits.RESPONSE_HEAD_S else ""
+
+
+def _accepts_html(request: RequestHead) -> bool:
+    return any(b"text/html" in value.lower() for value in request.values(b"accept"))

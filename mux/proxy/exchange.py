@@ -1,0 +1,330 @@
+"""One request and its response: the shell between a client connection and an upstream connection.
+
+Owns the upstream connection while the exchange lasts, and the decision how it ends: kept, retried, answered by an
+error page, or torn down. Knows the client through a few methods. Rules: bytes are passed on as they are judged, never
+collected; each side's backpressure stops the other's reading; a response that broke off is never ended in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mux.core.model import SessionHash
+from mux.core.routes import RouteKey
+from mux.proxy import limits
+from mux.proxy.body import CHUNKED, NO_BODY, UNTIL_CLOSE
+from mux.proxy.grammar import values_of
+from mux.proxy.refusal import Malformed, Refusal
+from mux.proxy.request import METHODS_SAFE, RequestHead
+from mux.proxy.response import Mark, ResponseHead, ResponseReader
+from mux.proxy.rewrite import client_head, upstream_head
+from mux.proxy.routing import Destination
+from mux.proxy.tunnel import Tunnel
+from mux.proxy.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from mux.proxy.client import ClientConnection
+    from mux.proxy.plane import Plane
+
+log = structlog.get_logger(__name__)
+
+
+class Exchange:
+    """A request under way.
+
+    Args:
+        plane: pools, registry and counters.
+        client: whose request it is.
+        request: its head.
+        destination: where it goes.
+    """
+
+    __slots__ = (
+        "_dialling",
+        "_keep",
+        "_pending",
+        "_plane",
+        "_reader",
+        "_retried",
+        "client",
+        "destination",
+        "event_stream",
+        "gone",
+        "head_sent",
+        "request",
+        "route",
+        "session",
+        "started",
+        "upstream",
+    )
+
+    def __init__(self, plane: Plane, client: ClientConnection, request: RequestHead, destination: Destination) -> None:
+        self._plane = plane
+        self.client = client
+        self.request = request
+        self.destination = destination
+        self.session: SessionHash | None = destination.session
+        self.route: RouteKey | None = destination.route
+        self.upstream: UpstreamConnection | None = None
+        self.head_sent = False
+        self.event_stream = False
+        self.gone = False
+        self._retried = False
+        self._keep = False
+        self._pending: list[bytes] = []
+        self._dialling: asyncio.Task[None] | None = None
+        self._reader = self._new_reader()
+
+    def _new_reader(self) -> ResponseReader:
+        key = self.request.values(b"sec-websocket-key")[0] if self.request.upgrade else None
+        return ResponseReader(self.request.method, key)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent twice (RFC 9110 section 9.2.2); all others get a connection that cannot be stale."""
+        return self.request.method in METHODS_SAFE and self.request.body == NO_BODY and not self.request.upgrade
+
+    def start(self) -> None:
+        """Find a connection and send the head."""
+        self._plane.registry.add(self)
+        if self.route is not None:
+            self._plane.tally.active.add(self.route)
+        connection = self._plane.pools.take(self.destination.pool) if self.repeatable else None
+        if connection is not None:
+            self._attach(connection)
+        else:
+            self._dial()
+
+    def _dial(self) -> None:
+        self._dialling = self._plane.spawn(self._connect(), "proxy-connect")
+
+    async def _connect(self) -> None:
+        try:
+            connection = await self._plane.pools.connect(self.destination)
+        except TimeoutError:
+            self._dialling = None
+            self._upstream_failed("connect_timeout", 504)
+        except OSError:
+            self._dialling = None
+            self._upstream_failed("refused", 503)
+        else:
+            self._dialling = None
+            if self.gone:
+                connection.close()
+            elif connection.lost:
+                self._upstream_failed("reset", 502)
+            else:
+                self._attach(connection)
+
+    def _attach(self, connection: UpstreamConnection) -> None:
+        self.upstream = connection
+        connection.user = self
+        if self.client.write_paused:
+            connection.transport.pause_reading()
+        write = connection.transport.write
+        write(upstream_head(self.request, self.destination, self.client.peer))
+        for data in self._pending:
+            write(data)
+        self._pending.clear()
+        self.client.update_reading()
+
+    # -- from the client ------------------------------------------------------------------------------------------
+
+    def send_body(self, data: bytes) -> None:
+        """Judged bytes of the request's body."""
+        if self.upstream is not None:
+            if not self.upstream.transport.is_closing():
+                self.upstream.transport.write(data)
+        else:
+            self._pending.append(data)
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether more of the body may be read now."""
+        if self.upstream is None:
+            return sum(map(len, self._pending)) < limits.BODY_PENDING_BYTES_MAX
+        return not self.upstream.write_paused
+
+    def client_writable(self, writable: bool) -> None:
+        """The client takes more, or no more for now."""
+        if self.upstream is None or self.upstream.lost:
+            return
+        if writable:
+            self.upstream.transport.resume_reading()
+        else:
+            self.upstream.transport.pause_reading()
+
+    def abandon(self) -> None:
+        """The client is gone, or is owed nothing more."""
+        self._end()
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+
+    def cut(self) -> bool:
+        """See Live.
+
+        Before the response begins, a request to the control process goes on: it may be the very logout that ended the
+        session.
+        """
+        if self.gone or (not self.head_sent and not self.destination.workspace):
+            return False
+        text = "Your workspace is no longer reached through here. The page reloads itself."
+        self._fail(Refusal(503, "workspace_moved", text, reload_s=limits.RELOAD_S))
+        return True
+
+    # -- from the upstream ----------------------------------------------------------------------------------------
+
+    def upstream_data(self, data: bytes) -> None:
+        """See UpstreamUser."""
+        client, connection = self.client, self.upstream
+        if connection is None:
+            return
+        client.touch()
+        try:
+            events = self._reader.receive(data)
+        except Malformed as fault:
+            self._upstream_failed("malformed", 502, fault)
+            return
+        out: list[bytes] = []
+        for event in events:
+            if isinstance(event, bytes):
+                out.append(event)
+            elif isinstance(event, ResponseHead):
+                if event.status == 101:
+                    self._switch(event, connection)
+                    return
+                if not self._head(event, out):
+                    return
+            elif event is Mark.END:
+                if out:
+                    client.write(out)
+                self._complete(connection)
+                return
+        if out:
+            client.write(out)
+
+    def upstream_lost(self, error: Exception | None) -> None:
+        """See UpstreamUser."""
+        connection, self.upstream = self.upstream, None
+        if self.gone:
+            return
+        if error is None and self._reader.eof():
+            self._end()
+            self.client.response_done(keep=False)
+            return
+        stale = connection is not None and connection.reused and not self._reader.started
+        if stale and self.repeatable and not self._retried:
+            self._retried = True
+            self._plane.tally.count("retries_total")
+            self._reader = self._new_reader()
+            self._dial()
+            return
+        self._upstream_failed("reset", 502)
+
+    def upstream_writable(self) -> None:
+        """See UpstreamUser."""
+        self.client.update_reading()
+
+    def _head(self, head: ResponseHead, out: list[bytes]) -> bool:
+        request = self.request
+        if head.interim:
+            if request.minor == 1:  # RFC 9110 section 15.2
+                out.append(client_head(head, request, self.destination, close=False))
+            return True
+        if head.body == CHUNKED and request.minor == 0:
+            self._upstream_failed("malformed", 502, Malformed("coding_unasked", "chunked to HTTP/1.0"))
+            return False
+        self.head_sent = True
+        self._plane.tally.response(head.status)
+        content_type = values_of(head.fields, b"content-type")
+        self.event_stream = bool(content_type) and content_type[0].lower().startswith(b"text/event-stream")
+        self._keep = head.body != UNTIL_CLOSE and self.client.may_keep_alive()
+        out.append(client_head(head, request, self.destination, close=not self._keep))
+        return True
+
+    def _complete(self, connection: UpstreamConnection) -> None:
+        """The response is whole."""
+        self._end()
+        self.upstream = None
+        connection.user = None
+        in_order = self.client.request_done and self._reader.reusable
+        if in_order and self.request.minor == 1:
+            self._plane.pools.give(connection, self._plane.now(), shared=not self.destination.workspace)
+        else:
+            connection.close()
+        self.client.response_done(keep=self._keep and self.client.may_keep_alive())
+
+    def _switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
+        self._end()
+        self.upstream = None
+        connection.user = None
+        self._plane.tally.response(101)
+        client, transport = self.client, connection.transport
+        client.write([client_head(head, self.request, self.destination, close=False), self._reader.leftover])
+        early = client.release()
+        if early:
+            transport.write(early)
+        tunnel = Tunnel(self._plane, client.transport, transport, self.session, self.route)
+        self._plane.tunnel_opened(tunnel)
+        tunnel.open(
+            client_paused=client.write_paused, upstream_paused=connection.write_paused, client_ended=client.ended
+        )
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    def expired(self, kind: str) -> None:
+        """A deadline passed: ``response_head``, or what the client owed."""
+        if kind == "response_head":
+            self._upstream_failed("response_timeout", 504)
+        else:
+            self._fail(Refusal(408, kind, "The request did not arrive in time."))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """The request's body is malformed: neither side may go on."""
+        self._fail(refusal)
+
+    def _upstream_failed(self, kind: str, status: int, fault: Malformed | None = None) -> None:
+        self._plane.upstream_failed(kind, self.destination, fault)
+        if self.destination.workspace:
+            text = _WORKSPACE_TEXTS.get(kind, _WORKSPACE_TEXTS["refused"])
+            code = "workspace_" + kind
+        else:
+            status = 503 if kind == "refused" else status
+            text = "The event's control process will be back in a few seconds. The page reloads itself."
+            code = "control_" + kind
+        self._fail(Refusal(status, code, text, reload_s=limits.RELOAD_S))
+
+    def _fail(self, refusal: Refusal) -> None:
+        if self.gone:
+            return
+        self._end()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+        if self.head_sent:
+            self.client.break_off()
+        else:
+            self.client.answer(refusal, self.request)
+
+    def _end(self) -> None:
+        self.gone = True
+        self._plane.registry.discard(self)
+        if self._dialling is not None and self._dialling is not asyncio.current_task():
+            self._dialling.cancel()
+        self._dialling = None
+
+
+_WORKSPACE_TEXTS = {
+    "refused": "Your workspace does not answer yet. The page reloads itself until it does.",
+    "connect_timeout": "Your workspace's machine does not answer. The page reloads itself until it does.",
+    "reset": "Your workspace ended the connection before it answered. The page reloads itself.",
+    "malformed": "Your workspace sent an answer that cannot be passed on. The page reloads itself.",
+    "response_timeout": "Your workspace did not answer in time. The page reloads itself.",
+}

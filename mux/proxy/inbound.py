@@ -1,0 +1,71 @@
+"""Requests out of a client's bytes, one after the other, whatever way they are split.
+
+Sans-I/O. Owns the buffer of a client connection: a head that is not whole yet, and what arrives before its turn. The
+body of the current request is passed through without being kept.
+"""
+
+from __future__ import annotations
+
+from mux.proxy.body import BodyReader, LengthBody, body_reader
+from mux.proxy.request import RequestHead, find_request, parse_request
+
+
+class RequestReader:
+    """Reads requests. ``buffered`` is bounded by whoever stops feeding it."""
+
+    __slots__ = ("_body", "_buffer", "_scanned", "_skipped")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._skipped = False
+        self._body: BodyReader = LengthBody(0)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait for their turn."""
+        return len(self._buffer)
+
+    @property
+    def body_done(self) -> bool:
+        """Whether the current request is complete."""
+        return self._body.done
+
+    def receive(self, data: bytes) -> None:
+        """Keep bytes that are not of the current body."""
+        self._buffer += data
+
+    def next_head(self) -> RequestHead | None:
+        """The next request's head, or None if it is not whole yet. Raises Malformed, then the reader is used up.
+
+        One empty line before a request is skipped (RFC 9112 section 2.2).
+        """
+        if not self._skipped and self._buffer[:1] == b"\r":
+            if len(self._buffer) < 2:
+                return None
+            if self._buffer[:2] == b"\r\n":
+                del self._buffer[:2]
+                self._skipped = True
+        size = find_request(self._buffer, self._scanned)
+        if not size:
+            self._scanned = len(self._buffer)
+            return None
+        request = parse_request(bytes(self._buffer[:size]))
+        del self._buffer[:size]
+        self._scanned = 0
+        self._skipped = False
+        self._body = body_reader(request.body)
+        return request
+
+    def body(self, data: bytes) -> bytes:
+        """What of ``data`` is the current request's and may pass; later bytes are kept. Raises Malformed."""
+        forward, rest = self._body.feed(data)
+        self._buffer += rest
+        return forward
+
+    def take(self) -> bytes:
+        """What is kept, and keep it no longer."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._scanned = 0
+        return data

@@ -1,0 +1,131 @@
+"""Every bound of the data plane, with its reason. Sizes in bytes, times in seconds.
+
+Knows nothing; is imported by the rest. ``docs/reference/proxy.md`` lists the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEAD_BYTES_MAX: Final = 32 * 1024
+"""Request or response head, last empty line included. Browsers send under 1 KB, large cookies make it 8 KB."""
+
+HEAD_FIELDS_MAX: Final = 100
+"""Fields of one head. A browser sends about 20; each one costs processor time."""
+
+LENGTH_DIGITS_MAX: Final = 15
+"""Digits of a Content-Length: 10^15 is more than any disk, and exact in every number type."""
+
+CHUNK_DIGITS_MAX: Final = 12
+"""Hexadecimal digits of a chunk size: 2^48 is more than any disk, and exact in every number type."""
+
+CHUNK_LINE_BYTES_MAX: Final = 256
+"""One chunk-size line with its extensions; nobody is known to need extensions."""
+
+CHUNK_EXTENSION_BYTES_MAX: Final = 16 * 1024
+"""All chunk extensions of one message: they would otherwise be traffic that no body limit sees."""
+
+TRAILER_BYTES_MAX: Final = 8 * 1024
+"""All trailer fields of one message."""
+
+INTERIM_RESPONSES_MAX: Final = 16
+"""1xx responses before the final one: one 100, a few 103, some 102 of a slow handler."""
+
+PIPELINE_BYTES_MAX: Final = 64 * 1024
+"""Bytes of later requests (or early WebSocket frames) that are kept while one is under way; then reading pauses."""
+
+BODY_PENDING_BYTES_MAX: Final = 64 * 1024
+"""Request body kept while the upstream connection is still being made; then reading pauses. One read may exceed it."""
+
+WRITE_BUFFER_BYTES_HIGH: Final = 128 * 1024
+"""Unsent bytes of one connection at which its peer is no longer read."""
+
+WRITE_BUFFER_BYTES_LOW: Final = 32 * 1024
+"""Unsent bytes at which the peer is read again."""
+
+IDLE_S: Final = 75.0
+"""A client connection between requests, or before its first byte. Browsers keep theirs for a minute or more."""
+
+HEAD_S: Final = 20.0
+"""From a head's first byte to its last: a head fits two packets, so this is for bad networks, not for slow writers."""
+
+BODY_STALL_S: Final = 60.0
+"""Without one byte of a request body that is still owed."""
+
+CONNECT_S: Final = 5.0
+"""To open a connection to an upstream, which is on the same network."""
+
+RESPONSE_HEAD_S: Final = 1800.0
+"""From the request's last byte to the response head. Notebook handlers may work for many minutes."""
+
+CLIENT_STALL_S: Final = 300.0
+"""A client that takes nothing of a response that is waiting for it (a paused download); it holds buffers."""
+
+HALF_CLOSED_STALL_S: Final = 60.0
+"""A client that closed its sending side and a response that does not move: it is most likely gone."""
+
+LINGER_S: Final = 3.0
+"""After the last response: what the client still sends is read away, so that a reset cannot destroy that response
+(RFC 9112 section 9.6)."""
+
+LINGER_BYTES_MAX: Final = 1024 * 1024
+"""Bytes that are read away while lingering."""
+
+DRAIN_S: Final = 10.0
+"""After SIGTERM, for requests in flight. Tunnels and event streams have no end to wait for."""
+
+POOL_IDLE_MAX_WORKSPACE: Final = 6
+"""Idle upstream connections of one workspace: a browser opens six connections to a host."""
+
+POOL_IDLE_MAX_WEB: Final = 32
+"""Idle upstream connections to the control process, which all attendees share."""
+
+POOL_IDLE_S: Final = 30.0
+"""Age of an idle upstream connection at which it is closed; servers close theirs after 5 s to an hour."""
+
+KEEPALIVE_IDLE_S: Final = 10
+"""TCP keepalive: silence before the first probe. With the two below a dead peer is found in 40 s; nothing is sent
+inside the stream."""
+
+KEEPALIVE_INTERVAL_S: Final = 10
+"""TCP keepalive: time between probes."""
+
+KEEPALIVE_PROBES: Final = 3
+"""TCP keepalive: unanswered probes after which the peer is dead."""
+
+TUNNEL_USER_TIMEOUT_MS: Final = 35_000
+"""TCP_USER_TIMEOUT of both legs of a tunnel: bytes that nobody acknowledges; keepalive does not run while some are
+outstanding. Plain HTTP has CLIENT_STALL_S instead, since this one also ends a paused download."""
+
+TUNNEL_ACTIVE_BYTES_MIN: Final = 64
+"""Bytes between two batches of counters that make a tunnel active: more than the pings of a tab that is merely open."""
+
+SWEEP_S: Final = 1.0
+"""How often deadlines are looked at: one timer for all connections instead of several for each."""
+
+COUNTERS_S: Final = 5.0
+"""How often counters go to the control process."""
+
+FEED_BACKOFF_FIRST_S: Final = 0.1
+"""First pause before the feed is dialled again; a restart of the control process takes about a second."""
+
+FEED_BACKOFF_MAX_S: Final = 2.0
+"""Longest pause: logins and routes are stale for this long after the control process is back."""
+
+CUT_TURNS_MAX: Final = 1000
+"""Turns of the event loop that an acknowledgement waits for cut connections to be gone; two are enough."""
+
+FDS_RESERVED: Final = 64
+"""File descriptors kept free for listeners, feed, logs and the interpreter."""
+
+CONNECTIONS_MAX: Final = 50_000
+"""Client connections, if file descriptors would allow more: at a few KB each this is a few hundred MB."""
+
+LISTEN_BACKLOG: Final = 4096
+"""Connections that the kernel keeps while this process is busy: a room that opens one link in the same second."""
+
+RELOAD_S: Final = 3
+"""After which an error page loads itself again."""
+
+UPSTREAM_LOG_S: Final = 10.0
+"""At most one log line for each kind of upstream failure in this time; the counters have all of them."""

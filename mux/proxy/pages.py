@@ -1,0 +1,76 @@
+"""The data plane's own answers: one small page, or JSON for everything that is not a browser's page load.
+
+Sans-I/O. Rules: self-contained, no script, strict Content-Security-Policy, never cached; texts say what is so and what
+happens next.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import http
+import json
+
+from mux.proxy.refusal import Refusal
+
+_STYLE = (
+    "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto 0;padding:0 1.5rem;"
+    "color:#1b1f24;background:#fff}h1{font-size:1.3rem}a{color:#0a58ca}small{color:#57606a}"
+    "@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}a{color:#6cb6ff}small{color:#9198a1}}"
+)
+_CSP = (
+    "default-src 'none'; style-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+
+
+def answer(refusal: Refusal, *, page: bool, head_only: bool, event_name: str = "") -> bytes:
+    """A complete response that ends its connection.
+
+    Args:
+        refusal: what to say.
+        page: HTML for a person; else JSON ``{"error": {"code", "message"}}``.
+        head_only: the request was HEAD.
+        event_name: title of the page.
+    """
+    if page:
+        body, content_type = _page(refusal, event_name), "text/html; charset=utf-8"
+    else:
+        body, content_type = _json(refusal), "application/json"
+    fields = [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("Content-Security-Policy", _CSP),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Connection", "close"),
+        *refusal.headers,
+    ]
+    if refusal.reload_s is not None:
+        fields.append(("Retry-After", str(refusal.reload_s)))
+        if page:
+            fields.append(("Refresh", str(refusal.reload_s)))
+    status = f"HTTP/1.1 {refusal.status} {http.HTTPStatus(refusal.status).phrase}"
+    head = "\r\n".join([status, *(f"{name}: {value}" for name, value in fields)]) + "\r\n\r\n"
+    return head.encode("latin-1", "replace") + (b"" if head_only else body)
+
+
+def _page(refusal: Refusal, event_name: str) -> bytes:
+    reload = "" if refusal.reload_s is None else f'<meta http-equiv="refresh" content="{refusal.reload_s}">'
+    link = (
+        "" if refusal.link is None else f'<p><a href="{html.escape(refusal.link)}">{html.escape(refusal.link)}</a></p>'
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"{reload}<title>{html.escape(event_name or 'mux')}</title><style>{_STYLE}</style></head>"
+        f"<body><main><h1>{html.escape(event_name or 'mux')}</h1><p>{html.escape(refusal.text)}</p>{link}"
+        f"<p><small>{refusal.status} {html.escape(refusal.code)}</small></p></main></body></html>\n"
+    ).encode()
+
+
+def _json(refusal: Refusal) -> bytes:
+    return json.dumps({"error": {"code": refusal.code, "message": refusal.text}}).encode() + b"\n"

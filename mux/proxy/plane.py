@@ -1,0 +1,247 @@
+"""The data plane of one process: what all connections share.
+
+Owns the router in force, the pools, the registry, the counters and the sweep. Knows nothing of where routes come from.
+Rules: a router is switched by one assignment; what a switch revokes is gone before the switch counts as done; every
+task is made here, named, and kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+import structlog
+
+from mux.core.feed import Counters
+from mux.core.model import SessionHash
+from mux.core.routes import RouteKey
+from mux.proxy import limits
+from mux.proxy.client import ClientConnection, Phase
+from mux.proxy.counters import Tally
+from mux.proxy.live import Registry
+from mux.proxy.refusal import Malformed
+from mux.proxy.request import RequestHead
+from mux.proxy.routing import Destination, NoRouter, Router
+from mux.proxy.tunnel import Tunnel, is_active
+from mux.proxy.upstream import Pools
+
+log = structlog.get_logger(__name__)
+
+
+class Plane:
+    """Everything of one proxy process but its feed.
+
+    Args:
+        connections_max: client connections, tunnels included; further ones are refused.
+    """
+
+    def __init__(self, connections_max: int | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.router: Router = NoRouter()
+        self.event_name = ""
+        self.pools = Pools()
+        self.registry = Registry()
+        self.tally = Tally()
+        self.draining = False
+        self._connections_max = connections_max_here() if connections_max is None else connections_max
+        self._clients: set[ClientConnection] = set()
+        self._tunnels: set[Tunnel] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._failures_logged: dict[str, float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve a listening socket; the caller gives it away."""
+        server = await self._loop.create_server(
+            lambda: ClientConnection(self), sock=sock, backlog=limits.LISTEN_BACKLOG
+        )
+        self._servers.append(server)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(limits.SWEEP_S, self._sweep_again)
+
+    async def drain(self, bound_s: float = limits.DRAIN_S) -> None:
+        """Accept no more, let requests in flight end within ``bound_s`` seconds, then close everything.
+
+        Tunnels and event streams have no end to wait for: they are closed when nothing else is left.
+        """
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for client in list(self._clients):
+            if client.phase is Phase.HEAD:
+                client.transport.close()
+        deadline = self.now() + bound_s
+        while self._in_flight() and self.now() < deadline:  # noqa: ASYNC110 - once in a process's life
+            await asyncio.sleep(min(0.05, bound_s))
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything now."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for tunnel in list(self._tunnels):
+            tunnel.cut()
+        for client in list(self._clients):
+            client.transport.abort()
+        self.pools.drop(lambda _: True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _turns(2)
+
+    def _in_flight(self) -> bool:
+        return any(
+            client.phase is Phase.LINGER or (client.exchange is not None and not client.exchange.event_stream)
+            for client in self._clients
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that is kept until it ends; a defect in it is logged."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task failed", task=task.get_name(), error=repr(error))
+
+    # -- what is in force -----------------------------------------------------------------------------------------
+
+    def route(self, request: RequestHead) -> Destination:
+        """Where a request goes now. Raises Refusal."""
+        return self.router.route(request, time.time())
+
+    async def put_in_force(
+        self, router: Router, event_name: str, sessions: Iterable[SessionHash], routes: Iterable[RouteKey]
+    ) -> None:
+        """Switch to a router; returns when what it revokes is gone.
+
+        Args:
+            router: from now on.
+            event_name: title of own pages.
+            sessions: logins that ended or became another attendee's.
+            routes: routes that changed or ended.
+        """
+        self.router = router
+        self.event_name = event_name
+        self.pools.drop(lambda key: not router.keeps(key))
+        await self._gone(self.registry.cut(sessions, routes))
+
+    async def _gone(self, lives: list[Any]) -> None:
+        if not lives:
+            return
+        self.tally.count("cuts_total", len(lives))
+        await _turns(2)  # an aborted transport closes its socket in the loop's next turn
+        for _ in range(limits.CUT_TURNS_MAX):
+            if all(live.gone for live in lives):
+                return
+            await asyncio.sleep(0)
+        log.error("cut connections linger", number=sum(not live.gone for live in lives))
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    def client_connected(self, client: ClientConnection) -> bool:
+        """Whether there is room for it."""
+        self._clients.add(client)
+        self.tally.count("connections_total")
+        return len(self._clients) + len(self._tunnels) <= self._connections_max
+
+    def client_gone(self, client: ClientConnection) -> None:
+        """A client connection ended, or became a tunnel."""
+        self._clients.discard(client)
+
+    def tunnel_opened(self, tunnel: Tunnel) -> None:
+        """A WebSocket began."""
+        self._tunnels.add(tunnel)
+        self.registry.add(tunnel)
+        self.tally.count("tunnels_total")
+
+    def tunnel_ended(self, tunnel: Tunnel) -> None:
+        """See TunnelOwner."""
+        self._count_activity(tunnel)
+        self._tunnels.discard(tunnel)
+        self.registry.discard(tunnel)
+
+    def upstream_failed(self, kind: str, destination: Destination, fault: Malformed | None) -> None:
+        """Count, and log now and then."""
+        self.tally.upstream_failed(kind)
+        now = self.now()
+        if now - self._failures_logged.get(kind, -limits.UPSTREAM_LOG_S) < limits.UPSTREAM_LOG_S:
+            return
+        self._failures_logged[kind] = now
+        log.warning(
+            "upstream failed",
+            kind=kind,
+            project=destination.route[1] if destination.route else None,
+            user=destination.route[0] if destination.route else None,
+            fault=fault.code if fault else None,
+        )
+
+    # -- now and then ---------------------------------------------------------------------------------------------
+
+    def _sweep_again(self) -> None:
+        self._sweeper = self._loop.call_later(limits.SWEEP_S, self._sweep_again)
+        self.sweep(self.now())
+
+    def sweep(self, now: float) -> None:
+        """Look at every deadline. ``now`` on the loop's clock."""
+        for client in list(self._clients):
+            client.sweep(now)
+        self.pools.sweep(now)
+        wall = time.time()
+        expired = [session for session in self.registry.sessions if not self.router.in_force(session, wall)]
+        if expired:
+            self.registry.cut(expired, ())
+
+    def counters(self) -> Counters:
+        """A batch for the control process."""
+        for tunnel in self._tunnels:
+            self._count_activity(tunnel)
+        values = self.tally.values
+        values["mux_proxy_connections"] = len(self._clients)
+        values["mux_proxy_tunnels"] = len(self._tunnels)
+        values["mux_proxy_upstream_idle_connections"] = self.pools.idle
+        for client in self._clients:
+            if client.exchange is not None and client.exchange.route is not None and not client.exchange.event_stream:
+                self.tally.active.add(client.exchange.route)
+        return self.tally.batch()
+
+    def _count_activity(self, tunnel: Tunnel) -> None:
+        if tunnel.route is not None and not tunnel.gone and is_active(tunnel.moved()):
+            self.tally.active.add(tunnel.route)
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def connections_max_here() -> int:
+    """Client connections that this process's file descriptors allow: each may need one more upstream.
+
+    The soft limit is raised to the hard one first.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * limits.CONNECTIONS_MAX + limits.FDS_RESERVED
+    goal = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < goal:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
+            soft = goal
+    if soft == resource.RLIM_INFINITY:
+        return limits.CONNECTIONS_MAX
+    return max(1, min(limits.CONNECTIONS_MAX, (soft - limits.FDS_RESERVED) // 2))

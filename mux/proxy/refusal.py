@@ -1,0 +1,63 @@
+"""What the data plane answers by itself: refusals, as values that are raised.
+
+Owns statuses and texts' shape; knows neither sockets nor tables. After a refusal the connection is closed: two
+parsers may disagree about where the next request begins.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not an error
+    """A request that goes no further.
+
+    Args:
+        status: HTTP status.
+        code: for machines, ``snake_case``; also the label of the counter.
+        text: one or two sentences for people: what is so, and what happens or can be done next.
+        headers: more response header fields.
+        reload_s: after which a page reloads itself; None for a final answer.
+        link: address that the page offers; None for none.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        reload_s: int | None = None,
+        link: str | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {text}")
+        self.status = status
+        self.code = code
+        self.text = text
+        self.headers = headers
+        self.reload_s = reload_s
+        self.link = link
+
+
+class Malformed(ValueError):  # noqa: N818 - as above
+    """Bytes that are not what the RFCs allow. A request becomes a 4xx, a response a 502.
+
+    Args:
+        code: for machines.
+        text: what is wrong, with the RFC's section.
+        status: for a request.
+    """
+
+    def __init__(self, code: str, text: str, status: int = 400) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+        self.status = status
+
+    def refusal(self) -> Refusal:
+        """As the answer to the client that sent it."""
+        headers: tuple[tuple[str, str], ...] = ()
+        if self.status == 405:
+            headers = (("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+        elif self.status == 426:
+            headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+        return Refusal(self.status, self.code, f"The request was refused: {self.text}.", headers=headers)

@@ -1,0 +1,178 @@
+"""Heads as the next hop gets them: what is dropped, what is added.
+
+Sans-I/O, and pure functions of a head, its destination and the peer, so that their results may be remembered. Rules:
+fields that are kept are kept byte for byte and in order; nothing hop-by-hop passes (RFC 9110 section 7.6.1); what a
+client says of its own address is never believed; what a workspace says for the whole origin is never passed on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from mux.proxy.body import CHUNKED
+from mux.proxy.cookies import confined_set_cookie, without_mux_cookies
+from mux.proxy.grammar import Field, list_items, values_of
+from mux.proxy.request import RequestHead
+from mux.proxy.response import ResponseHead
+from mux.proxy.routing import Destination
+
+HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authentication-info proxy-authorization proxy-connection te "
+    b"transfer-encoding upgrade http2-settings".split()
+)
+"""RFC 9110 section 7.6.1 and what is only ever spoken with a forward proxy; framing and upgrades are written anew."""
+
+REQUEST_DROPPED = HOP_BY_HOP | frozenset(b"forwarded proxy x-real-ip x-scheme".split())
+"""Fields that never pass towards an upstream."""
+REQUEST_PREFIXES_DROPPED = (b"x-forwarded-", b"x-mux-")
+
+WORKSPACE_RESPONSE_DROPPED = frozenset(
+    b"service-worker-allowed clear-site-data strict-transport-security alt-svc set-cookie2 nel report-to".split()
+)
+"""What would speak for the whole origin, which workspaces share with the login page."""
+
+_ABSOLUTE_LOCATION = re.compile(rb"(?i:(https?)://)([^/?#]*)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A client's address as upstreams are told it.
+
+    Args:
+        ip: textual address; IPv4-mapped IPv6 as IPv4.
+        forwarded: the same as a node of Forwarded (RFC 7239 section 6).
+    """
+
+    ip: bytes
+    forwarded: bytes
+
+    @classmethod
+    def of(cls, address: str) -> Peer:
+        """From a socket's peer address; empty for a Unix socket."""
+        if not address:
+            return cls(b"unknown", b"unknown")
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+            ip = ip.ipv4_mapped
+        text = str(ip).encode()
+        return cls(text, b'"[' + text + b']"' if ip.version == 6 else text)
+
+
+def upstream_head(request: RequestHead, destination: Destination, peer: Peer) -> bytes:
+    """The request head that the upstream gets.
+
+    An HTTP/1.0 request stays one, so that the upstream does not answer with what its client cannot read (chunked, 1xx);
+    RFC 9112 section 2.3 allows this downgrade.
+    """
+    lines = [b"%b %b HTTP/1.%d" % (request.method, request.target, request.minor)]
+    lines += [name + b": " + value for name, _, value in _kept_fields(request, destination)]
+    site = destination.site
+    lines.append(b"X-Forwarded-For: " + peer.ip)
+    lines.append(b"X-Forwarded-Proto: " + site.scheme)
+    lines.append(b"X-Forwarded-Host: " + request.host)
+    lines.append(b'Forwarded: for=%b;host="%b";proto=%b' % (peer.forwarded, request.host, site.scheme))
+    if not destination.workspace:
+        lines.append(b"X-Mux-Peer: " + peer.ip)
+    if destination.token:
+        lines.append(b"Authorization: token " + destination.token)
+    if request.body == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    if request.upgrade:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+    elif request.minor == 0:
+        lines.append(b"Connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _kept_fields(request: RequestHead, destination: Destination) -> list[Field]:
+    kept = []
+    private = destination.token is not None
+    for field in request.fields:
+        key = field.key
+        if key in REQUEST_DROPPED or key in request.options or b"_" in key:
+            continue
+        if key.startswith(REQUEST_PREFIXES_DROPPED):
+            continue
+        if private and key == b"authorization":
+            continue
+        if private and key == b"cookie":
+            value = without_mux_cookies(field.value, destination.session_cookie)
+            if not value:
+                continue
+            kept.append(field._replace(value=value))
+            continue
+        if key == b"expect" and request.minor == 0:  # RFC 9110 section 10.1.1
+            continue
+        kept.append(field)
+    return kept
+
+
+def client_head(response: ResponseHead, request: RequestHead, destination: Destination, *, close: bool) -> bytes:
+    """The response head that the client gets.
+
+    Args:
+        response: as the upstream sent it.
+        request: what it answers.
+        destination: where it comes from.
+        close: whether the client connection ends with this response.
+    """
+    lines = [b"HTTP/1.1 %d %b" % (response.status, response.reason)]
+    options = frozenset(list_items(values_of(response.fields, b"connection")))
+    for field in response.fields:
+        if field.key in HOP_BY_HOP or (field.key in options and field.key not in (b"content-length", b"set-cookie")):
+            continue
+        if response.body == CHUNKED and field.key == b"content-length":
+            continue
+        if field.key == b"content-length" and (response.status < 200 or response.status == 204):
+            continue  # RFC 9110 section 8.6
+        if destination.workspace:
+            confined = _confined(field, request, destination)
+            if confined is None:
+                continue
+            field = confined  # noqa: PLW2901 - the field as it may be seen
+        lines.append(field.name + b": " + field.value)
+    if response.body == CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    if response.status == 101:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+    elif close and not response.interim:
+        lines.append(b"Connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _confined(field: Field, request: RequestHead, destination: Destination) -> Field | None:
+    key = field.key
+    if key in WORKSPACE_RESPONSE_DROPPED:
+        return None
+    if key == b"set-cookie":
+        value = confined_set_cookie(field.value, destination.session_cookie, destination.prefix, request.path)
+        return None if value is None else field._replace(value=value)
+    if key in (b"location", b"content-location"):
+        return field._replace(value=public_location(field.value, destination))
+    return field
+
+
+def public_location(value: bytes, destination: Destination) -> bytes:
+    """A workspace's Location as the public address has it (RFC 9110 section 10.2.2).
+
+    Mapped are the upstream's own address, the public host under the wrong scheme, and the public host name with
+    whatever port the workspace believes in if the path is the workspace's own. The result is absolute, so that a path
+    that begins with two slashes cannot lead to another host.
+    """
+    match = _ABSOLUTE_LOCATION.fullmatch(value)
+    if match is None:
+        return value
+    authority, rest = match[2].lower(), match[3]
+    address, site = destination.address, destination.site
+    host = address.host.lower().encode("idna" if not address.host.isascii() else "ascii")
+    own = {b"%b:%d" % (b"[" + host + b"]" if b":" in host else host, address.port)}
+    if address.port == 80:
+        own |= {host}
+    prefix = destination.prefix
+    inside = bool(prefix) and (rest == prefix or rest.startswith((prefix + b"/", prefix + b"?", prefix + b"#")))
+    name = authority.rpartition(b":")[0] if b":" in authority.rpartition(b"]")[2] else authority
+    if authority in own or authority in site.hosts or (name == site.hostname and inside):
+        return site.origin + rest
+    return value

@@ -1,0 +1,228 @@
+"""Where a request goes: Host, origin, session and path prefix to a destination.
+
+Sans-I/O; the clock is handed in. Owns the data plane's trust decisions about requests. Rules: the target is looked at
+as raw bytes and never normalised; a session is looked up for every request anew; whatever has no session or no route
+goes to the control process, which renders the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from mux.core.feed import FeedSettings
+from mux.core.model import ProjectName, SessionHash, UserId
+from mux.core.routes import Route, RouteKey, RouteTable
+from mux.proxy.cookies import cookie_values
+from mux.proxy.limits import RELOAD_S
+from mux.proxy.refusal import Refusal
+from mux.proxy.request import METHODS_SAFE, RequestHead
+
+CAMP = b"/camp/"
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_FETCH_SITES_OWN = (b"same-origin", b"none")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an upstream listens: ``path`` of a Unix socket, or host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The public address, as bytes of a head.
+
+    Args:
+        origin: scheme, host and port, lower case, no default port.
+        scheme: ``http`` or ``https``.
+        hosts: values of Host that mean it.
+    """
+
+    origin: bytes
+    scheme: bytes
+    hosts: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, origin: str) -> Site:
+        """From an origin as the feed has it, e.g. ``http://localhost:8000``."""
+        scheme, _, host = origin.lower().rstrip("/").encode("ascii").partition(b"://")
+        default = _DEFAULT_PORTS.get(scheme, b"")
+        bare = host.removesuffix(default) if default else host
+        hosts = (bare, bare + default) if bare != host or (default and not _has_port(host)) else (host,)
+        return cls(scheme + b"://" + hosts[0], scheme, hosts)
+
+    @property
+    def hostname(self) -> bytes:
+        """The host without port."""
+        host = self.hosts[0]
+        return host.rpartition(b":")[0] if _has_port(host) else host
+
+
+def _has_port(host: bytes) -> bool:
+    return b":" in host.rpartition(b"]")[2]
+
+
+class RoutePool(NamedTuple):
+    """Connections of one route as it was: another workspace, port or token under the same key is another pool."""
+
+    key: RouteKey
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where one request goes, and on which terms.
+
+    Args:
+        address: of the upstream.
+        pool: connections to the upstream are shared by requests with an equal value, and by no others.
+        site: the public address that the client used.
+        workspace: whether the upstream is one: its responses are confined.
+        prefix: ``/camp/<project>``, which cookies are confined to; empty for no confinement.
+        session_cookie: name of the session cookie.
+        token: replaces the client's Authorization; empty to drop it, None to keep it and the mux's cookies.
+        route: which route; None for the control process.
+        session: the login; None for none.
+    """
+
+    address: Address
+    pool: Hashable
+    site: Site
+    workspace: bool
+    prefix: bytes
+    session_cookie: bytes
+    token: bytes | None
+    route: RouteKey | None
+    session: SessionHash | None
+
+
+class Router(Protocol):
+    """Decides where requests go."""
+
+    def route(self, request: RequestHead, now: float) -> Destination:
+        """The destination at ``now`` (seconds since the epoch). Raises Refusal."""
+        ...
+
+    def in_force(self, session: SessionHash, now: float) -> bool:
+        """Whether a session is a login at ``now``."""
+        ...
+
+    def keeps(self, pool: Hashable) -> bool:
+        """Whether connections of a pool key may still be used."""
+        ...
+
+
+class NoRouter:
+    """The router before any feed was received."""
+
+    def route(self, request: RequestHead, now: float) -> Destination:  # noqa: ARG002 - Router's signature
+        """Raises Refusal, always."""
+        raise Refusal(503, "starting", "This event is starting. The page reloads itself.", reload_s=RELOAD_S)
+
+    def in_force(self, session: SessionHash, now: float) -> bool:  # noqa: ARG002 - as above
+        """See Router."""
+        return False
+
+    def keeps(self, pool: Hashable) -> bool:  # noqa: ARG002 - as above
+        """See Router."""
+        return False
+
+
+class FeedRouter:
+    """Routes by the table of the feed.
+
+    Args:
+        settings: of the feed.
+        table: sessions and routes.
+        web: path of the control process's Unix socket.
+    """
+
+    def __init__(self, settings: FeedSettings, table: RouteTable, web: str) -> None:
+        self.settings = settings
+        self.table = table
+        self._site = Site.of(settings.public_origin)
+        self._cookie = settings.session_cookie.encode("ascii")
+        self._web = Address(path=web)
+
+    def route(self, request: RequestHead, now: float) -> Destination:
+        """See Router."""
+        site = self._site
+        if request.host not in site.hosts or (request.scheme and request.scheme != site.scheme):
+            address = site.origin.decode() + "/"
+            raise Refusal(421, "wrong_host", f"This event is at {address} and at no other address.", link=address)
+        check_origin(request, site)
+        session = self._session(request, now)
+        if session is not None:
+            key_route = self._workspace(request.path, session[1])
+            if key_route is not None:
+                key, route = key_route
+                return Destination(
+                    address=Address(route.host, route.port),
+                    pool=RoutePool(key, route),
+                    site=site,
+                    workspace=True,
+                    prefix=CAMP + key[1].encode(),
+                    session_cookie=self._cookie,
+                    token=route.token.encode("ascii"),
+                    route=key,
+                    session=session[0],
+                )
+        return Destination(
+            address=self._web,
+            pool=self._web,
+            site=site,
+            workspace=False,
+            prefix=b"",
+            session_cookie=self._cookie,
+            token=None,
+            route=None,
+            session=session[0] if session else None,
+        )
+
+    def in_force(self, session: SessionHash, now: float) -> bool:
+        """See Router."""
+        return self.table.session(session, now) is not None
+
+    def keeps(self, pool: Hashable) -> bool:
+        """See Router."""
+        return not isinstance(pool, RoutePool) or self.table.routes.get(pool.key) == pool.route
+
+    def _session(self, request: RequestHead, now: float) -> tuple[SessionHash, UserId] | None:
+        tokens = cookie_values(request.values(b"cookie"), self._cookie)
+        if len(tokens) != 1:
+            return None
+        session = SessionHash(hashlib.sha256(tokens.pop()).hexdigest())
+        entry = self.table.session(session, now)
+        return None if entry is None else (session, entry.user)
+
+    def _workspace(self, path: bytes, user: UserId) -> tuple[RouteKey, Route] | None:
+        if not path.startswith(CAMP):
+            return None
+        segment = path[len(CAMP) :].partition(b"/")[0]
+        key = (user, ProjectName(segment.decode("latin-1")))
+        route = self.table.routes.get(key)
+        return None if route is None else (key, route)
+
+
+def check_origin(request: RequestHead, site: Site) -> None:
+    """Refuse what another site may have made a browser send (RFC 6454, Fetch Metadata). Raises Refusal.
+
+    Upgrades, and every method but GET, HEAD and OPTIONS: Origin must be the public address. Without Origin a browser
+    that says where the request comes from must say that it is this origin. Neither: no browser of today.
+    """
+    if request.method in METHODS_SAFE and not request.upgrade:
+        return
+    origins = request.values(b"origin")
+    if origins:
+        if len(origins) != 1 or origins[0] != site.origin:
+            raise Refusal(403, "foreign_origin", "This request comes from another site and was refused.")
+        return
+    sites = request.values(b"sec-fetch-site")
+    if any(value.lower() not in _FETCH_SITES_OWN for value in sites):
+        raise Refusal(403, "foreign_site", "This request comes from another site and was refused.")

@@ -1,0 +1,59 @@
+"""Socket options and kernel counters that transports do not offer.
+
+Owns nothing but the option names; works on what the platform has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from mux.proxy import limits
+
+_TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+# struct tcp_info of Linux: tcpi_bytes_acked and tcpi_bytes_received follow 8 octets, 24 words and two rates.
+_TCP_INFO_BYTES = struct.Struct("=120xQQ")
+
+
+def _tcp_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel find dead peers of an idle connection; nothing is sent inside the stream."""
+    sock = _tcp_socket(transport)
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", limits.KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", limits.KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", limits.KEEPALIVE_PROBES),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def bound_unacknowledged(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel end a tunnel's leg whose bytes nobody acknowledges."""
+    sock = _tcp_socket(transport)
+    if sock is not None and _TCP_USER_TIMEOUT is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, limits.TUNNEL_USER_TIMEOUT_MS)
+
+
+def bytes_moved(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the peer has acknowledged or sent so far; 0 where the kernel does not say."""
+    sock = _tcp_socket(transport)
+    if sock is None or _TCP_INFO is None:
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_BYTES.size)
+    except OSError:
+        return 0
+    if len(info) < _TCP_INFO_BYTES.size:
+        return 0
+    acked, received = _TCP_INFO_BYTES.unpack(info)
+    return int(acked) + int(received)
