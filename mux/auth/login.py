@@ -35,10 +35,10 @@ from mux.auth.limiter import (
 from mux.auth.names import LOGIN_CHARS_MAX, clean, name_fault
 from mux.auth.passwords import PASSWORD_CHARS_MAX, Busy, Passwords
 from mux.auth.settings import AuthSettings
+from mux.core.fold import fold
 from mux.core.model import Role, UserId
 from mux.keys import Keyring
 from mux.store.base import ConflictError, Store, StoreError, User
-from mux.store.fold import fold
 
 log = structlog.get_logger(__name__)
 

@@ -1,13 +1,13 @@
 """What may be a name or an e-mail address. Pure.
 
-Owns the rules for what people enter about themselves. Uniqueness is the store's, by `mux.store.fold`.
+Owns the rules for what people enter about themselves. Uniqueness is the store's, by `mux.core.fold`.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-from mux.store.fold import fold
+from mux.core.fold import fold
 
 NAME_CHARS_MAX = 64
 EMAIL_CHARS_MAX = 254
@@ -22,7 +22,7 @@ MARKS_MAX = 3
 
 
 def clean(text: str) -> str:
-    """As it is kept: composed (NFC), spaces collapsed. For comparison, see :func:`mux.store.fold.fold`."""
+    """As it is kept: composed (NFC), spaces collapsed. For comparison, see :func:`mux.core.fold.fold`."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -31,10 +31,10 @@ from mux.auth.roster_csv import (
     parse,
     password_fault,
 )
+from mux.core.fold import fold
 from mux.core.model import Role, UserId
 from mux.keys import Keyring
 from mux.store.base import ConflictError, CredentialKind, Store, User
-from mux.store.fold import fold
 
 log = structlog.get_logger(__name__)
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from mux.auth.codes import acceptable
 from mux.auth.names import clean, email_fault, name_fault
 from mux.auth.passwords import PASSWORD_CHARS_MAX
+from mux.core.fold import fold
 from mux.core.model import Role
 from mux.store.base import User
-from mux.store.fold import fold
 
 ROWS_MAX = 20_000
 """Twenty times the largest event; a file beyond it is some other file."""
@@ -120,7 +120,9 @@ def parse(text: str) -> list[RosterRow]:
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(cells, start)
+                header, faults = _header(cells, start)
+                if "name" not in header:
+                    break
                 continue
             if len(rows) >= ROWS_MAX or len(faults) >= FAULTS_MAX:
                 bound = f"more than {ROWS_MAX:,} rows" if len(rows) >= ROWS_MAX else "too many faults to go on"
@@ -146,8 +148,8 @@ def _separator(text: str) -> str:
     return max(_SEPARATORS, key=head.count)
 
 
-def _header(cells: Sequence[str], line: int) -> list[str]:
-    """The column that each cell belongs to. Case, spaces, dashes and underscores in headers do not matter."""
+def _header(cells: Sequence[str], line: int) -> tuple[list[str], list[RosterFault]]:
+    """The column that each cell belongs to, and what is wrong. Case, spaces, dashes and underscores do not matter."""
     faults: list[RosterFault] = []
     columns: list[str] = []
     for cell in cells:
@@ -164,9 +166,7 @@ def _header(cells: Sequence[str], line: int) -> list[str]:
         columns.append(column)
     if "name" not in columns:
         faults.append(RosterFault(line, "there is no column name; the first line of the file names the columns"))
-    if faults:
-        raise RosterFaultsError(faults)
-    return columns
+    return columns, faults
 
 
 def _row(header: Sequence[str], cells: Sequence[str], line: int) -> tuple[RosterRow, list[RosterFault]]:

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mux.core.fold import fold
 from mux.core.model import ProjectName, Role, SessionHash, UserId
 from mux.store import tables as t
 from mux.store.base import ApiToken, ConflictError, OrganizerSession, User
 from mux.store.database import Database
-from mux.store.fold import fold
 from mux.store.statements import upsert_rows
 
 CHUNK = 500

@@ -1,0 +1,72 @@
+"""Records to save."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mux.core.commands import (
+    SaveAssignment,
+    ShipRecord,
+    WorkspaceRecord,
+)
+from mux.core.model import (
+    Assignment,
+    ProjectName,
+    Role,
+    Session,
+    SessionHash,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    WorkspaceId,
+    WorkspaceState,
+)
+from mux.store.base import User
+
+SHIP = ShipRecord(
+    id=ShipId("ship-0001"),
+    state=ShipState.RUNNING,
+    wanted=ShipWanted.RUN,
+    boot=2,
+    boot_identity="boot-b",
+    key="ab" * 32,
+    generation=7,
+    seats=2,
+    host="127.0.0.1",
+    port_first=20000,
+    port_count=100,
+    launched_at=1000.25,
+    cordoned=False,
+    draining=True,
+    failed="",
+    incarnations=3,
+    workspaces=(
+        WorkspaceRecord(
+            id=WorkspaceId("ship-0001.0.intro.1"),
+            seat=0,
+            project=ProjectName("intro"),
+            digest="sha256:1",
+            port=20000,
+            state=WorkspaceState.BOUND,
+            healthy=True,
+        ),
+    ),
+)
+
+
+def assignment(user: str, seat: int, epoch: int = 1, ship: str = "ship-0001") -> SaveAssignment:
+    return SaveAssignment(Assignment(UserId(user), ShipId(ship), seat, epoch))
+
+
+def session(name: str, user: str = "ada", expires_at: float = 100.0) -> Session:
+    return Session(SessionHash(name), UserId(user), expires_at)
+
+
+def person(user: str, name: str, email: str = "", credential: str | None = None) -> User:
+    code = credential if credential is not None else f"hash of {user}"
+    return User(UserId(user), name, email, Role.ATTENDEE, "code", code, created_at=5.5)
+
+
+def terminated(ship: ShipRecord) -> ShipRecord:
+    return replace(ship, state=ShipState.TERMINATED, wanted=ShipWanted.GONE, workspaces=())

@@ -1,0 +1,92 @@
+"""Strategies that draw any command that is persisted; few users and seats, so that commands meet."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from mux.core.commands import (
+    ForgetAssignment,
+    ForgetSession,
+    ForgetWaiting,
+    Persist,
+    SaveAssignment,
+    SaveControls,
+    SaveSession,
+    SaveShip,
+    SaveWaiting,
+    ShipRecord,
+    WorkspaceRecord,
+)
+from mux.core.model import (
+    Assignment,
+    Doors,
+    ProjectName,
+    Session,
+    SessionHash,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    Waiting,
+    WorkspaceId,
+    WorkspaceState,
+)
+
+texts = st.text(max_size=20)
+counts = st.integers(min_value=0, max_value=2**63 - 1)
+times = st.floats(min_value=0, max_value=1e12)
+_few_users = st.sampled_from([UserId(f"user-{n}") for n in range(4)])
+_few_ships = st.sampled_from([ShipId(f"ship-{n}") for n in range(2)])
+_few_sessions = st.sampled_from([SessionHash(f"{n}" * 64) for n in range(4)])
+
+workspaces = st.builds(
+    WorkspaceRecord,
+    id=texts.map(WorkspaceId),
+    seat=counts,
+    project=texts.map(ProjectName),
+    digest=texts,
+    port=st.integers(1, 65535),
+    state=st.sampled_from(WorkspaceState),
+    healthy=st.booleans(),
+)
+ships = st.builds(
+    ShipRecord,
+    id=_few_ships,
+    state=st.sampled_from(ShipState),
+    wanted=st.sampled_from(ShipWanted),
+    boot=counts,
+    boot_identity=texts,
+    key=texts,
+    generation=counts,
+    seats=counts,
+    host=texts,
+    port_first=st.integers(1, 65535),
+    port_count=st.integers(0, 65535),
+    launched_at=times,
+    cordoned=st.booleans(),
+    draining=st.booleans(),
+    failed=texts,
+    incarnations=counts,
+    workspaces=st.lists(workspaces, max_size=3).map(tuple),
+)
+controls = st.builds(
+    SaveControls,
+    doors=st.sampled_from(Doors),
+    doors_opened=st.booleans(),
+    launching=st.booleans(),
+    ships_made=counts,
+    turns=counts,
+)
+commands: st.SearchStrategy[Persist] = st.one_of(
+    st.builds(SaveShip, ships),
+    st.builds(
+        SaveAssignment,
+        st.builds(Assignment, user=_few_users, ship=_few_ships, seat=st.integers(0, 2), epoch=st.integers(1, 5)),
+    ),
+    st.builds(ForgetAssignment, _few_users),
+    st.builds(SaveSession, st.builds(Session, hash=_few_sessions, user=_few_users, expires_at=times)),
+    st.builds(ForgetSession, _few_sessions),
+    st.builds(SaveWaiting, st.builds(Waiting, user=_few_users, turn=counts, since=times)),
+    st.builds(ForgetWaiting, _few_users),
+    controls,
+)
