@@ -2,3 +2,7 @@
 
 The parts and who may import whom: docs/explanation/architecture.md, enforced by the contracts in pyproject.toml.
 """
+
+from importlib.metadata import version
+
+__version__ = version("mux")

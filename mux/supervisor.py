@@ -254,7 +254,17 @@ class Supervisor:
         park = ["--park-on-exit"] if park_on_exit else []
         self.control = Child(
             "the control process",
-            [sys.executable, "-m", "mux.daemon", "run", "--config", str(config), *fds, *park],
+            [
+                sys.executable,
+                "-m",
+                "mux.daemon",
+                "run",
+                "--config",
+                str(config),
+                f"--data={settings.data}",
+                *fds,
+                *park,
+            ],
             [s.fileno() for s in (admin, control, feed, web)],
             CONTROL_STOP_S,
         )

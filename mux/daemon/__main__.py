@@ -1,0 +1,71 @@
+"""``python -m mux.daemon prepare|run``: started by the supervisor, not by people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from mux.daemon.compose import Sockets, run
+from mux.daemon.errors import EXIT_FAILURE, StartError
+from mux.daemon.logs import set_up_logs
+from mux.daemon.prepare import Prepared, prepare
+
+
+def main() -> int:
+    """Returns the exit code; a start that fails says why in one clear line."""
+    parser = argparse.ArgumentParser(prog="mux.daemon")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("prepare", "run"):
+        command = commands.add_parser(name)
+        command.add_argument("--config", type=Path, required=True)
+    command.add_argument("--data", type=Path, required=True)
+    for name in ("admin", "control", "feed", "web"):
+        command.add_argument(f"--{name}-fd", type=int, required=True)
+    command.add_argument("--park-on-exit", action="store_true")
+    options = parser.parse_args()
+    set_up_logs()
+    try:
+        if options.command == "prepare":
+            prepared = asyncio.run(prepare(options.config.absolute(), os.environ))
+            for warning in prepared.warnings:
+                sys.stderr.write(f"mux: {warning}\n")
+            sys.stdout.write(json.dumps(_settings(prepared)) + "\n")
+            return 0
+        sockets = Sockets(
+            *(
+                socket.socket(fileno=fd)
+                for fd in (options.admin_fd, options.control_fd, options.feed_fd, options.web_fd)
+            )
+        )
+        uvloop.run(
+            run(options.config.absolute().parent, options.data, sockets, os.environ, park_on_exit=options.park_on_exit)
+        )
+    except StartError as error:
+        sys.stderr.write(f"mux: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_FAILURE
+    return 0
+
+
+def _settings(prepared: Prepared) -> dict[str, object]:
+    """What the supervisor listens on: see `mux.supervisor.Settings`."""
+    listen = prepared.file.listen
+    return {
+        "public": [listen.public.host, listen.public.port],
+        "admin": [listen.admin.host, listen.admin.port],
+        "control": [listen.control.host, listen.control.port],
+        "data": str(prepared.data),
+        "proxies": listen.proxies,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,322 @@
+"""The control process: every part built, wired, started, and stopped in order.
+
+Order of start: keys, store, core, publisher, control endpoint, provider, engine, pages. Order of stop: no new requests,
+the fleet parked if so asked, the engine, the links, the store. Agents, workspaces and proxies go on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from mux import __version__
+from mux.auth.login import Auth
+from mux.auth.roster import Roster, RosterRefusedError
+from mux.auth.roster_csv import RosterFaultsError
+from mux.auth.sessions import session_cookie
+from mux.auth.settings import AuthSettings
+from mux.auth.tokens import ApiTokens, TokenRefusedError
+from mux.config import ConfigError, EventFile, Secrets, parse, ports_per_ship, read_passcode, to_spec
+from mux.control.ca import CaError, ControlCa, ServerTls
+from mux.control.endpoint import ControlEndpoint
+from mux.control.render import DesiredRenderer
+from mux.core.commands import SendDesired
+from mux.core.events import Event, FleetParked, FleetUnparked
+from mux.core.feed import FeedSettings
+from mux.core.fleet import Fleet
+from mux.core.model import ProjectName, ShipId, ShipState
+from mux.daemon.errors import EXIT_CONFIG, StartError
+from mux.daemon.people import SecretsInForce
+from mux.daemon.prepare import open_keys, open_store
+from mux.effects import Effects, Words
+from mux.engine import Engine, EngineBusyError
+from mux.keys import Keyring
+from mux.metrics import metrics_text
+from mux.providers.base import LaunchOrder, Provider, ProviderError
+from mux.providers.local import LocalProvider
+from mux.publisher import Publisher
+from mux.store.sql import SqlStore
+from mux.web.admin_api import admin_api
+from mux.web.admin_api_deps import AdminDeps
+from mux.web.admin_api_socket import ADMIN_SOCKET, SocketPathError, serve_admin_socket
+from mux.web.applying import EventApplier
+from mux.web.attendee import attendee_app
+from mux.web.deps import WebDeps
+from mux.web.organizer import browser_scopes, organizer_app
+
+log = structlog.get_logger(__name__)
+
+PARK_S = 90.0
+"""How long parking a fleet may take when the mux stops; what is not parked by then is found by the next start."""
+STOP_REQUESTS_S = 3.0
+"""How long requests under way may take when the mux stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Listening sockets that the supervisor owns.
+
+    Args:
+        admin: TCP, for organizers.
+        control: TCP, for ships.
+        feed: Unix, for proxies.
+        web: Unix, for attendees' pages behind the proxies.
+    """
+
+    admin: socket.socket
+    control: socket.socket
+    feed: socket.socket
+    web: socket.socket
+
+
+async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, str], *, park_on_exit: bool) -> None:
+    """Run the control process until SIGTERM or SIGINT.
+
+    Args:
+        base: directory that relative paths of the event file start at, absolute.
+        data: the data directory.
+        sockets: to serve on.
+        environ: ``MUX_…`` variables are read from it.
+        park_on_exit: unpark the fleet now, and park it before the end.
+
+    Raises StartError, and whatever a part cannot go on from.
+    """
+    control = await Control.built(base, data, environ)
+    async with AsyncExitStack() as stack:
+        await control.start(sockets, stack)
+        if park_on_exit:
+            control.engine.post(FleetUnparked())
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        engine = asyncio.create_task(control.engine.run(), name="engine")
+        stopping = asyncio.create_task(stop.wait(), name="stop request")
+        try:
+            await asyncio.wait({engine, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if park_on_exit and not engine.done():
+                await control.park()
+            if engine.done():
+                engine.result()
+        finally:
+            engine.cancel()
+            stopping.cancel()
+            await asyncio.gather(engine, stopping, return_exceptions=True)
+
+
+class Control:
+    """The parts of a control process."""
+
+    def __init__(self, store: SqlStore, keys: Keyring, file: EventFile, data: Path) -> None:
+        self.store = store
+        self.keys = keys
+        self.file = file
+        self.data = data
+        self.engine: Engine
+        self.auth: Auth
+        self.publisher: Publisher
+        self.endpoint: ControlEndpoint
+        self.provider: Provider
+        self.effects: Effects
+        self.secrets: SecretsInForce
+        self.tls: ServerTls
+        self.attendees: web.Application
+        self.organizers: web.Application
+        self.admin: AdminDeps
+
+    @classmethod
+    async def built(cls, base: Path, data: Path, environ: Mapping[str, str]) -> Control:
+        """Every part, nothing started. Raises StartError."""
+        keys = open_keys(data)
+        store = await open_store(data)
+        text = await store.applied()
+        if text is None:
+            raise StartError("no event file is in force; start mux with `mux serve`", EXIT_CONFIG)
+        try:
+            file = parse(text, base=base, environ=environ, files=False)
+        except ConfigError as error:
+            raise StartError(str(error), EXIT_CONFIG) from error
+        control = cls(store, keys, file, data)
+        await control._build_fleet()
+        control._build_web(environ)
+        return control
+
+    async def _build_fleet(self) -> None:
+        file, now = self.file, time.time()
+        records = await self.store.load(now)
+        fleet = Fleet.restored(
+            to_spec(file, await self.store.digests()),
+            now,
+            ships=records.ships,
+            assignments=records.assignments,
+            epochs=records.epochs,
+            sessions=records.sessions,
+            waiting=records.waiting,
+            controls=records.controls,
+        )
+        self.secrets = SecretsInForce(self.store, await self.store.secrets())
+        self.publisher = Publisher(self.keys.workspace_token, feed_settings(file))
+        host, port = file.listen.control.host, file.listen.control.port
+        names = ["127.0.0.1", "localhost"] if host in ("0.0.0.0", "::", "127.0.0.1", "localhost") else [host]  # noqa: S104
+        try:
+            ca = ControlCa.open(self.data / "ca", datetime.now(UTC))
+            self.tls = ca.issue(names, datetime.now(UTC))
+        except CaError as error:
+            raise StartError(str(error)) from error
+        # The control endpoint and the engine each post to the other; the engine comes last.
+        self.endpoint = ControlEndpoint(
+            keys=self.keys,
+            post=self._post,
+            render=DesiredRenderer(self.keys, file.event.name, self.secrets.of),
+            server_certificate_sha256=self.tls.sha256,
+            heartbeat_s=file.fleet.heartbeat_s,
+        )
+        self.provider = local_provider(file, self.data)
+
+        def order_for(ship: ShipId) -> LaunchOrder:
+            url = f"wss://{names[0]}:{port}/control"
+            token = self.keys.join_token(ship)
+            return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime)
+
+        self.effects = Effects(self.provider, order_for, self._tell, time.time)
+        self.engine = Engine(fleet, self.store, self.publisher, self.effects, time.time)
+
+    def _build_web(self, environ: Mapping[str, str]) -> None:
+        file, base = self.file, self.file.base
+        event = file.event
+        passcode = read_passcode(file, base, environ)
+        settings = AuthSettings(
+            passcode=passcode,
+            session_hours=file.auth.session_hours,
+            new_names_per_minute=file.auth.new_names_per_minute,
+        )
+        self.auth = Auth(self.store, self.keys, settings)
+        deps = WebDeps(
+            engine=self.engine,
+            auth=self.auth,
+            store=self.store,
+            keys=self.keys,
+            event_name=event.shown_title,
+            public_origin=event.public_address.origin,
+            admin_origin=event.admin_address.origin,
+            runtime=file.fleet.runtime,
+            secure=secure(file),
+            clock=time.time,
+        )
+        self.admin = AdminDeps(
+            engine=self.engine,
+            store=self.store,
+            roster=Roster(self.store, self.keys, self.auth.passwords),
+            tokens=ApiTokens(self.store, self.keys),
+            applier=EventApplier(self.engine, self.store, base=base, environ=environ, applied=self._applied),
+            clock=time.time,
+            metrics=self._metrics,
+            version=__version__,
+            public_address=event.public_address.origin,
+            browser_scopes=browser_scopes(deps),
+            refusals=(RosterFaultsError, RosterRefusedError, TokenRefusedError),
+        )
+        self.attendees = attendee_app(deps)
+        self.organizers = organizer_app(deps, admin_api(self.admin, trusted=False))
+
+    async def start(self, sockets: Sockets, stack: AsyncExitStack) -> None:
+        """Start every part; ``stack`` stops them in the reverse order. Raises StartError."""
+        stack.push_async_callback(self.store.close)
+        try:
+            await self.provider.open()
+        except ProviderError as error:
+            raise StartError(str(error)) from error
+        stack.push_async_callback(self.provider.close)
+        await self.publisher.serve(sockets.feed)
+        stack.push_async_callback(self.publisher.close)
+        self.effects.open(self._post)
+        stack.push_async_callback(self.effects.close)
+        ships = web.Application()
+        ships.add_routes(self.endpoint.routes())
+        await _serve(ships, sockets.control, stack, tls=self.tls.context)
+        stack.push_async_callback(self.endpoint.close)
+        try:
+            runner = await serve_admin_socket(self.admin, self.data / ADMIN_SOCKET)
+        except SocketPathError as error:
+            raise StartError(str(error)) from error
+        stack.push_async_callback(runner.cleanup)
+        await _serve(self.organizers, sockets.admin, stack)
+        await _serve(self.attendees, sockets.web, stack)
+        log.info("control process is up", event_name=self.file.event.name)
+
+    async def park(self) -> None:
+        """Park the fleet and wait until it is."""
+        version = -1
+        try:
+            async with asyncio.timeout(PARK_S):
+                await self.engine.submit(FleetParked())
+                while not all(
+                    ship.state in (ShipState.PARKED, ShipState.TERMINATED)
+                    for ship in self.engine.status(time.time()).ships
+                ):
+                    version = await self.engine.changed(version, PARK_S)
+        except (TimeoutError, EngineBusyError):
+            log.warning("the fleet is not parked; the next start finds it")
+
+    def _post(self, event: Event) -> None:
+        self.engine.post(event)
+
+    async def _tell(self, words: Words) -> None:
+        if isinstance(words, SendDesired):
+            await self.secrets.know(w.user for w in words.desired.workspaces if w.user is not None)
+        await self.endpoint.carry_out(words)
+
+    def _metrics(self) -> str:
+        return metrics_text(self.engine.status(time.time()), self.publisher.proxies, self.publisher.counters())
+
+    async def _applied(self, file: EventFile, secrets: Mapping[ProjectName, Any]) -> None:
+        self.file = file
+        applied: Secrets = secrets
+        self.secrets.replace(applied)
+        self.publisher.set_settings(feed_settings(file))
+
+
+def feed_settings(file: EventFile) -> FeedSettings:
+    """What proxies must know of an event file."""
+    event = file.event
+    return FeedSettings(
+        public_origin=event.public_address.origin,
+        session_cookie=session_cookie(secure(file)),
+        event_name=event.shown_title,
+        projects=tuple(ProjectName(project.name) for project in file.projects),
+    )
+
+
+def secure(file: EventFile) -> bool:
+    """Whether attendees come over https, so that cookies carry Secure."""
+    return file.event.public_address.scheme == "https"
+
+
+def local_provider(file: EventFile, data: Path) -> Provider:
+    """The provider of ships on this machine."""
+    return LocalProvider(
+        data / "ships",
+        file.event.name,
+        port_first=file.fleet.ports.first,
+        ports_per_ship=ports_per_ship(file),
+    )
+
+
+async def _serve(
+    app: web.Application, listener: socket.socket, stack: AsyncExitStack, *, tls: ssl.SSLContext | None = None
+) -> None:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_REQUESTS_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listener, ssl_context=tls).start()
