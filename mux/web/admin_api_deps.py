@@ -106,9 +106,6 @@ class TokenAdmin(Protocol):
     async def mint(self, name: str, scopes: Iterable[str], now: float) -> str:
         """A new token, shown once. ``now`` in seconds since the epoch."""
 
-    async def list(self) -> Sequence[ApiToken]:
-        """Every token, without secrets."""
-
     async def revoke(self, name: str) -> bool:
         """Delete a token; False when there was none."""
 

@@ -48,7 +48,7 @@ BrowserScopes = Callable[[web.Request], Awaitable["Collection[str]"]]
 
 
 class Failures:
-    """Counts failures per address in fixed windows. Times are seconds of any clock that does not go back."""
+    """Counts failures per address in fixed windows. Times are seconds; a clock that was set back starts new windows."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Failures:
     def count(self, address: str, now: float) -> int:
         """Note one failure; how many this address has in its window."""
         start, count = self._counts.pop(address, (now, 0))
-        if now - start >= self._window_s:
+        if not 0 <= now - start < self._window_s:
             start, count = now, 0
         self._counts[address] = (start, count + 1)
         if len(self._counts) > self._addresses_max:
@@ -76,8 +76,8 @@ class Failures:
     def wait_s(self, address: str, now: float) -> float:
         """How long this address has to wait; 0 if it may try."""
         start, count = self._counts.get(address, (now, 0))
-        left = self._window_s - (now - start)
-        return left if count >= self._per_window and left > 0 else 0.0
+        elapsed = now - start
+        return self._window_s - elapsed if count >= self._per_window and 0 <= elapsed < self._window_s else 0.0
 
 
 class Guard:
@@ -87,7 +87,7 @@ class Guard:
         check_token: which token this is, or None for one that is not ours.
         browser_scopes: the scopes of the browser session that a request carries; empty without one. None where there
             are no pages.
-        clock: seconds that do not go back.
+        clock: seconds.
         trusted: True on the Unix socket, False on TCP.
     """
 

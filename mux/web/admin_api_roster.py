@@ -95,7 +95,7 @@ async def tokens(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as
     return Tokens(
         tokens=[
             TokenOut.model_validate({"name": token.name, "scopes": list(token.scopes), "created_at": token.created_at})
-            for token in await deps.tokens.list()
+            for token in await deps.store.tokens()
         ]
     )
 
