@@ -1,0 +1,185 @@
+"""``ship-agent``: the program on each ship.
+
+``run`` keeps a ship's workspaces as the mux wants them, until it is told to stop; they outlive it. ``stop-workspaces``
+stops them all and keeps their files; it is for whoever stops or ends the machine.
+
+Exit codes: 0 done, 1 the directory cannot be used or something could not be stopped, 2 wrong usage, 3 the mux refuses
+this ship for good. Errors are one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psutil
+import structlog
+
+from ship_agent.agent import Agent, Link, Observe, stop_all
+from ship_agent.join import Join, JoinError, read_join
+from ship_agent.link_client import LinkClient, LinkRefusedError
+from ship_agent.runtimes.base import Runtime, RuntimeFailure
+from ship_agent.runtimes.process import ProcessRuntime
+from ship_agent.runtimes.shim import write_json
+
+LOCK_WAIT_S = 15.0
+"""How long ``stop-workspaces`` waits for an agent that is about to end."""
+EXIT_REFUSED = 3
+
+log = structlog.get_logger(__name__)
+
+
+class CommandError(Exception):
+    """A command cannot go on; one line for people."""
+
+
+def main() -> None:
+    """Entry point of ``ship-agent``."""
+    arguments = _arguments()
+    _log_to_stderr()
+    directory: Path = arguments.dir.absolute()
+    try:
+        with _only_one(directory, wait_s=0.0 if arguments.command == "run" else LOCK_WAIT_S):
+            if arguments.command == "run":
+                asyncio.run(_run(directory))
+            else:
+                asyncio.run(_stop_workspaces(directory))
+    except LinkRefusedError as error:
+        _fail(str(error), EXIT_REFUSED)
+    except (CommandError, JoinError, RuntimeFailure) as error:
+        _fail(str(error), 1)
+
+
+async def _run(directory: Path) -> None:
+    join = read_join(directory / "join.json")
+    runtime = make_runtime(join.runtime, directory)
+
+    def connect(take: Any, observe: Observe) -> Link:
+        return LinkClient(join, key_path=directory / "agent.key", on_desired=take, observe=observe)
+
+    agent = Agent(directory, runtime, connect)
+    _say_who(directory)
+    work = asyncio.create_task(agent.run(), name="agent")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    log.info("agent starts", ship=join.ship, runtime=runtime.name, pid=os.getpid())
+    try:
+        await work
+    except asyncio.CancelledError:
+        log.info("agent ends, workspaces go on", ship=join.ship)
+        # Not through the interpreter's end, which would wait for a copy or a stop that is under way in a thread: all
+        # of it may be cut off at any point (as by kill -9), and the next agent takes it up.
+        sys.stderr.flush()
+        os._exit(0)
+    await agent.close()
+
+
+async def _stop_workspaces(directory: Path) -> None:
+    runtime = make_runtime(_runtime_name(directory), directory)
+    await runtime.open()
+    try:
+        failures = await stop_all(runtime)
+    finally:
+        await runtime.close()
+    if failures:
+        raise CommandError("; ".join(failures))
+
+
+def make_runtime(name: str, directory: Path) -> Runtime:
+    """The runtime of that name on a ship's directory. Raises CommandError."""
+    if name == ProcessRuntime.name:
+        return ProcessRuntime(directory)
+    raise CommandError(f"this agent has no runtime {name!r}; it has: {ProcessRuntime.name}")
+
+
+def _runtime_name(directory: Path) -> str:
+    """The ship's runtime; without a readable join.json there can only be what needs no other program."""
+    try:
+        join: Join = read_join(directory / "join.json")
+    except JoinError:
+        return ProcessRuntime.name
+    return join.runtime
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold the directory's lock for the life of this process. Children do not inherit it (PEP 446)."""
+    path = directory / "agent.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}; give the ship's directory with --dir") from error
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise CommandError(f"another ship agent runs on {directory}; stop that one first") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _say_who(directory: Path) -> None:
+    """``agent.json``: which process is the agent of this directory. ``started_at`` as psutil tells it."""
+    content = {"pid": os.getpid(), "started_at": psutil.Process().create_time()}
+    try:
+        write_json(str(directory / "agent.json"), content)
+    except OSError as error:
+        raise CommandError(f"{directory}: {error.strerror}; the agent needs to write there") from error
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ship-agent", description="Keeps one ship's workspaces as the mux wants them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "run the agent; ends at SIGTERM or SIGINT and leaves the workspaces running"),
+        ("stop-workspaces", "stop every workspace and keep its files; needs no mux"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--dir", type=Path, required=True, help="the ship's directory, with join.json in it")
+    return parser.parse_args()
+
+
+def _log_to_stderr() -> None:
+    """JSON lines on stderr; readable ones on a terminal."""
+    on_terminal = sys.stderr.isatty()
+    # Tracebacks without local variables: some of those are secrets.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    traceback = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([console] if on_terminal else [traceback, structlog.processors.JSONRenderer()]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    sys.stderr.write(f"ship-agent: {line}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
