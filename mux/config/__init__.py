@@ -1,8 +1,10 @@
 """The event file: one place that says what an event is.
 
-`load` and `parse` read it, `template` writes a new one, `differences` says what a change does, `to_spec` gives the core
-its part. Modules: schema (tables and keys), kinds (how a value is read), faults (what is wrong, in words), environment
-(``MUX_…``), load, checks (rules that span keys), reading, secrets, images, spec, template, diff.
+`load` and `parse` read it, `template` writes a new one, `differences` says what a change does, `to_spec` gives the core its part.
+
+Modules: schema (tables and keys), tables (what they are made of), kinds (how a value is read), faults (what
+is wrong, in words), environment (``MUX_…``), load, checks (rules that span keys), reading, secrets, images, spec,
+template, diff.
 
 Must not know: the engine, the store, or anything that runs.
 """
@@ -14,12 +16,13 @@ from mux.config.faults import ConfigError, Fault
 from mux.config.images import resolve_images
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.load import load, parse, read_text
-from mux.config.schema import EventFile, ProjectTable, resolved
+from mux.config.schema import DATA_DIRECTORY_DEFAULT, EventFile, ProjectTable, resolved
 from mux.config.secrets import Secrets, read_passcode, read_secrets, secrets_for
 from mux.config.spec import to_spec
 from mux.config.template import starter_files, template
 
 __all__ = [
+    "DATA_DIRECTORY_DEFAULT",
     "Address",
     "Change",
     "ConfigError",

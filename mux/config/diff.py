@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mux.config.schema import TABLES, Entry, EventFile, ProjectTable, Table
+from mux.config.schema import TABLES, EventFile, ProjectTable
 from mux.config.secrets import Secrets
+from mux.config.tables import Entry, Table
 from mux.config.template import written
 from mux.core.model import ProjectName
 
@@ -42,7 +43,8 @@ _QUIET = "(not shown)"
 _NEXT_START = "takes effect when the mux is started again"
 _NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
 _AT_ONCE = "takes effect at once"
-_RESTART = "new workspaces get it; workspaces that run keep the old one until a push"
+_REPLACED = "workspaces on free seats are replaced"
+_RESTART = f"{_REPLACED}; bound workspaces are restarted with it on the same files"
 _LABEL = "is shown from the next page on"
 
 _EFFECTS: Mapping[str, str] = MappingProxyType(
@@ -52,13 +54,12 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "event.public_address": "takes effect when the mux is started again; links on slides must lead there",
         "event.admin_address": _NEXT_START,
         "event.time_zone": _LABEL,
-        "project.title": _LABEL,
-        "project.image": "new workspaces use it; bound workspaces keep the old image until a push",
-        "project.kind": _RESTART,
-        "project.start": "holds for workspaces from now on",
+        "project.title": f"{_LABEL}; {_REPLACED}",
+        "project.image": f"{_REPLACED}; bound workspaces keep the old image until a push",
+        "project.start": f"{_REPLACED} or ended",
         "project.path": "no effect: the path is always made of the name",
-        "project.secrets": "read now; attached when a workspace is bound",
-        "project.health_path": _RESTART,
+        "project.secrets": "read now; attached when a workspace is bound, to bound ones by a restart on the same files",
+        "project.health_path": f"is asked from now on; {_REPLACED}",
         "fleet.provider": "takes effect when the mux is started again; end every ship of the old provider first",
         "fleet.runtime": "takes effect when the mux is started again; ships that run keep the old runtime",
         "fleet.ready_seats": "counts while the doors have not opened yet",

@@ -9,7 +9,6 @@ The text is what is kept when a file is applied; parsing it again gives the same
 
 from __future__ import annotations
 
-import copy
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +21,13 @@ from mux.config.checks import PROJECTS_ALLOWED, checked_files, checked_keys
 from mux.config.environment import PREFIX, overridden
 from mux.config.faults import ConfigError, Fault, Part, Refused, dotted, kind_of, nearest, shown
 from mux.config.reading import decoded, read_bounded
-from mux.config.schema import TABLES, EventFile, Key
+from mux.config.schema import TABLES, EventFile
+from mux.config.tables import Key
 
 FILE_BYTES_MAX = 256 * 1024
 """Bound of an event file: sixteen projects with all variables that they may have stay below it."""
+DOTS_MAX = 200
+"""Dots in one line: a key of many parts takes the parser time that grows with their square."""
 
 Location = tuple[str | int, ...]
 
@@ -90,6 +92,11 @@ def parse(text: str, *, base: Path, environ: Mapping[str, str], files: bool = Tr
 def _toml(text: str) -> dict[str, Any]:
     if len(text) > FILE_BYTES_MAX:
         raise ConfigError([Fault("event file", "a longer text", f"at most {FILE_BYTES_MAX} characters")])
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > DOTS_MAX:
+            raise ConfigError(
+                [Fault("event file", f"more dots in line {number}", f"at most {DOTS_MAX} dots in a line")]
+            )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -199,7 +206,7 @@ def _salvaged(tables: Mapping[str, Any], locations: list[Location]) -> EventFile
 
     None when that is not enough, because a table is no table.
     """
-    patched = copy.deepcopy(dict(tables))
+    patched = {name: _copied(table) for name, table in tables.items()}
     for location in locations:
         said = _said(location)
         parent: Any = patched
@@ -220,6 +227,13 @@ def _salvaged(tables: Mapping[str, Any], locations: list[Location]) -> EventFile
         return EventFile.model_validate(patched)
     except ValidationError:
         return None
+
+
+def _copied(table: Any) -> Any:
+    """A copy as deep as keys are replaced; the rest may be nested without end by dotted keys."""
+    if isinstance(table, list):
+        return [dict(part) if isinstance(part, dict) else part for part in table]
+    return dict(table) if isinstance(table, dict) else table
 
 
 def _example(table: str) -> Any:

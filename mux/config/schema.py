@@ -9,17 +9,16 @@ them there (``memory = "2GiB"`` becomes ``memory_bytes``); secrets are named by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, PrivateAttr
 
 from mux.config import kinds
-from mux.config.kinds import Address, Kind, Listener, PortRange
+from mux.config.kinds import Address, Listener, PortRange
+from mux.config.tables import Key, Table
 
 PROVIDERS = ("local",)
 """What makes machines."""
@@ -36,71 +35,9 @@ SEATS_PER_SHIP_MAX = 64
 """See `PROJECTS_MAX`."""
 ATTENDEES_MAX = 10_000
 """Far beyond any workshop; keeps every product of sizes small."""
+DATA_DIRECTORY_DEFAULT = "data"
+"""For those who must find the data while the file has faults."""
 DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What is said of one key beside its type.
-
-    Args:
-        kind: how it is read.
-        doc: one line for people.
-        example: a value that is allowed, as TOML gives it.
-    """
-
-    kind: Kind
-    doc: str
-    example: object
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """The kind alone reads the value."""
-        return core_schema.no_info_plain_validator_function(self.kind.read)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One key of a table.
-
-    Args:
-        name: as the file writes it.
-        attribute: as the model calls it.
-        required: it must be given.
-        default: its value otherwise.
-        said: the rest.
-    """
-
-    name: str
-    attribute: str
-    required: bool
-    default: object
-    said: Key
-
-
-class Table(BaseModel):
-    """Base of every table: frozen, nothing unknown. ``doc`` is for people, one line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
-    doc: ClassVar[str] = ""
-
-    @classmethod
-    def entries(cls) -> Iterator[Entry]:
-        """Every key of the table, in order."""
-        for attribute, field in cls.model_fields.items():
-            for said in field.metadata:
-                if isinstance(said, Key):
-                    yield Entry(
-                        field.alias or attribute,
-                        attribute,
-                        field.is_required(),
-                        field.get_default(call_default_factory=True),
-                        said,
-                    )
-
-    def value(self, entry: Entry) -> object:
-        """The value of one of `entries`."""
-        value: object = getattr(self, entry.attribute)
-        return value
 
 
 class EventTable(Table):
@@ -439,7 +376,7 @@ class DataTable(Table):
 
     directory: Annotated[
         Path, Key(kinds.path(), "Database, keys, sockets, logs and the files of local ships.", "data")
-    ] = Path("data")
+    ] = Path(DATA_DIRECTORY_DEFAULT)
 
 
 class EventFile(Table):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mux.config.environment import VARIABLES
 from mux.config.kinds import size_text
-from mux.config.schema import TABLES, Entry
+from mux.config.schema import TABLES
+from mux.config.tables import Entry
 
 _WIDTH = 100
 _SET = frozenset(

@@ -65,6 +65,10 @@ def test_a_new_image_leaves_bound_workspaces_alone() -> None:
     assert "until a push" in change.effect
 
 
+def test_a_new_limit_restarts_bound_workspaces_and_says_so() -> None:
+    assert "restarted" in changes(changed('memory = "2GiB"', 'memory = "3GiB"'))["project[intro].memory"].effect
+
+
 def test_values_are_shown_as_the_file_writes_them() -> None:
     change = changes(changed('memory = "2GiB"', 'memory = "512MiB"\nsecrets = "s.csv"'))
     assert (change["project[intro].memory"].before, change["project[intro].memory"].after) == ('"2GiB"', '"512MiB"')

@@ -12,7 +12,8 @@ import pytest
 from mux.config import parse
 from mux.config.environment import VARIABLES
 from mux.config.kinds import RESERVED_VARIABLES
-from mux.config.schema import RESERVED_PROJECT_NAMES, TABLES, Entry
+from mux.config.schema import RESERVED_PROJECT_NAMES, TABLES
+from mux.config.tables import Entry
 from mux.config.template import toml, written
 from tests.config.files import VALID
 

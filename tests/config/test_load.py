@@ -7,7 +7,7 @@ import pytest
 
 from mux.config import Address, ConfigError, Listener, load, parse, read_text
 from mux.config.faults import FAULTS_MAX, Fault
-from mux.config.load import FILE_BYTES_MAX
+from mux.config.load import DOTS_MAX, FILE_BYTES_MAX
 from tests.config.files import VALID, changed, event_directory, faults_in, faults_of, parsed
 
 
@@ -144,6 +144,12 @@ def test_a_rule_between_keys_is_passed_over_when_one_of_them_is_wrong_by_itself(
 )
 def test_broken_toml_is_reported_with_its_place(text: str, found: str) -> None:
     assert found in faults_in(text)["event file"].found
+
+
+@pytest.mark.parametrize("start", ["", "[event]\n", "[[project]]\nname = 'b'\nenvironment."])
+@pytest.mark.parametrize("depth", [DOTS_MAX, 50_000])
+def test_tables_nested_without_end_are_a_fault(start: str, depth: int) -> None:
+    assert faults_in(start + "a" + ".a" * (depth - 1) + " = 1\n")
 
 
 def test_a_table_that_is_no_table_is_a_fault() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mux.config import load, parse, starter_files, template
-from mux.config.schema import TABLES, EventFile, Table
+from mux.config.schema import TABLES, EventFile
+from mux.config.tables import Table
 from mux.config.template import toml, written
 from tests.config.files import event_directory
 
