@@ -1,6 +1,7 @@
 """The event file: one place that says what an event is.
 
-`load` and `parse` read it, `template` writes a new one, `differences` says what a change does, `to_spec` gives the core its part.
+`load` and `parse` read it, `template` writes a new one, `differences` says what a change does, `to_spec` gives the core
+its part.
 
 Modules: schema (tables and keys), tables (what they are made of), kinds (how a value is read), faults (what
 is wrong, in words), environment (``MUX_…``), load, checks (rules that span keys), reading, secrets, images, spec,

@@ -92,7 +92,7 @@ def parse(text: str, *, base: Path, environ: Mapping[str, str], files: bool = Tr
 def _toml(text: str) -> dict[str, Any]:
     if len(text) > FILE_BYTES_MAX:
         raise ConfigError([Fault("event file", "a longer text", f"at most {FILE_BYTES_MAX} characters")])
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") > DOTS_MAX:
             raise ConfigError(
                 [Fault("event file", f"more dots in line {number}", f"at most {DOTS_MAX} dots in a line")]
