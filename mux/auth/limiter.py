@@ -108,7 +108,8 @@ class Attempt:
     account: str
     address: str
     delay_s: float = 0.0
-    _slow: bool = False
+    _under_way: bool = True
+    _counted: bool = False
 
 
 class Limiter:
@@ -132,13 +133,16 @@ class Limiter:
         """
         attempt = Attempt(account, address)
         self._take_address(attempt, now)
-        if (account, address) not in self._known and self._accounts.take(account, now) > 0:
-            if self._delayed >= DELAYED_MAX:
-                self._give_back(attempt, now)
-                raise Limited(ACCOUNT_DELAY_S)
+        if (account, address) in self._known:
+            return attempt
+        if self._accounts.take(account, now) == 0:
+            attempt._counted = True
+        elif self._delayed < DELAYED_MAX:
             self._delayed += 1
             attempt.delay_s = ACCOUNT_DELAY_S
-        attempt._slow = attempt.delay_s > 0
+        else:
+            self._give_back(attempt, now)
+            raise Limited(ACCOUNT_DELAY_S)
         return attempt
 
     def _take_address(self, attempt: Attempt, now: float) -> None:
@@ -152,6 +156,8 @@ class Limiter:
     def _give_back(self, attempt: Attempt, now: float) -> None:
         self._pairs.give_back((attempt.account, attempt.address), now)
         self._addresses.give_back(attempt.address, now)
+        if attempt._counted:
+            self._accounts.give_back(attempt.account, now)
 
     def failed(self, attempt: Attempt) -> None:
         """The secret was wrong: the tokens stay taken."""
@@ -173,9 +179,9 @@ class Limiter:
             self._known.popitem(last=False)
 
     def _end(self, attempt: Attempt) -> None:
-        if attempt._slow:
-            attempt._slow = False
+        if attempt.delay_s > 0 and attempt._under_way:
             self._delayed -= 1
+        attempt._under_way = False
 
 
 def address_key(peer: str) -> str:
