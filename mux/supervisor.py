@@ -164,10 +164,10 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-async def prepare(config: Path) -> Settings:
+async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
     """What to listen on, from the event file in force. Raises SupervisorError with what the preparation said."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config),
+        sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *(["--apply"] if apply_file else []),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate()
@@ -321,18 +321,23 @@ class Supervisor:
 
 
 async def supervise(
-    config: Path, *, park_on_exit: bool, beside: Callable[[Settings], Awaitable[None]] | None = None
+    config: Path,
+    *,
+    park_on_exit: bool,
+    apply_file: bool = False,
+    beside: Callable[[Settings], Awaitable[None]] | None = None,
 ) -> int:
     """Prepare and run a mux.
 
     Args:
         config: path of the event file.
         park_on_exit: see `Supervisor`.
+        apply_file: put the file in force first, without asking; for event files that nobody writes by hand.
         beside: runs beside it, and is cancelled when it stops.
 
     Raises SupervisorError when it cannot start. Returns the exit code.
     """
-    settings = await prepare(config)
+    settings = await prepare(config, apply_file=apply_file)
     supervisor = Supervisor(config, settings, park_on_exit=park_on_exit)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

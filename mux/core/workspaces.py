@@ -102,8 +102,7 @@ def spec_changed(world: World, changed: set[ProjectName]) -> None:
             continue
         for seat in ship.seats:
             for workspace in list(seat.workspaces.values()):
-                removed = workspace.project not in world.projects
-                if removed or (seat.user is None and workspace.project in changed):
+                if seat.user is None and workspace.project in changed:
                     drain(world, ship, workspace)
         world.touch(ship)
     for name in changed:
@@ -118,9 +117,20 @@ def fill(world: World, ship: Ship) -> None:
     for seat in ship.seats:
         if ship.draining and seat.user is None:
             continue
+        for workspace in list(seat.workspaces.values()):
+            if _outdated(world, seat, workspace):
+                drain(world, ship, workspace)
         for spec in world.projects.values():
             if spec.start == "warm" and spec.name not in seat.workspaces:
                 prepare(world, ship, seat, spec)
+
+
+def _outdated(world: World, seat: Seat, workspace: Workspace) -> bool:
+    """A workspace that the event file in force does not have, or one of a free seat with another image."""
+    spec = world.projects.get(workspace.project)
+    if spec is None:
+        return True
+    return seat.user is None and (spec.digest != workspace.digest or spec.start == "on_use")
 
 
 def heard(world: World, ship: Ship, report: ShipReport) -> None:

@@ -25,6 +25,8 @@ def main() -> int:
     for name in ("prepare", "run"):
         command = commands.add_parser(name)
         command.add_argument("--config", type=Path, required=True)
+        if name == "prepare":
+            command.add_argument("--apply", action="store_true")
     command.add_argument("--data", type=Path, required=True)
     for name in ("admin", "control", "feed", "web"):
         command.add_argument(f"--{name}-fd", type=int, required=True)
@@ -33,7 +35,7 @@ def main() -> int:
     set_up_logs()
     try:
         if options.command == "prepare":
-            prepared = asyncio.run(prepare(options.config.absolute(), os.environ))
+            prepared = asyncio.run(prepare(options.config.absolute(), os.environ, apply_file=options.apply))
             for warning in prepared.warnings:
                 sys.stderr.write(f"mux: {warning}\n")
             sys.stdout.write(json.dumps(_settings(prepared)) + "\n")

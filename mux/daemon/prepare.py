@@ -84,12 +84,13 @@ async def open_store(data: Path) -> SqlStore:
     return store
 
 
-async def prepare(config: Path, environ: Mapping[str, str]) -> Prepared:
+async def prepare(config: Path, environ: Mapping[str, str], *, apply_file: bool = False) -> Prepared:
     """Have everything in place that the daemon starts from; safe to repeat.
 
     Args:
         config: absolute path of the event file.
         environ: ``MUX_…`` variables are read from it.
+        apply_file: put the file in force even if another one is.
 
     Raises StartError.
     """
@@ -99,8 +100,8 @@ async def prepare(config: Path, environ: Mapping[str, str]) -> Prepared:
     store = await open_store(data)
     try:
         applied = await store.applied()
-        if applied is None:
-            return await _first_start(config, data, store, keys, environ)
+        if applied is None or apply_file:
+            return await _enter(config, data, store, keys, environ)
         return Prepared(_in_force(applied, base, environ), base, data, _differs(config, applied))
     except StoreError as error:
         raise StartError(str(error)) from error
@@ -124,7 +125,7 @@ def _differs(config: Path, applied: str) -> tuple[str, ...]:
     return (f"{config} differs from what is in force; `mux apply` shows the difference and applies it",)
 
 
-async def _first_start(config: Path, data: Path, store: Store, keys: Keyring, environ: Mapping[str, str]) -> Prepared:
+async def _enter(config: Path, data: Path, store: Store, keys: Keyring, environ: Mapping[str, str]) -> Prepared:
     base = config.parent
     try:
         text = read_text(config)
@@ -134,7 +135,7 @@ async def _first_start(config: Path, data: Path, store: Store, keys: Keyring, en
     except ConfigError as error:
         raise StartError(str(error), EXIT_CONFIG) from error
     warnings: tuple[str, ...] = ()
-    if file.auth.roster is not None:
+    if file.auth.roster is not None and await store.applied() is None:
         warnings = await _import_roster(resolved(base, file.auth.roster), store, keys)
     await store.save_applied(text, secrets, digests)
     return Prepared(file, base, data, warnings)
