@@ -12,13 +12,13 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from mux.web.deps import EngineLike
 from mux.web.pages import Refusal
@@ -37,8 +37,18 @@ HEARTBEAT_S = 30.0
 """Pings keep middle boxes from cutting a quiet socket (the strictest known cut after 60 s) and find dead pages."""
 PAGES_PER_SESSION_MAX = 24
 """Open pages of one login: more than anybody's tabs, fewer than would hurt the room."""
+CLOSE_TIMEOUT_S = 2.0
+"""How long a page may take to answer a close; a page that is gone holds up no restart."""
 MESSAGE_BYTES_MAX = 1024
 """Nothing is expected from pages."""
+
+
+@dataclass(eq=False, slots=True)
+class _Page:
+    """One open socket. ``ended`` is set to the close code when somebody else wants its end."""
+
+    socket: web.WebSocketResponse
+    ended: asyncio.Future[int]
 
 
 class Live:
@@ -54,7 +64,7 @@ class Live:
         self._engine = engine
         self._clock = clock
         self._interval_s = interval_s
-        self._pages: defaultdict[str, set[web.WebSocketResponse]] = defaultdict(set)
+        self._pages: defaultdict[str, set[_Page]] = defaultdict(set)
         self._count = 0
 
     async def serve(
@@ -78,58 +88,68 @@ class Live:
             raise Refusal(
                 429, "too_many_pages", "Too many pages are open", "Close some of this event's pages.", retry_after_s=30
             )
-        socket = web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False)
-        self._pages[session].add(socket)
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT_S, heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False
+        )
+        page = _Page(socket, asyncio.get_running_loop().create_future())
+        self._pages[session].add(page)
         self._count += 1
-        pusher = None
         try:
             await socket.prepare(request)
-            pusher = asyncio.create_task(self._push(socket, expires_at, message), name="live page")
-            async for _ in socket:
-                await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+            code = await self._until_end(page, expires_at, message)
+            await socket.close(code=code)
         finally:
             self._count -= 1
-            self._pages[session].discard(socket)
+            self._pages[session].discard(page)
             if not self._pages[session]:
                 del self._pages[session]
-            if pusher is not None:
-                pusher.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await pusher
         return socket
 
     async def end(self, session: str) -> None:
         """End the sockets of a session that has ended."""
-        await self._close(self._pages.get(session, ()), SESSION_ENDED)
+        self._end(self._pages.get(session, ()), SESSION_ENDED)
 
     async def close(self, _app: web.Application | None = None) -> None:
         """End every page's socket; the pages come back by themselves."""
-        await self._close([socket for pages in self._pages.values() for socket in pages], WSCloseCode.GOING_AWAY)
-
-    async def _close(self, sockets: Iterable[web.WebSocketResponse], code: int) -> None:
-        # At once, not one after the other: a page that does not answer the close takes its whole patience.
-        await asyncio.gather(*(socket.close(code=code) for socket in tuple(sockets) if socket.prepared))
+        self._end([page for pages in self._pages.values() for page in pages], WSCloseCode.GOING_AWAY)
 
     def interval_s(self) -> float:
         """How long a page rests between two messages now."""
         return max(self._interval_s, self._count * PUSH_COST_S)
+
+    def _end(self, pages: Iterable[_Page], code: int) -> None:
+        for page in pages:
+            if not page.ended.done():
+                page.ended.set_result(code)
+
+    async def _until_end(
+        self, page: _Page, expires_at: Callable[[], Awaitable[float | None]], message: Callable[[], str]
+    ) -> int:
+        """Push and listen until one of both ends, or somebody else ends the page. Returns the close code."""
+        pushing = asyncio.create_task(self._push(page.socket, expires_at, message), name="live page: push")
+        hearing = asyncio.create_task(_hear(page.socket), name="live page: hear")
+        ways: tuple[asyncio.Future[int], ...] = (page.ended, pushing, hearing)
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            return next(way.result() for way in ways if way.done())
+        finally:
+            # The socket is closed by its handler alone, once nobody else is at it.
+            for task in (pushing, hearing):
+                task.cancel()
+            await asyncio.gather(pushing, hearing, return_exceptions=True)
 
     async def _push(
         self,
         socket: web.WebSocketResponse,
         expires_at: Callable[[], Awaitable[float | None]],
         message: Callable[[], str],
-    ) -> None:
+    ) -> int:
         try:
             # The version is read before the view: a change in between brings one look too many, never one too few.
             version = await self._engine.changed(-1, 0.0)
             last = ""
             rest_s = self.interval_s() * (0.5 + random.random() / 2)  # noqa: S311 - spreads pages, no secret
-            while not socket.closed:
-                until = await expires_at()
-                if until is None:
-                    await socket.close(code=SESSION_ENDED)
-                    return
+            while (until := await expires_at()) is not None:
                 text = message()
                 if text != last:
                     await socket.send_str(text)
@@ -138,10 +158,17 @@ class Live:
                 rest_s = self.interval_s()
                 version = await self._engine.changed(version, min(IDLE_S, max(0.0, until - self._clock())))
         except ConnectionError:
-            pass  # the page is gone; its reader ends as well
+            return WSCloseCode.GOING_AWAY
         except Exception as error:
             if getattr(error, "retryable", False):
                 log.warning("a live page has to come back", code=getattr(error, "code", ""))
             else:
                 log.exception("a live page failed")
-            await socket.close(code=WSCloseCode.INTERNAL_ERROR)
+            return WSCloseCode.INTERNAL_ERROR
+        return SESSION_ENDED
+
+
+async def _hear(socket: web.WebSocketResponse) -> int:
+    """Until the page goes away or speaks. Pings and pongs are answered on the way."""
+    message = await socket.receive()
+    return WSCloseCode.POLICY_VIOLATION if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) else WSCloseCode.OK

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +32,7 @@ PUBLIC = "http://camp.test:8000"
 ADMIN = "http://rooms.test:8001"
 PAGE = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Mode": "navigate"}
 PASSCODE = "blue whale"
+_DIRECTORY = tempfile.TemporaryDirectory(prefix="mux-pages-")
 
 
 class Browser:
@@ -138,11 +141,16 @@ class House:
         assert session is not None
         return session
 
-    async def close(self) -> None:
-        for client in self._clients:
-            await client.session.close()
+    async def stop(self) -> None:
+        """Stop the apps, as the control process does."""
         for server in self._servers.values():
             await server.close()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for client in self._clients:
+            await client.session.close()
+        await self.stop()
         self.deps.auth.close()
 
     async def _browser(self, origin: str) -> Browser:
@@ -159,6 +167,7 @@ class House:
 async def house(directory: Path, settings: AuthSettings | None = None) -> AsyncIterator[House]:
     """A house in ``directory``."""
     clock = Clock()
+    shutil.copy(await _migrated(), directory / "mux.db")
     store = SqlStore(sqlite_url(directory / "mux.db"), clock=clock)
     await store.open()
     built = House(store, clock, settings or AuthSettings())
@@ -170,6 +179,16 @@ async def house(directory: Path, settings: AuthSettings | None = None) -> AsyncI
     finally:
         await built.close()
         await store.close()
+
+
+async def _migrated() -> Path:
+    """A database with an up-to-date schema and nothing in it, made once: migrations have tests of their own."""
+    path = Path(_DIRECTORY.name) / "empty.db"
+    if not path.exists():
+        store = SqlStore(sqlite_url(path))
+        await store.open()
+        await store.close()
+    return path
 
 
 def hidden(page: str, action: str) -> dict[str, str]:

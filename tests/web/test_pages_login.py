@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from mux.auth.settings import AuthSettings
 from mux.core.events import LoggedIn, LoggedOut
-from tests.web.page_parts import PASSCODE, PUBLIC, House, house
-
-
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as built:
-        yield built
-
-
-@pytest.fixture
-async def open_home(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path, AuthSettings(passcode=PASSCODE)) as built:
-        yield built
+from tests.web.page_parts import PASSCODE, PUBLIC, House
 
 
 async def test_a_right_code_leads_to_the_projects_with_a_session_in_force(home: House) -> None:

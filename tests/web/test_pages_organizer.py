@@ -1,0 +1,148 @@
+"""The organizers' pages: who gets in, who may act, and that ships' texts stay text."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from mux.core.events import DoorsSet, SeatReleased
+from mux.core.model import Doors, ProjectName, UserId
+from mux.core.views import SeatView
+from mux.web.organizer import browser_scopes, organizer_app
+from tests.web.page_fakes import ship, status
+from tests.web.page_parts import ADMIN, House
+
+HOSTILE = """</pre><script>alert(1)</script><img src=x onerror='alert(2)'>"""
+
+
+async def test_an_organizer_sees_the_room_with_names_and_acts(home: House) -> None:
+    browser = await home.organizing("olga")
+    page = await (await browser.get("/")).text()
+    assert "ship-0001" in page
+    assert "<td>ada</td>" in page
+    assert "Not enforced here: memory." in page
+    answer = await browser.send("/", "/doors", doors="closed")
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    answer = await browser.send("/", "/seats/release")
+    assert answer.status == 303
+    assert home.engine.events == [DoorsSet(Doors.CLOSED), SeatReleased(UserId("u-ada"))]
+
+
+async def test_a_helper_sees_everything_and_changes_nothing(home: House) -> None:
+    browser = await home.organizing("hal")
+    page = await (await browser.get("/")).text()
+    assert "ship-0001" in page
+    assert 'action="/doors"' not in page
+    assert 'action="/seats/release"' not in page
+    fields = await browser.form("/", "/logout")
+    assert (await browser.post("/doors", {**fields, "doors": "open"})).status == 403
+    assert (await browser.post("/seats/release", {**fields, "user": "u-ada"})).status == 403
+    assert not home.engine.events
+
+
+async def test_an_attendee_does_not_get_in(home: House) -> None:
+    browser = await home.organizer()
+    answer = await browser.send("/login", "/login", login="ada", secret=home.codes["ada"])
+    assert answer.status == 403
+    assert home.deps.public_origin in await answer.text()
+    assert (await browser.get("/")).headers["Location"].startswith("/login")
+
+
+async def test_a_login_on_the_attendees_host_carries_no_rights_here(home: House) -> None:
+    attendee = await home.signed_in("olga")
+    token = attendee.cookie("mux_session")
+    browser = await home.organizer()
+    for cookie in (f"mux_session={token}", f"mux_organizer={token}"):
+        answer = await browser.get("/", Cookie=cookie)
+        assert answer.headers["Location"].startswith("/login")
+
+
+async def test_rights_end_with_the_role_and_with_the_logout(home: House) -> None:
+    browser = await home.organizing("olga")
+    fields = await browser.form("/", "/doors")
+    answer = await browser.send("/", "/logout")
+    assert answer.headers["Location"] == "/login"
+    assert (await browser.post("/doors", {**fields, "doors": "open"})).status == 401
+    browser = await home.organizing("olga")
+    await home.store.remove_users([UserId("u-olga")])
+    assert (await browser.get("/")).headers["Location"].startswith("/login")
+    assert not home.engine.events
+
+
+async def test_forms_of_others_change_nothing(home: House) -> None:
+    browser = await home.organizing("olga")
+    fields = {**await browser.form("/", "/doors"), "doors": "open"}
+    assert (await browser.post("/doors", {**fields, "csrf": "x"})).status == 403
+    assert (await browser.post("/doors", fields, Origin="http://evil.test")).status == 403
+    assert (await browser.post("/doors", {**fields, "doors": "ajar"})).status == 422
+    assert (await browser.post("/seats/release", {**fields, "user": "nobody"})).status == 303
+    assert not home.engine.events
+
+
+@pytest.mark.parametrize("host", ["camp.test:8000", "rooms.test", "rooms.test:8002", "evil.test", ""])
+async def test_another_host_name_is_refused(home: House, host: str) -> None:
+    browser = await home.organizer()
+    for path in ("/", "/login", "/healthz", "/nothing", "/live"):
+        assert (await browser.fetch(path, Host=host)).status == 421
+
+
+async def test_texts_of_ships_are_shown_as_text(home: House) -> None:
+    intro = ProjectName("intro")
+    seat = SeatView(0, UserId("u-ada"), False, {intro: HOSTILE}, {intro: HOSTILE})
+    hostile = ship(phase=HOSTILE, conditions=(f"failed ({HOSTILE})",), limits_missing=(HOSTILE,), seats=(seat,))
+    home.engine.fleet = status(
+        ships=(hostile,),
+        projects_broken={intro: HOSTILE},
+        launching=False,
+        launching_text=HOSTILE,
+        notices=((1.7e9, "error", HOSTILE, HOSTILE),),
+    )
+    page = await (await (await home.organizing("olga")).get("/")).text()
+    assert page.count("<script") == 1
+    assert "<img src=x" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 8
+
+
+async def test_the_page_hears_of_changes_and_of_the_end_of_its_session(home: House) -> None:
+    browser = await home.organizing("olga")
+    async with browser.live("/live") as socket:
+        await socket.receive_json()
+        home.clock.now += 1
+        await home.engine.news()
+        await socket.receive_json()
+        await browser.send("/", "/logout")
+        await socket.receive()
+        assert socket.close_code == 4401
+
+
+async def test_a_stranger_hears_nothing(home: House) -> None:
+    browser = await home.organizer()
+    assert (await browser.fetch("/live")).status == 401
+    async with browser.live("/live") as socket:
+        await socket.receive()
+        assert socket.close_code == 4401
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await browser.live("/live", "http://evil.test")
+
+
+async def test_the_admin_api_stands_beside_the_pages(home: House) -> None:
+    scopes = browser_scopes(home.deps)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(sorted(await scopes(request)))
+
+    app = organizer_app(home.deps, [web.get("/api/v1/scopes", answer)])
+    olga, hal = await home.organizing("olga"), await home.organizing("hal")
+    async with TestClient(TestServer(app)) as client:
+        for browser, expected in (
+            (olga, ["apply", "read", "roster"]),
+            (hal, ["read"]),
+            (await home.organizer(), []),
+        ):
+            cookie = f"mux_organizer={browser.cookie('mux_organizer')}"
+            headers = {"Host": ADMIN.partition("//")[2], "Cookie": cookie}
+            response = await client.get("/api/v1/scopes", headers=headers)
+            assert await response.json() == expected
+        assert (await client.get("/api/v1/scopes")).status == 421
