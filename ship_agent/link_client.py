@@ -266,12 +266,13 @@ class _Connection:
 
 def _client_context(ca_pem: str) -> ssl.SSLContext:
     """TLS that trusts one CA and nothing else, and checks the server's name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # With ``cadata`` given, the system's own CAs are not loaded.
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca_pem)
+        # Not create_default_context: given an empty PEM, that would trust the system's own CAs.
+        context.load_verify_locations(cadata=ca_pem)
     except (ssl.SSLError, ValueError) as error:
         raise JoinError("ca_pem is not a certificate; write the join information again") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 
