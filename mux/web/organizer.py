@@ -6,6 +6,7 @@ round. Helpers see everything and change nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -140,6 +141,7 @@ class OrganizerPages:
         self._forms = forms
         self._live = live
         self._patience = Patience()
+        self._news = itertools.count()
         self._cookie = organizer_cookie(_secure(deps))
 
     def add_routes(self, app: web.Application) -> None:
@@ -286,7 +288,8 @@ class OrganizerPages:
         return await self._live.serve(request, organizer.session, expires_at, self._message)
 
     def _message(self) -> str:
-        return orjson.dumps({"at": self._deps.clock()}).decode()
+        """Different each time: that something changed is the message."""
+        return orjson.dumps({"news": next(self._news)}).decode()
 
     async def doors(self, request: web.Request) -> web.Response:
         """``POST /doors``."""

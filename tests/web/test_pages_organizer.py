@@ -109,7 +109,6 @@ async def test_the_page_hears_of_changes_and_of_the_end_of_its_session(home: Hou
     browser = await home.organizing("olga")
     async with browser.live("/live") as socket:
         await socket.receive_json()
-        home.clock.now += 1
         await home.engine.news()
         await socket.receive_json()
         await browser.send("/", "/logout")
