@@ -33,6 +33,7 @@ WORKSPACE_RESPONSE_DROPPED = frozenset(
 )
 """What would speak for the whole origin, which workspaces share with the login page."""
 
+_PORT = re.compile(rb":[0-9]*\Z")
 _ABSOLUTE_LOCATION = re.compile(rb"(?i:(https?)://)([^/?#]*)(.*)", re.DOTALL)
 
 
@@ -154,6 +155,10 @@ def _confined(field: Field, request: RequestHead, destination: Destination) -> F
     return field
 
 
+def _without_port(authority: bytes) -> bytes:
+    return _PORT.sub(b"", authority)
+
+
 def public_location(value: bytes, destination: Destination) -> bytes:
     """A workspace's Location as the public address has it (RFC 9110 section 10.2.2).
 
@@ -172,7 +177,6 @@ def public_location(value: bytes, destination: Destination) -> bytes:
         own |= {host}
     prefix = destination.prefix
     inside = bool(prefix) and (rest == prefix or rest.startswith((prefix + b"/", prefix + b"?", prefix + b"#")))
-    name = authority.rpartition(b":")[0] if b":" in authority.rpartition(b"]")[2] else authority
-    if authority in own or authority in site.hosts or (name == site.hostname and inside):
+    if authority in own or authority in site.hosts or (inside and _without_port(authority) == site.hostname):
         return site.origin + rest
     return value
