@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mux.cli.errors import UsageError
+from mux.cli.errors import CliError, UsageError
 from mux.cli.options import place_of
 from mux.cli.output import say
 
 DEMO_DIRECTORY = Path(".mux") / "demo"
+DEMO_PORT = 8000
 
 
 def register(app: typer.Typer) -> None:
@@ -42,23 +44,42 @@ def demo(
     directory: Annotated[
         Path, typer.Option("--directory", help="Where the demo keeps everything; a second start goes on from it.")
     ] = DEMO_DIRECTORY,
+    port: Annotated[
+        int, typer.Option("--port", min=1024, max=65533, help="Attendees' port; the next two are used as well.")
+    ] = DEMO_PORT,
     as_json: Annotated[bool, typer.Option("--json", help="Print addresses and codes as one line of JSON.")] = False,
 ) -> int:
     """Run a small mux on this machine: two ships, two projects, three attendees."""
     from mux.demo import run  # noqa: PLC0415 - as above
 
-    return run(directory, as_json=as_json)
+    return run(directory, as_json=as_json, port=port)
 
 
 def proxy(
     static: Annotated[Path, typer.Option("--static", metavar="FILE", help="Routes and sessions, JSON.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8000",
-) -> int:
+) -> None:
     """Run one proxy from a file of routes, without a mux; for measuring and for tests."""
-    from mux.proxy.static import run_static  # noqa: PLC0415 - as above
+    import asyncio  # noqa: PLC0415 - as above
+
+    import uvloop  # noqa: PLC0415 - as above
+
+    from mux.proxy.static import StaticError, run_static  # noqa: PLC0415 - as above
 
     host, port = _listener(listen)
-    return run_static(static, host, port)
+
+    async def serve_static() -> None:
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ready.add_done_callback(lambda done: None if done.cancelled() else _listening(host, done.result()))
+        await run_static(static, host, port, ready)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve_static())
+    except StaticError as error:
+        raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"{listen}: {error.strerror}") from error
 
 
 def version() -> None:
@@ -66,6 +87,11 @@ def version() -> None:
     from importlib.metadata import version as installed  # noqa: PLC0415 - as above
 
     say(f"mux {installed('mux')}")
+
+
+def _listening(host: str, port: int) -> None:
+    say(f"proxy listens on {f'[{host}]' if ':' in host else host}:{port}")
+    sys.stdout.flush()
 
 
 def _listener(text: str) -> tuple[str, int]:

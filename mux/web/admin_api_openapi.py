@@ -70,7 +70,8 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[type[BaseModel], dict[
         [(model, "validation") for model in requests] + [(model, "serialization") for model in responses],
         ref_template="#/components/schemas/{model}",
     )
-    return {model: schema for (model, _mode), schema in mapping.items()}, definitions["$defs"]
+    by_model = {model: schema for (model, _), schema in mapping.items() if issubclass(model, BaseModel)}
+    return by_model, definitions["$defs"]
 
 
 def _operation(endpoint: Endpoint, references: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:

@@ -140,6 +140,43 @@ def test_serve_without_an_event_file_says_what_to_do(local: Local, tmp_path: Pat
     assert "`mux init`" in said.err
 
 
+async def test_a_proxy_alone_says_where_it_listens_and_passes_requests_on(cli: Cli, tmp_path: Path) -> None:
+    routes = tmp_path / "routes.json"
+    upstream = f"127.0.0.1:{cli.admin.port}"
+    routes.write_text(json.dumps({"sessions": False, "routes": [{"prefix": "/", "upstream": upstream}]}))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mux.cli", "proxy", "--static", str(routes), "--listen", "127.0.0.1:0"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    said = (await process.stdout.readline()).decode()
+    cli.admin.port = int(said.rpartition(":")[2])
+    assert (await cli.admin.remote("GET", "/healthz")).json["ok"] is True
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_proxy_without_routes_is_one_line(local: Local, tmp_path: Path, content: str | None) -> None:
+    routes = tmp_path / "routes.json"
+    if content is not None:
+        routes.write_text(content)
+    said = local("proxy", "--static", str(routes), "--listen", "127.0.0.1:0")
+    assert said.code == 1
+    assert is_one_line(said)
+
+
+def test_a_port_in_use_is_one_line(local: Local, tmp_path: Path) -> None:
+    routes = tmp_path / "routes.json"
+    routes.write_text('{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:9"}]}')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = local("proxy", "--static", str(routes), "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert said.code == 1
+    assert is_one_line(said)
+    assert "in use" in said.err
+
+
 def test_version_and_help_need_nothing(local: Local) -> None:
     assert local("version").out.startswith("mux ")
     said = local("--help")
