@@ -27,8 +27,8 @@ VERSION = importlib.metadata.version("jupyter-server")
 SUITE = ROOT / ".cache" / f"jupyter_server-{VERSION}"
 START_S_MAX = 30.0
 """Bound of the wait for a listening proxy; a loaded machine needs a few seconds."""
-BELOW_EPHEMERAL = range(20_000, 32_000)
-"""Linux gives clients ports from 32768 up: one below is not taken between two tests that use it in turn."""
+BELOW_EPHEMERAL = range(10_000, 20_000)
+"""Linux gives clients ports from 32768 up, ships have theirs from 20000 up: one below stays free between two tests."""
 
 Outcomes = Mapping[str, str]
 """Test to ``passed``, ``failed`` or ``skipped``."""

@@ -1,0 +1,76 @@
+"""One mux and one Chromium for all browser tests; each test opens browser contexts of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from tests.e2e.harness import MuxUnderTest, kill
+from tests.e2e.people import Room
+from tests.parts import require
+
+ATTENDEES = ("Ana", "Ben", "Cleo")
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""It runs as root in containers, and must not look at the network beside what it is told to open."""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium, without a window."""
+    chromium = require("chromium")
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mux(browser: Browser) -> AsyncIterator[MuxUnderTest]:
+    """A whole mux with three attendees and one organizer, all seats ready."""
+    # Not below pytest's own directory: a Unix socket's path is short.
+    directory = Path(tempfile.mkdtemp(prefix="mux-e2e-"))
+    under_test = MuxUnderTest(directory)
+    try:
+        await under_test.start()
+        await under_test.invite(ATTENDEES)
+        await under_test.invite(["Olga"], role="organizer")
+        await under_test.ready()
+        yield under_test
+        await under_test.stop()
+        assert under_test.processes() == [], "mux left processes behind"
+    finally:
+        if left := under_test.processes():
+            await kill(left)
+        if not os.environ.get("MUX_KEEP"):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def room(mux: MuxUnderTest, browser: Browser) -> AsyncIterator[Room]:
+    """The people of one test, with a browser each; all of them are closed after it."""
+    pictures = os.environ.get("MUX_SCREENSHOTS")
+    opened = Room(mux, browser, Path(pictures) if pictures else None)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def artefacts() -> None:
+    """Pictures go where MUX_SCREENSHOTS says."""
+    if directory := os.environ.get("MUX_SCREENSHOTS"):
+        Path(directory).mkdir(parents=True, exist_ok=True)

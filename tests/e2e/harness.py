@@ -1,0 +1,207 @@
+"""A whole mux on this machine: real supervisor, control process, proxy, ships, and JupyterLab in the workspaces.
+
+It is started as people start it, `mux serve` on an event file, and spoken to as they do: through the command line and a
+browser. Everything lies in one directory, by which its processes are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+MUX = str(Path(sys.executable).with_name("mux"))
+READY_S_MAX = 180.0
+"""Bound of the wait for ready seats: eight JupyterLabs start on two cores that have other things to do."""
+STOP_S_MAX = 60.0
+LOOK_S = 0.25
+"""Between two looks at something that gives no sign of its own: a process table, a status."""
+BELOW_EPHEMERAL = range(10_000, 20_000)
+"""Linux gives clients ports from 32768 up, ships have theirs from 20000 up: one below stays free over a restart."""
+SHIPS = range(30_000, 32_700, 100)
+"""Where ranges of ports for workspaces may start: beside the default range, which a demo may be using."""
+
+EVENT = """\
+[event]
+name = "camp"
+title = "Camp of the browser tests"
+public_address = "http://localhost:{public}"
+admin_address = "http://127.0.0.1:{admin}"
+
+[[project]]
+name = "intro"
+title = "Introduction to notebooks"
+image = "{images}/example"
+
+[[project]]
+name = "stats"
+title = "Statistics by simulation"
+image = "{images}/example-stats"
+start = "on_use"
+
+[fleet]
+provider = "local"
+attendees = 4
+seats_per_ship = 2
+ready_seats = 4
+heartbeat_s = 1.0
+heartbeat_grace_s = 10.0
+ports = "{ports}"
+
+[listen]
+public = "127.0.0.1:{public}"
+admin = "127.0.0.1:{admin}"
+control = "127.0.0.1:{control}"
+
+[data]
+directory = "data"
+"""
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports below the ephemeral range that nobody listens on, each another."""
+    found: list[int] = []
+    for port in random.sample(BELOW_EPHEMERAL, 200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == number:
+            return found
+    raise AssertionError("no free ports")
+
+
+def free_range(width: int = 100) -> str:
+    """Ports for workspaces of which nobody listens on one: two muxes on one machine must not share them."""
+    for first in random.sample(SHIPS, len(SHIPS)):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + width):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return f"{first}-{first + width - 1}"
+    raise AssertionError("no free range of ports")
+
+
+class MuxUnderTest:
+    """One mux.
+
+    Args:
+        directory: for the event file and everything else; its path must be short (Unix sockets).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "event.toml"
+        self.log = directory / "mux.log"
+        self.codes: dict[str, str] = {}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
+        public, admin, control = free_ports(3)
+        self.public = f"http://localhost:{public}"
+        self.admin = f"http://127.0.0.1:{admin}"
+        self._process: asyncio.subprocess.Process | None = None
+        self.config.write_text(
+            EVENT.format(public=public, admin=admin, control=control, ports=free_range(), images=ROOT / "images"),
+            encoding="utf-8",
+        )
+
+    async def start(self) -> None:
+        """Start it, or start it again; returns when the admin API answers."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                MUX, "--config", str(self.config), "serve", "--park-on-exit",
+                env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        async with asyncio.timeout(READY_S_MAX):
+            while True:
+                assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
+                with contextlib.suppress(AssertionError):
+                    await self.status()
+                    return
+                await asyncio.sleep(LOOK_S)
+
+    async def ready(self) -> None:
+        """Wait until every seat is ready or somebody's."""
+        async with asyncio.timeout(READY_S_MAX):
+            while True:
+                status = await self.status()
+                if status["seats_ready"] + status["seats_assigned"] >= status["seats_wanted"]:
+                    return
+                await asyncio.sleep(LOOK_S)
+
+    async def stop(self) -> None:
+        """Stop it as Ctrl-C does, and prove that no process of it is left."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(STOP_S_MAX):
+                await self._process.wait()
+
+    async def run(self, *words: str) -> str:
+        """One `mux` command; its output. Fails the test when the command does."""
+        process = await asyncio.create_subprocess_exec(
+            MUX, "--config", str(self.config), *words,
+            env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode == 0, f"mux {' '.join(words)}: {err.decode()}"
+        return out.decode()
+
+    async def status(self) -> dict[str, Any]:
+        """`mux status`."""
+        found: dict[str, Any] = json.loads(await self.run("status", "--json"))
+        return found
+
+    async def invite(self, names: Iterable[str], role: str = "attendee") -> None:
+        """Put people into the roster; their codes are kept in `codes`."""
+        roster = self.directory / f"{role}.csv"
+        roster.write_text("name,role\n" + "".join(f"{name},{role}\n" for name in names), encoding="utf-8")
+        found = json.loads(await self.run("roster", "import", str(roster), "--json"))
+        self.codes |= {issued["name"]: issued["code"] for issued in found["codes"]}
+
+    async def seats(self) -> Mapping[str, tuple[str, int]]:
+        """Whose seat is where: id of the attendee to ship and seat."""
+        status = await self.status()
+        return {
+            seat["user"]: (ship["id"], seat["index"])
+            for ship in status["ships"]
+            for seat in ship["seats"]
+            if seat["user"] is not None
+        }
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that belongs to this mux: those that it started, and all that they left behind."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                named = " ".join(process.cmdline())
+                if process.pid != os.getpid() and (str(self.directory) in named or self._is_workspaces(process)):
+                    found.append(process)
+        return found
+
+    def _is_workspaces(self, process: psutil.Process) -> bool:
+        return str(self.directory) in process.environ().get("MUX_WORKSPACE_DIR", "")
+
+    def processes_of(self, part: str) -> list[psutil.Process]:
+        """Processes of one part, by what stands in their command line."""
+        return [process for process in self.processes() if part in " ".join(process.cmdline())]
+
+    def log_tail(self) -> str:
+        """The end of mux's own output."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+async def kill(processes: Iterable[psutil.Process]) -> None:
+    """``kill -9``, and wait until they are gone."""
+    chosen = list(processes)
+    assert chosen, "there is no such process"
+    for process in chosen:
+        process.kill()
+    await asyncio.to_thread(psutil.wait_procs, chosen, STOP_S_MAX)

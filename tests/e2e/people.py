@@ -1,0 +1,100 @@
+"""The people of a browser test: each has a browser of their own, with cookies of their own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.harness import MuxUnderTest
+from tests.e2e.lab import START_MS_MAX, Lab
+
+
+class Person:
+    """Somebody with a browser.
+
+    Args:
+        name: as in the roster.
+        page: the page that they look at.
+        context: its cookies; another page of it is another tab.
+    """
+
+    def __init__(self, name: str, page: Page, context: BrowserContext, room: Room) -> None:
+        self.name = name
+        self.page = page
+        self.context = context
+        self._room = room
+        self._mux = room.mux
+
+    async def fill_in_login(self) -> None:
+        """Log in on the page that is shown."""
+        await self.page.fill("#login", self.name)
+        await self.page.fill("#secret", self._mux.codes[self.name])
+        await self.page.get_by_role("button", name="Log in").click()
+
+    async def log_in(self) -> None:
+        """Go to the attendees' address and log in."""
+        await self.page.goto(f"{self._mux.public}/")
+        await self.fill_in_login()
+        await expect(self.page.get_by_role("heading", name="Your projects")).to_be_visible()
+
+    async def lab(self, project: str = "intro") -> Lab:
+        """JupyterLab of a project."""
+        return await Lab(self.page, self.address(project)).open()
+
+    async def notebook(self, project: str = "intro") -> Lab:
+        """An empty notebook of a project, its kernel running."""
+        return await Lab(self.page, self.address(project)).new_notebook()
+
+    def address(self, project: str) -> str:
+        """Of a project's workspace: the same for everybody."""
+        return f"{self._mux.public}/camp/{project}/"
+
+    async def another_tab(self) -> Person:
+        """The same person, in another tab of the same browser."""
+        return Person(self.name, await self.context.new_page(), self.context, self._room)
+
+    async def log_out(self) -> None:
+        """Log out, from the page with the projects."""
+        await self.page.goto(f"{self._mux.public}/camp/")
+        await self.page.get_by_role("button", name="Log out").click()
+        await self.page.wait_for_url(re.compile("/login"))
+
+    async def enters(self, path: str) -> None:
+        """Wait until the page, by itself, is at an address of the attendees' host that begins with ``path``."""
+        await self.page.wait_for_url(re.compile(re.escape(self._mux.public + path)), timeout=START_MS_MAX)
+
+    async def picture(self, name: str) -> None:
+        """Keep a picture for the documentation, if wanted."""
+        await self._room.picture(self.page, name)
+
+
+class Room:
+    """Everybody in one test."""
+
+    def __init__(self, mux: MuxUnderTest, browser: Browser, pictures: Path | None) -> None:
+        self.mux = mux
+        self._browser = browser
+        self._pictures = pictures
+        self._contexts: list[BrowserContext] = []
+
+    async def person(self, name: str) -> Person:
+        """Somebody with a fresh browser, not logged in."""
+        context = await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+        self._contexts.append(context)
+        return Person(name, await context.new_page(), context, self)
+
+    async def attendee(self, name: str) -> Person:
+        """Somebody who has logged in."""
+        person = await self.person(name)
+        await person.log_in()
+        return person
+
+    async def picture(self, page: Page, name: str) -> None:
+        if self._pictures is not None:
+            await page.screenshot(path=self._pictures / f"{name}.png")
+
+    async def close(self) -> None:
+        for context in self._contexts:
+            await context.close()

@@ -1,0 +1,118 @@
+"""What an attendee does in a day, in Chromium, against a whole mux."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.lab import START_MS_MAX, Lab
+from tests.e2e.people import Room
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+
+async def test_somebody_logs_in_opens_a_tutorial_and_runs_a_cell(room: Room) -> None:
+    ana = await room.person("Ana")
+    await ana.page.goto(room.mux.public)
+    await ana.picture("login")
+    await ana.fill_in_login()
+    card = ana.page.locator(".card[data-project=intro]")
+    await expect(card).to_have_attribute("data-state", "ready")
+    await ana.picture("projects")
+    await card.get_by_role("link").click()
+    await ana.enters("/camp/intro/")
+    lab = await Lab(ana.page, ana.address("intro")).ready()
+    await lab.file("01-welcome.ipynb").dblclick()
+    assert await lab.run_first_code_cell() == f"Hello from Python {_python()}\n42"
+    await ana.picture("jupyterlab")
+
+
+async def test_a_terminal_works_on_the_same_files(room: Room) -> None:
+    lab = await (await room.attendee("Ana")).lab()
+    assert await lab.in_terminal("echo $((40 + 2)) > from-terminal.txt", "from-terminal.txt") == "42\n"
+
+
+async def test_a_file_comes_back_as_it_was_uploaded(room: Room, tmp_path: Path) -> None:
+    lab = await (await room.attendee("Ana")).lab()
+    sent, received = tmp_path / "measurements.bin", tmp_path / "received.bin"
+    sent.write_bytes(bytes(range(256)) * 12_000)
+    await lab.upload(sent)
+    await lab.download(sent.name, received)
+    assert received.read_bytes() == sent.read_bytes()
+
+
+async def test_a_deep_link_survives_the_login(room: Room) -> None:
+    ben = await room.person("Ben")
+    await ben.page.goto(f"{room.mux.public}/camp/intro/lab/tree/02-estimating-pi.ipynb?reset")
+    await ben.fill_in_login()
+    await ben.enters("/camp/intro/lab/tree/02-estimating-pi.ipynb")
+    await expect(ben.page.get_by_role("heading", name="Estimating π by throwing darts")).to_be_visible(
+        timeout=START_MS_MAX
+    )
+
+
+async def test_two_attendees_work_at_once_each_in_their_own(room: Room) -> None:
+    ana, ben = await room.attendee("Ana"), await room.attendee("Ben")
+    labs = {"Ana": await ana.notebook(), "Ben": await ben.notebook()}
+    for name, lab in labs.items():
+        assert await lab.run(f"whose = {name!r}; print(open('whose.txt', 'w').write(whose))") == "3"
+    for name, lab in labs.items():
+        assert await lab.run("print(whose, open('whose.txt').read())") == f"{name} {name}"
+    assert len(set((await room.mux.seats()).values())) == len(await room.mux.seats()) >= 2
+
+
+async def test_a_project_that_starts_on_use_starts_when_it_is_opened(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    await ana.page.goto(f"{room.mux.public}/camp/stats/lab/tree/01-bootstrap.ipynb")
+    await ana.enters("/camp/stats/lab/tree/01-bootstrap.ipynb")
+    lab = await Lab(ana.page, ana.address("stats")).ready()
+    assert (await lab.run_first_code_cell()).startswith("82 people;")
+
+
+async def test_logging_out_in_another_tab_closes_the_open_kernel_socket_of_that_login_alone(room: Room) -> None:
+    working, elsewhere = await room.attendee("Ana"), await room.attendee("Ana")
+    stays = await elsewhere.notebook()
+    async with working.page.expect_websocket(lambda socket: "/api/kernels/" in socket.url) as opened:
+        lab = await working.notebook()
+    socket = await opened.value
+    assert await lab.run("print(6 * 7)") == "42"
+    async with socket.expect_event("close"):
+        await (await working.another_tab()).log_out()
+    assert socket.is_closed()
+    await working.page.goto(f"{room.mux.public}/camp/intro/lab")
+    await expect(working.page.locator("#login")).to_be_visible()
+    assert await stays.run("print(6 * 7)") == "42"
+
+
+async def test_the_waiting_room_tells_the_reason_and_enters_by_itself(room: Room) -> None:
+    cleo = await room.person("Cleo")
+    await room.mux.run("doors", "close")
+    try:
+        await cleo.page.goto(f"{room.mux.public}/camp/intro/lab/tree/01-welcome.ipynb")
+        await cleo.fill_in_login()
+        await expect(cleo.page.locator("#position")).to_have_text("1")
+        await expect(cleo.page.locator("#reason")).to_have_text(re.compile("doors", re.IGNORECASE))
+        await cleo.picture("waiting")
+    finally:
+        await room.mux.run("doors", "open")
+    await cleo.enters("/camp/intro/lab/tree/01-welcome.ipynb")
+    lab = await Lab(cleo.page, cleo.address("intro")).ready()
+    assert (await lab.run_first_code_cell()).endswith("42")
+
+
+async def test_an_organizer_sees_the_room_on_the_other_host_name(room: Room) -> None:
+    olga = await room.person("Olga")
+    await olga.page.goto(room.mux.admin)
+    await olga.fill_in_login()
+    await expect(olga.page.get_by_role("heading", name="The room")).to_be_visible()
+    await expect(olga.page.locator("article.ship")).to_have_count(2)
+    await olga.picture("organizer")
+
+
+def _python() -> str:
+    import platform
+
+    return platform.python_version()
