@@ -202,22 +202,28 @@ class LocalProvider:
         while True:
             started = loop.time()
             try:
-                ended = await self._run_once(ship)
+                ended = await self._run_once(ship, look=failures > 0)
             except ProviderError as error:
                 ended = str(error)
             if not (self._directory(ship) / "machine.json").exists():
                 # Somebody deleted it: the listing says so too, and what to do about the ship is the core's to say.
                 log.warning("a ship's directory is gone", ship=ship)
-                await self._end_agent(ship)
+                await self._let_end(ship)
                 return
             failures = 1 if loop.time() - started >= RESPAWN_STEADY_S else failures + 1
             pause_s = min(RESPAWN_MAX_S, RESPAWN_FIRST_S * 2.0 ** min(failures - 1, 20))
             log.warning("agent ended, starting it again", ship=ship, ended=ended, pause_s=pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _run_once(self, ship: ShipId) -> str:
-        """From a running agent, or the start of one, to its end. Returns early when the directory is deleted."""
+    async def _run_once(self, ship: ShipId, *, look: bool) -> str:
+        """From a running agent, or the start of one, to its end. Returns early when the directory is deleted.
+
+        ``look``: whether there may be an agent that is not known here. One that started while the mux was killed can
+        have escaped `open`; it would hold the directory's lock against every other.
+        """
         directory = self._directory(ship)
+        if look and ship not in self._agents:
+            self._agents.update(await self._in_thread(self._find_agents, [ship]))
         agent = self._agents.get(ship)
         if agent is None:
             command = [*self._command, *self._tail(ship)]
@@ -268,6 +274,14 @@ class LocalProvider:
             agent.signal(signal.SIGKILL)
             await self._wait_ended(agent)
         self._agents.pop(ship, None)
+
+    async def _let_end(self, ship: ShipId) -> None:
+        """End an agent whose directory was deleted: it stops its workspaces on its own, as nobody else can."""
+        if (agent := self._agents.get(ship)) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WORKSPACES_STOP_S):
+                    await self._wait_ended(agent)
+        await self._end_agent(ship)
 
     async def _wait_ended(self, agent: AgentProcess) -> None:
         while agent.ended() is None:  # noqa: ASYNC110 - another process's end has no event that every system offers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -73,14 +74,16 @@ class LocalBackend(Backend):
         return found
 
     def agent(self, ship: str) -> psutil.Process | None:
-        """The agent of a ship; two of them are a failure."""
-        ours = [process for process in self.agents() if process.cmdline()[-1] == str(self.root / ship)]
-        assert len(ours) <= 1, f"{len(ours)} agents of {ship}"
-        return ours[0] if ours else None
+        """The agent of a ship. There is one at most: it holds the directory's lock."""
+        try:
+            pid = json.loads((self.root / ship / "agent.json").read_text())["pid"]
+        except FileNotFoundError:
+            return None
+        return next((process for process in self.agents() if process.pid == pid), None)
 
     async def running(self, ship: str) -> psutil.Process:
         """The agent of a ship, once it has said that it is up."""
-        await until(lambda: (self.root / ship / "agent.json").exists() and self.agent(ship) is not None)
+        await until(lambda: self.agent(ship) is not None)
         agent = self.agent(ship)
         assert agent is not None
         return agent

@@ -68,8 +68,8 @@ async def test_an_agent_has_its_own_session_no_stdin_and_none_of_the_muxs_secret
         descriptors = Path(f"/proc/{agent.pid}/fd")
         targets = {path.name: str(path.readlink()) for path in descriptors.iterdir()}
         assert targets["0"] == "/dev/null"
-        log_file = str(backend.root / SHIP / "agent.log")
-        assert {target for name, target in targets.items() if name != "0"} == {log_file}
+        own = {str(backend.root / SHIP / name) for name in ("agent.log", "agent.lock")}
+        assert {target for name, target in targets.items() if name != "0"} == own
     finally:
         os.close(read_end)
         os.close(write_end)
@@ -190,14 +190,26 @@ def test_read_only_directories_are_deleted_without_the_rights_of_root(tmp_path: 
     assert not tree.exists()
 
 
-async def test_a_deleted_directory_is_not_listed_and_its_agent_ends(
+async def test_a_deleted_directory_is_not_listed_and_its_agent_may_end_in_its_own_way(
     backend: LocalBackend, provider: LocalProvider
 ) -> None:
     await provider.launch(order(SHIP))
     await backend.running(SHIP)
     local_files.delete_tree(backend.root / SHIP)
     await until(lambda: backend.agents() == [])
+    assert (backend.root / f"{SHIP}-ended-by-itself").exists()
     assert await provider.list() == {}
+
+
+async def test_an_agent_that_outstays_its_directory_is_ended(
+    backend: LocalBackend, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "WORKSPACES_STOP_S", 0.1)
+    await provider.launch(order(SHIP))
+    await backend.running(SHIP)
+    (backend.root / SHIP / "machine.json").unlink()
+    await until(lambda: backend.agents() == [])
+    assert not (backend.root / f"{SHIP}-ended-by-itself").exists()
 
 
 # --- the mux comes and goes -----------------------------------------------------------------------------------------
@@ -277,9 +289,24 @@ async def test_a_damaged_agent_json_stops_nothing(
     (backend.root / SHIP / "agent.json").write_bytes(content)
     second = backend.provider()
     await second.open()
-    adopted = backend.agent(SHIP)
-    assert adopted is not None
-    assert adopted.pid == agent.pid
+    assert [process.pid for process in backend.agents()] == [agent.pid]
+    assert len(boots(backend)) == 1
+    await second.park(SHIP)
+    assert backend.agents() == []
+
+
+async def test_an_agent_that_escaped_the_first_look_is_adopted_at_the_next(
+    backend: LocalBackend, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provider.launch(order(SHIP))
+    agent = await backend.running(SHIP)
+    await provider.close()
+    second = backend.provider()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalProvider, "_find_agents", lambda *_: {})
+        await second.open()
+    await until(lambda: SHIP in second._agents and second._agents[SHIP].pid == agent.pid)
+    assert len(boots(backend)) == 1
 
 
 async def test_a_process_that_has_got_an_old_agents_pid_is_left_alone(
@@ -424,8 +451,11 @@ async def test_a_kill_while_an_agent_is_started_leaves_one_agent(
         await first.close()
     second = backend.provider()
     await second.open()
-    await backend.running(SHIP)
+    agent = await backend.running(SHIP)
     assert len(boots(backend)) == 1
+    # Whenever it became visible, it is watched now.
+    agent.kill()
+    await until(lambda: len(boots(backend)) == 2)
 
 
 @pytest.mark.parametrize(("call", "left"), [("park", [SHIP]), ("terminate", [])])
