@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from mux.auth import csrf
 from mux.keys import Keyring
-from mux.web.pages import Refusal, bad_origin, read_form, same_origin
+from mux.web.pages import Refusal, bad_origin, one_cookie, read_form, same_origin
 
 _FRESH = web.RequestKey("fresh form binding", str)
 
@@ -43,7 +43,7 @@ class Forms:
 
     def ours(self, request: web.Request, fields: Mapping[str, str], purpose: str) -> bool:
         """Whether a posted form came from our page, in this browser. Constant time."""
-        return csrf.form_ok(self._keys, request.cookies.get(self._cookie), fields.get("csrf"), purpose)
+        return csrf.form_ok(self._keys, one_cookie(request, self._cookie), fields.get("csrf"), purpose)
 
     async def read_ours(self, request: web.Request, purpose: str) -> Mapping[str, str]:
         """The fields of a form from our page. Raises Refusal for any other."""
@@ -68,8 +68,8 @@ class Forms:
         return keep
 
     def _binding(self, request: web.Request) -> str:
-        binding = request.cookies.get(self._cookie)
-        if binding is None or not csrf.binding_ok(binding):
+        binding = one_cookie(request, self._cookie)
+        if not csrf.binding_ok(binding):
             binding = request.get(_FRESH) or csrf.new_binding()
             request[_FRESH] = binding
         return binding

@@ -70,6 +70,7 @@ class Pages:
         self._environment = Environment(
             loader=PackageLoader("mux.web"),
             autoescape=True,
+            auto_reload=False,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -217,6 +218,19 @@ def same_origin(request: web.Request, origin: str) -> bool:
     if claimed:
         return claimed == [origin]
     return request.headers.get("Sec-Fetch-Site", "none") not in ("cross-site", "same-site")
+
+
+def one_cookie(request: web.Request, name: str) -> str:
+    """The value of a cookie; empty when there is none, or when there are different ones.
+
+    A workspace can add a cookie of the same name for a narrower path, and the order in which a browser sends both is
+    no proof of anything (RFC 6265 section 4.2.2). The proxies decide the same way.
+    """
+    pairs = (
+        pair.strip().partition("=") for line in request.headers.getall(hdrs.COOKIE, []) for pair in line.split(";")
+    )
+    values = {value.strip() for key, _, value in pairs if key.strip() == name}
+    return values.pop() if len(values) == 1 else ""
 
 
 def redirect(target: str, status: int = 302) -> web.Response:

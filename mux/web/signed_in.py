@@ -15,6 +15,7 @@ from mux.core.model import Session, SessionHash, UserId
 from mux.store.base import StoreError, User
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
+from mux.web.pages import one_cookie
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class SignedIn:
 
     def visitor(self, request: web.Request) -> Visitor | None:
         """Whose request this is, or None."""
-        session = token_hash(request.cookies.get(self._cookie, ""))
+        session = token_hash(one_cookie(request, self._cookie))
         entry = self._deps.engine.session(session, self._deps.clock()) if session is not None else None
         return Visitor(entry.user, session) if entry is not None and session is not None else None
 

@@ -150,6 +150,15 @@ async def test_an_expired_session_is_no_session(home: House) -> None:
     assert (await browser.get("/camp/")).headers["Location"] == "/login?next=/camp/"
 
 
+async def test_two_different_session_cookies_are_no_session(home: House) -> None:
+    browser, other = await home.signed_in("ada"), await home.signed_in("bob")
+    mine, theirs = (f"mux_session={one.cookie('mux_session')}" for one in (browser, other))
+    # A fresh browser each time: one that holds cookies of its own would merge these into them.
+    assert (await (await home.attendee()).get("/camp/", Cookie=f"{mine}; {mine}")).status == 200
+    for both in (f"{mine}; {theirs}", f"{theirs}; {mine}", f"{mine}; mux_session="):
+        assert (await (await home.attendee()).get("/camp/", Cookie=both)).status == 302
+
+
 async def test_a_busy_engine_asks_to_try_again_and_sets_no_session(home: House) -> None:
     home.engine.busy = True
     browser = await home.attendee()
