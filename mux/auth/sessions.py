@@ -15,7 +15,7 @@ from mux.keys import new_session_token, session_hash
 from mux.store.base import OrganizerSession, Store, User
 
 TOKEN_CHARS_MAX = 128
-"""A token has 43 characters; what is longer is none, and is not even hashed."""
+"""A token has 43 ASCII characters; what is longer, or is not ASCII, is none and is not even hashed."""
 
 
 def session_cookie(secure: bool) -> str:
@@ -45,7 +45,7 @@ def new_session(user: User, now: float, settings: AuthSettings) -> tuple[str, Se
 
 def token_hash(token: str) -> SessionHash | None:
     """What is looked up of a cookie's value; None when it cannot be a token."""
-    return session_hash(token) if 0 < len(token) <= TOKEN_CHARS_MAX else None
+    return session_hash(token) if 0 < len(token) <= TOKEN_CHARS_MAX and token.isascii() else None
 
 
 class NotAnOrganizerError(Exception):

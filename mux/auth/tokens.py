@@ -76,7 +76,7 @@ class ApiTokens:
 
     async def check(self, token: str) -> ApiToken | None:
         """Which token this is, or None. Every kept hash is compared, each in constant time."""
-        if len(token) > TOKEN_CHARS_MAX or not token.startswith(PREFIX):
+        if len(token) > TOKEN_CHARS_MAX or not token.isascii() or not token.startswith(PREFIX):
             return None
         hashed = self._hash(token)
         found: ApiToken | None = None

@@ -38,6 +38,9 @@ BUSY_TIMEOUT_MS = 10_000
 CONNECTIONS_MAX = 4
 """One writer at a time, and readers beside it. Each connection is a thread."""
 
+DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, UnicodeError, OverflowError)
+"""What comes out of SQLAlchemy and the drivers; the last two for values that no database can hold."""
+
 _T = TypeVar("_T")
 
 
@@ -93,7 +96,7 @@ class Database:
         try:
             async with self._opened().connect() as connection:
                 return await work(connection)
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise translate(error, self._place) from error
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
@@ -113,7 +116,7 @@ class Database:
             try:
                 async with self._opened().execution_options(mux_write=True).begin() as connection:
                     return await work(connection)
-            except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            except DRIVER_ERRORS as error:
                 raise translate(error, self._place) from error
 
     def _opened(self) -> AsyncEngine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from mux.store.base import ConflictError, StoreError, StoreUnavailableError
 
@@ -69,9 +69,9 @@ def translate(error: BaseException, place: str) -> StoreError:
         return StoreUnavailableError(f"{place}: {cause}; try again")
     if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return StoreUnavailableError(f"{place}: {cause}; try again")
-    if isinstance(error, SQLAlchemyError | sqlite3.Error):
-        return StoreError(f"{place}: {cause}")
-    raise error
+    if isinstance(error, UnicodeError | OverflowError):
+        return StoreError(f"{place}: a value cannot be stored ({type(error).__name__})")
+    return StoreError(f"{place}: {cause}")
 
 
 def _from_sqlite(number: int, cause: BaseException, place: str) -> StoreError:

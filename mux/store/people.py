@@ -69,10 +69,14 @@ class People(Database):
 
     async def user(self, user: UserId) -> User | None:
         """One entry."""
+        if not _storable(user):
+            return None
         return _only(await self._users(select(t.users).where(t.users.c.id == user)))
 
     async def find_user(self, login: str) -> User | None:
         """The entry whose folded name or e-mail address is ``login``, folded the same way."""
+        if not _storable(login):
+            return None
         joined = select(t.users).join(t.logins, t.logins.c.user_id == t.users.c.id)
         return _only(await self._users(joined.where(t.logins.c.fold == fold(login))))
 
@@ -267,6 +271,11 @@ def _user(row: Any) -> User:
         self_registered=row.self_registered,
         created_at=row.created_at,
     )
+
+
+def _storable(text: str) -> bool:
+    """Whether a database can hold this at all: SQLite takes no lone surrogates, PostgreSQL no NUL either."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _only(users: Sequence[User]) -> User | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
@@ -31,6 +33,33 @@ class CountingPasswords(Passwords):
     async def verify(self, hashed: str | None, password: str) -> bool:
         self.checks += 1
         return await super().verify(hashed, password)
+
+
+class Gate(PasswordHasher):
+    """A hasher that stands still until it is let go, and counts how many stand at once."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.open = threading.Event()
+        self.inside = 0
+        self.inside_max = 0
+        self._lock = threading.Lock()
+
+    def _pass(self) -> None:
+        with self._lock:
+            self.inside += 1
+            self.inside_max = max(self.inside_max, self.inside)
+        self.open.wait(30)
+        with self._lock:
+            self.inside -= 1
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self._pass()
+        return super().hash(password, salt=salt)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - argon2-cffi's name
+        self._pass()
+        return super().verify(hash, password)
 
 
 class Naps:

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 from argon2 import PasswordHasher
 
 from mux.auth.passwords import Busy, Passwords
-from tests.auth.conftest import CHEAP
-
-
-class Gate(PasswordHasher):
-    """A hasher that stands still until it is let go, and counts how many stand at once."""
-
-    def __init__(self) -> None:
-        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
-        self.open = threading.Event()
-        self.inside = 0
-        self.inside_max = 0
-        self._lock = threading.Lock()
-
-    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-        with self._lock:
-            self.inside += 1
-            self.inside_max = max(self.inside_max, self.inside)
-        self.open.wait(30)
-        with self._lock:
-            self.inside -= 1
-        return super().hash(password, salt=salt)
+from tests.auth.conftest import CHEAP, Gate
 
 
 async def test_a_password_is_right_or_wrong(passwords: Passwords) -> None:

@@ -262,7 +262,7 @@ async def test_a_user_is_found_by_folded_name_or_address(store: SqlStore, login:
 
 async def test_nobody_is_found_by_what_nobody_has(store: SqlStore) -> None:
     await store.save_users([person("1", "Ada")])
-    for login in ["", " ", "Bob", "ada@example.org", "a' OR '1'='1", "Ada%"]:
+    for login in ["", " ", "Bob", "ada@example.org", "a' OR '1'='1", "Ada%", "Ada\x00", "\ud800"]:
         assert await store.find_user(login) is None
 
 
@@ -500,3 +500,13 @@ async def test_a_closed_store_says_so(store: SqlStore) -> None:
         await store.load(0.0)
     with pytest.raises(StoreError, match="not open"):
         await store.commit([CONTROLS])
+
+
+async def test_what_no_database_can_hold_is_refused_as_such(store: SqlStore) -> None:
+    for user in (person("1", "\ud800"), replace(person("1", "Ada"), credential="\udfff")):
+        with pytest.raises(StoreError, match="cannot be stored"):
+            await store.save_users([user])
+    with pytest.raises(StoreError, match="cannot be stored"):
+        await store.commit([assignment("ada", 2**63)])
+    assert await store.users() == []
+    assert (await store.load(0.0)).assignments == ()
