@@ -35,6 +35,10 @@ CONTROL_STOP_S = 120.0
 """What the control process may take to stop; parking a fleet takes a while."""
 BACKLOG = 4096
 """Connections waiting to be accepted: a room of people that opens the same link at once."""
+SAME_REQUEST_S = 1.0
+"""Signals closer together than this are one request: timeout(1) and terminals send them to whole groups."""
+URGENT_REQUESTS = 3
+"""The request to stop that does not wait for anything any more."""
 UNIX_PATH_BYTES_MAX = 107
 """``sun_path`` of unix(7) less its closing zero."""
 EXIT_CONFIG = 78
@@ -286,15 +290,22 @@ class Supervisor:
             for number in range(settings.proxies)
         ]
         self._stop = asyncio.Event()
-        self._urgent = False
+        self._asked_at = 0.0
+        self._asked = 0
 
     def request_stop(self) -> None:
-        """Stop in order; a second request stops at once."""
-        if self._stop.is_set():
-            self._urgent = True
+        """Stop in order. Asked again and again, at once; what comes within a second is the same request."""
+        now = asyncio.get_running_loop().time()
+        if self._asked and now - self._asked_at < SAME_REQUEST_S:
+            return
+        self._asked, self._asked_at = self._asked + 1, now
+        self._stop.set()
+        if self._asked == URGENT_REQUESTS:
+            say("stopping at once; ships may be left running, the next start finds them")
             for child in (self.control, *self.proxies):
                 child.kill()
-        self._stop.set()
+        elif self._asked > 1:
+            say("still stopping; once more stops at once and may leave ships running")
 
     async def run(self) -> int:
         """Keep everything running until asked to stop. Returns the exit code."""

@@ -44,7 +44,7 @@ _NEXT_START = "takes effect when the mux is started again"
 _NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
 _AT_ONCE = "takes effect at once"
 _REPLACED = "workspaces on free seats are replaced"
-_RESTART = f"{_REPLACED}; bound workspaces are restarted with it on the same files"
+_RESTART = f"{_REPLACED}; bound workspaces get it at their next start"
 _LABEL = "is shown from the next page on"
 
 _EFFECTS: Mapping[str, str] = MappingProxyType(
@@ -54,7 +54,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "event.public_address": "takes effect when the mux is started again; links on slides must lead there",
         "event.admin_address": _NEXT_START,
         "event.time_zone": _LABEL,
-        "project.title": f"{_LABEL}; {_REPLACED}",
+        "project.title": _LABEL,
         "project.image": f"{_REPLACED}; bound workspaces keep the old image until a push",
         "project.start": f"{_REPLACED} or ended",
         "project.path": "no effect: the path is always made of the name",

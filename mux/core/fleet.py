@@ -278,7 +278,9 @@ class Fleet:
 
 def _spec_applied(world: World, event: EventSpecApplied) -> None:
     old, new = world.projects, {project.name: project for project in event.spec.projects}
-    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    changed = {
+        name for name in old.keys() | new.keys() if workspaces.run_as(old.get(name)) != workspaces.run_as(new.get(name))
+    }
     world.spec, world.projects = event.spec, new
     world.changes.plan = True
     workspaces.spec_changed(world, changed)

@@ -6,6 +6,8 @@ bound workspace is never replaced here; its ship restarts it on the same files.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mux.core.commands import Notify, Placement
 from mux.core.lifecycles import workspace_lifecycle
 from mux.core.model import (
@@ -27,6 +29,8 @@ FAILING_SHIPS = 2
 """Ships on which a project must fail before it is the project's fault; in a fleet of one, one is enough."""
 REPLACEMENTS_MAX = 3
 """Incarnations that may fail on one ship in a row before it is the ship's fault (unless it is the project's)."""
+PORT_IN_USE = "port_in_use"
+"""Reason that a ship gives when another program holds a workspace's port."""
 REPLACE_BACKOFF_S = 5.0
 REPLACE_BACKOFF_MAX_S = 300.0
 """Pause before a failed warm workspace is replaced: doubles with each failure in a row on the ship."""
@@ -104,10 +108,16 @@ def spec_changed(world: World, changed: set[ProjectName]) -> None:
             for workspace in list(seat.workspaces.values()):
                 if seat.user is None and workspace.project in changed:
                     drain(world, ship, workspace)
-        world.touch(ship)
+        # Told anew even if nothing that the core knows has changed: values of secrets may have.
+        _wanted_changed(world, ship)
     for name in changed:
         world.project_failures.pop(name, None)
         world.broken.pop(name, None)
+
+
+def run_as(spec: ProjectSpec | None) -> ProjectSpec | None:
+    """What a workspace's life depends on: a project without its words for people."""
+    return spec and replace(spec, title="", image="")
 
 
 def fill(world: World, ship: Ship) -> None:
@@ -168,8 +178,20 @@ def _said(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport)
     if answers and spec is not None and spec.has_secrets and seat.user is not None and word.epoch != seat.epoch:
         answers = False
     _set_healthy(world, ship, workspace, healthy=answers)
+    if word.reason == PORT_IN_USE and workspace.state is WorkspaceState.BOUND:
+        _move_port(world, ship, workspace)
     if word.state is ReportedState.FAILED and (before is None or before.state is not ReportedState.FAILED):
         _failed(world, ship, workspace, word)
+
+
+def _move_port(world: World, ship: Ship, workspace: Workspace) -> None:
+    """Another program holds a bound workspace's port: the same workspace, on the same files, gets another one."""
+    port = ship.free_port()
+    if port is not None:
+        # Counted like an incarnation, so that the rotation goes on instead of coming back to the taken port.
+        ship.incarnations += 1
+        workspace.port = port
+        _wanted_changed(world, ship)
 
 
 def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: bool) -> None:

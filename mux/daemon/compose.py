@@ -196,12 +196,7 @@ class Control:
         file, base = self.file, self.file.base
         event = file.event
         passcode = read_passcode(file, base, environ)
-        settings = AuthSettings(
-            passcode=passcode,
-            session_hours=file.auth.session_hours,
-            new_names_per_minute=file.auth.new_names_per_minute,
-        )
-        self.auth = Auth(self.store, self.keys, settings)
+        self.auth = Auth(self.store, self.keys, auth_settings(file, passcode))
         deps = WebDeps(
             engine=self.engine,
             auth=self.auth,
@@ -282,6 +277,7 @@ class Control:
 
     async def _applied(self, file: EventFile, secrets: Mapping[ProjectName, Any]) -> None:
         self.file = file
+        self.auth.configure(auth_settings(file, self.auth.settings.passcode))
         applied: Secrets = secrets
         self.secrets.replace(applied)
         self.publisher.set_settings(feed_settings(file))
@@ -295,6 +291,17 @@ def feed_settings(file: EventFile) -> FeedSettings:
         session_cookie=session_cookie(secure(file)),
         event_name=event.shown_title,
         projects=tuple(ProjectName(project.name) for project in file.projects),
+    )
+
+
+def auth_settings(file: EventFile, passcode: str | None) -> AuthSettings:
+    """What auth must know of an event file."""
+    return AuthSettings(
+        passcode=passcode if file.auth.mode == "passcode" else None,
+        session_hours=file.auth.session_hours,
+        organizer_session_hours=file.auth.organizer_session_hours,
+        self_registration_max=file.auth.new_names_max,
+        new_names_per_minute=file.auth.new_names_per_minute,
     )
 
 

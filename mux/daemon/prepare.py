@@ -17,7 +17,17 @@ from pathlib import Path
 from mux.auth.passwords import Passwords
 from mux.auth.roster import Roster
 from mux.auth.roster_csv import RosterFaultsError, decode
-from mux.config import ConfigError, EventFile, load, parse, read_secrets, read_text, resolve_images, resolved
+from mux.config import (
+    DATA_DIRECTORY_DEFAULT,
+    ConfigError,
+    EventFile,
+    load,
+    parse,
+    read_secrets,
+    read_text,
+    resolve_images,
+    resolved,
+)
 from mux.daemon.errors import EXIT_CONFIG, StartError
 from mux.keys import KeyFileError, Keyring
 from mux.store.base import Store, StoreError
@@ -55,7 +65,7 @@ def data_directory(config: Path, environ: Mapping[str, str]) -> Path:
         raw = tomllib.loads(read_text(config))
         data = raw.get("data")
         named = environ.get("MUX_DATA_DIRECTORY") or (data.get("directory") if isinstance(data, dict) else None)
-        directory = resolved(base, str(named or ".mux"))
+        directory = resolved(base, str(named or DATA_DIRECTORY_DEFAULT))
     except (ConfigError, ValueError):
         raise StartError(str(faults), EXIT_CONFIG) from faults
     if not (directory / "mux.db").exists():

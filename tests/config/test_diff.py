@@ -65,8 +65,8 @@ def test_a_new_image_leaves_bound_workspaces_alone() -> None:
     assert "until a push" in change.effect
 
 
-def test_a_new_limit_restarts_bound_workspaces_and_says_so() -> None:
-    assert "restarted" in changes(changed('memory = "2GiB"', 'memory = "3GiB"'))["project[intro].memory"].effect
+def test_a_new_limit_reaches_bound_workspaces_at_their_next_start_and_says_so() -> None:
+    assert "next start" in changes(changed('memory = "2GiB"', 'memory = "3GiB"'))["project[intro].memory"].effect
 
 
 def test_values_are_shown_as_the_file_writes_them() -> None:
