@@ -61,8 +61,9 @@ RESPONSE_HEAD_S: Final = 1800.0
 CLIENT_STALL_S: Final = 300.0
 """A client that takes nothing of a response that is waiting for it (a paused download); it holds buffers."""
 
-HALF_CLOSED_STALL_S: Final = 60.0
-"""A client that closed its sending side and a response that does not move: it is most likely gone."""
+HALF_CLOSED_STALL_S: Final = 20.0
+"""A client that closed its sending side and a response that does not move: a browser that left looks the same, and none
+that stays does so."""
 
 LINGER_S: Final = 3.0
 """After the last response: what the client still sends is read away, so that a reset cannot destroy that response
