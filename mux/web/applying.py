@@ -24,6 +24,7 @@ from pathlib import Path
 
 import structlog
 
+from mux.config import Change as Difference
 from mux.config import (
     ConfigError,
     EventFile,
@@ -45,6 +46,9 @@ from mux.web.admin_api_deps import AdminEngine, ApplyError, Plan, SecretValues
 from mux.web.api_models import Change
 
 log = structlog.get_logger(__name__)
+
+_UNTOLD = Difference("event", "", "", "was kept by the last apply, but may not have reached the fleet: apply it again")
+"""Shown when the engine was too busy to confirm; without it there would be no difference left to apply."""
 
 Applied = Callable[[EventFile, SecretValues], Awaitable[None]]
 """Told of a file that has been kept, before the core is: swaps what the daemon holds in memory."""
@@ -80,6 +84,7 @@ class EventApplier:
         self._environ = dict(environ)
         self._applied = applied
         self._turn = asyncio.Lock()
+        self._untold = False
         self._key = randomness.token_bytes(32)
 
     async def plan(self, text: str, secrets: SecretValues | None) -> Plan:
@@ -96,8 +101,10 @@ class EventApplier:
                 )
             spec = to_spec(prepared.file, prepared.digests)
             await self._store.save_applied(text, prepared.secrets, prepared.digests)
+            self._untold = True
             await self._applied(prepared.file, prepared.secrets)
             await self._engine.submit(EventSpecApplied(spec))
+            self._untold = False
         log.info("event file applied", changes=len(prepared.plan.changes))
         return prepared.plan
 
@@ -121,6 +128,8 @@ class EventApplier:
             *image_differences(old_digests, digests),
             *secret_differences(old_secrets, secrets),
         ]
+        if self._untold:
+            changes.append(_UNTOLD)
         plan = Plan(
             id=self._plan_id(old_text, text, old_secrets, secrets, old_digests, digests),
             changes=tuple(Change.model_validate(change) for change in changes),

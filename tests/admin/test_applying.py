@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from mux.config import EventFile, starter_files
 from mux.core.events import EventSpecApplied
 from mux.core.model import ProjectName
-from mux.store.sql import SqlStore, sqlite_url
+from mux.store.base import StoreUnavailableError
+from mux.store.sql import SqlStore
 from mux.web.admin_api_deps import ApplyError, Plan, SecretValues
 from mux.web.applying import EventApplier
-from tests.admin.support import NOW, FakeEngine
+from tests.admin.support import FakeEngine, open_store
 
 INTRO = ProjectName("intro")
 
@@ -49,9 +51,8 @@ class Event:
 
 
 @pytest.fixture
-async def event(tmp_path: Path) -> object:
-    store = SqlStore(sqlite_url(tmp_path / "mux.db"), clock=lambda: NOW)
-    await store.open()
+async def event(tmp_path: Path) -> AsyncIterator[Event]:
+    store = await open_store(tmp_path)
     base = tmp_path / "event"
     base.mkdir()
     yield Event(base, store)
@@ -110,6 +111,19 @@ async def test_every_fault_is_reported_and_nothing_changes(event: Event) -> None
         await event.applier.apply(wrong, None, "0" * 64)
     assert await event.store.applied() is None
     assert event.engine.events == []
+
+
+async def test_a_file_that_was_kept_but_not_confirmed_can_be_applied_again(event: Event) -> None:
+    event.engine.error = StoreUnavailableError("the disk is full")
+    plan = await event.applier.plan(event.text, None)
+    with pytest.raises(StoreUnavailableError):
+        await event.applier.apply(event.text, None, plan.id)
+    event.engine.error = None
+    again = await event.put(event.text)
+    assert [change.key for change in again.changes] == ["event"]
+    assert "apply it again" in again.changes[0].effect
+    assert len(event.engine.events) == 1
+    assert (await event.applier.plan(event.text, None)).changes == ()
 
 
 async def test_a_plan_is_stale_once_something_else_is_in_force(event: Event) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mux.web import admin_api
 from mux.web.admin_api_endpoint import BODY_BYTES_MAX
 from tests.admin.support import Admin, token_for
 
@@ -82,6 +83,18 @@ async def test_a_body_that_does_not_say_so_is_refused_at_the_bound(admin: Admin,
 
     answer = await admin.remote("POST", "/doors", token=token, data=chunks(), headers=JSON)
     assert (answer.status, answer.code) == (413, "body_too_large")
+
+
+async def test_a_body_that_never_comes_is_waited_for_only_so_long(
+    admin: Admin, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_api, "BODY_TIMEOUT_S", 0.01)
+    answer = await admin.raw(
+        f"POST /api/v1/doors HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{".encode()
+    )
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"body_late"' in answer
 
 
 async def test_a_packed_body_is_refused(admin: Admin, token: str) -> None:

@@ -11,19 +11,25 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 import mux.cli.fleet
 from mux.cli.app import hoisted
 from mux.cli.client import SOCKET_BELOW_DATA, Place
 from mux.cli.output import plain
 from mux.config import load
-from mux.core.events import FleetParked
+from mux.core.events import DoorsSet, FleetParked
+from mux.core.model import Doors
+from mux.web.admin_api import admin_api
 from mux.web.admin_api_socket import ADMIN_SOCKET
+from mux.web.organizer import organizer_app
 from tests.admin.support import token_for
 from tests.cli.conftest import Cli, Said, program
+from tests.web.page_parts import house
 
 Local = Callable[..., Said]
 
@@ -290,6 +296,31 @@ async def test_a_token_from_the_environment_or_a_private_file_opens_a_mux_elsewh
     assert "chmod 600" in (await cli("status", "--url", url, "--token-file", str(path))).err
     path.chmod(0o600)
     assert (await cli("status", "--url", url, "--token-file", str(path))).code == 0
+
+
+async def test_a_mux_elsewhere_is_asked_through_the_organizers_listener(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pages' own checks around the API: the right host name, no cookie, no form token."""
+    (tmp_path / "house").mkdir()
+    monkeypatch.setenv("MUX_TOKEN", await token_for(cli.admin, "read", "fleet"))
+    async with house(tmp_path / "house") as home:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        deps = replace(home.deps, admin_origin=f"http://127.0.0.1:{port}")
+        runner = web.AppRunner(organizer_app(deps, admin_api(cli.admin.deps, trusted=False)))
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        try:
+            assert (await cli("status", "--url", f"http://127.0.0.1:{port}")).code == 0
+            assert (await cli("doors", "open", "--url", f"http://127.0.0.1:{port}")).code == 0
+            assert (await cli("ship", "cordon", "x", "--url", f"http://127.0.0.1:{port}")).code == 1
+            wrong_host = await cli("doors", "open", "--url", f"http://localhost:{port}")
+        finally:
+            await runner.cleanup()
+    assert wrong_host.code == 1
+    assert f"http://127.0.0.1:{port}" in wrong_host.err
+    assert cli.admin.engine.events == [DoorsSet(Doors.OPEN)]
 
 
 async def test_tokens_are_made_on_the_spot_only(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
