@@ -8,7 +8,8 @@ Rules:
 - A row that says nothing about the credential leaves an existing one as it is.
 - A name that an attendee chose with the event passcode is never taken over by a file: whoever chose it would
   inherit the row's role.
-- Sessions are not ended here. Each result names whose have to be: the caller sends `UserRevoked` for each.
+- Attendees' sessions are the core's and are not ended here. Each result names whose have to be: the caller sends
+  `UserRevoked` for each. Organizers' sessions end here, with the change.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Roster:
             for entry, old in zip(entries, matches, strict=True)
             if old is not None and (entry.credential, entry.role) != (old.credential, old.role)
         )
+        for user in revoked:
+            await self._store.remove_organizer_sessions(user=user)
         result = ImportResult(created, len(changed) - created, len(rows) - len(changed), tuple(issued), revoked)
         log.info("roster imported", created=result.created, updated=result.updated, unchanged=result.unchanged)
         return result

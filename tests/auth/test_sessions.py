@@ -29,7 +29,7 @@ SETTINGS = AuthSettings(session_hours=2.0, organizer_session_hours=0.5)
 
 @pytest.fixture
 async def organizer(store: SqlStore) -> User:
-    user = person("1", "Grace", Role.ORGANIZER)
+    user = person("1", "Grace", Role.ORGANIZER, password_hash="$argon2id$")
     await store.save_users([user])
     return user
 
@@ -120,6 +120,16 @@ async def test_who_loses_the_role_or_the_entry_or_is_reset_is_out_at_once(
     again, _ = await sessions.start(organizer, 0.0)
     await roster.remove("Grace")
     assert await sessions.check(again, 1.0) is None
+
+
+async def test_an_import_that_changes_a_password_ends_the_organizers_sessions(
+    organizer: User, sessions: OrganizerSessions, roster: Roster
+) -> None:
+    token, _ = await sessions.start(organizer, 0.0)
+    await roster.import_csv("name,email\nGrace,grace@example.org\n", 0.0)
+    assert await sessions.check(token, 1.0) is not None
+    await roster.import_csv("name,password\nGrace,another one\n", 0.0)
+    assert await sessions.check(token, 1.0) is None
 
 
 async def test_expired_sessions_do_not_pile_up(organizer: User, sessions: OrganizerSessions, store: SqlStore) -> None:
