@@ -67,8 +67,8 @@ def check(ctx: typer.Context, file: FileArgument = None) -> None:
     except ConfigError as error:
         raise _refused(path, error) from error
     say(
-        f"{path} is fine: {len(found.projects)} projects, {found.fleet.seats_wanted} seats on "
-        f"{found.fleet.ships_wanted} ships."
+        f"{path} is fine: {_counted(len(found.projects), 'project')}, "
+        f"{_counted(found.fleet.seats_wanted, 'seat')} on {_counted(found.fleet.ships_wanted, 'ship')}."
     )
 
 
@@ -120,6 +120,10 @@ def _show_plan(plan: dict[str, Any]) -> None:
         ["key", "before", "after", "effect"],
         [[c["key"], c["before"] or "-", c["after"] or "-", c["effect"]] for c in plan["changes"]],
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _refused(path: Path, error: ConfigError) -> CliError:

@@ -213,7 +213,7 @@ def test_a_new_event_is_written_checked_and_never_overwritten(local: Local, tmp_
     event_file = directory / "event.toml"
     checked = local("config", "check", str(event_file))
     assert checked.code == 0
-    assert "is fine" in checked.out
+    assert "is fine: 1 project, 4 seats on 2 ships." in checked.out
     # The data directory is the same for the command line, which reads one key, and the daemon, which reads all.
     named = load(event_file, {}).data.directory
     assert Place(config=event_file).data_directory() == directory / named
