@@ -62,7 +62,7 @@ class Tally:
     def drop(self, ship: str) -> None:
         """Forget a ship that has ended."""
         self.set(ship, Contribution())
-        del self._of[ship]
+        self._of.pop(ship, None)
 
 
 @dataclass(frozen=True, slots=True)

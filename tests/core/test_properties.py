@@ -215,7 +215,7 @@ class AnyHistory(RuleBasedStateMachine):
         world = room.fleet.world
         assert not world.waiting, f"{list(world.waiting)} still wait: {room.states()}"
         assert {user for user, _ in room.routes()} == set(world.assignments)
-        assert set(room.machines) == set(room.states())
+        assert set(room.machines) == set(room.states()), f"{room.machines.keys()} exist, {room.states()} are known"
 
 
 AnyHistory.TestCase.settings = settings(
