@@ -99,6 +99,7 @@ class Auth:
         self._limiter = limiter or Limiter()
         self._sleep = sleep
         self._registering = asyncio.Lock()
+        self._registered = 0
         self._passcode_failures = Buckets(ADDRESS_FAILURES, ADDRESS_REFILL_PER_S)
         self._passcode_key = secrets.token_bytes(32)
         self.configure(settings)
@@ -210,7 +211,7 @@ class Auth:
             name: self-chosen.
             passcode: the event's, as typed.
             peer: the browser's IP address, as text.
-            seats_left: seats that nobody has yet, as known now; the exact cap is ``self_registration_max``.
+            seats_left: seats that nobody has yet, as known at the call. Newcomers who get in between are subtracted.
             now: seconds since the epoch.
 
         Returns:
@@ -221,7 +222,7 @@ class Auth:
                 ``full`` or ``paced``.
             StoreError: the roster cannot be read or written.
         """
-        settings = self._settings
+        settings, registered = self._settings, self._registered
         if not settings.self_registration:
             raise LoginRefused("closed", "This event has a list of attendees. Log in with the code on your slip.")
         name = clean(name[: 4 * LOGIN_CHARS_MAX])
@@ -236,6 +237,8 @@ class Auth:
         await self._pace(now)
         async with self._registering:
             limit = settings.self_registration_max
+            if seats_left <= self._registered - registered:
+                raise _full()
             if limit is not None and await self._store.count_users(self_registered=True) >= limit:
                 raise _full()
             code = new_code()
@@ -253,6 +256,7 @@ class Auth:
                 await self._store.save_users([user])
             except ConflictError as error:
                 raise _taken() from error
+            self._registered += 1
         log.info("name registered", user=user.id)
         return user, code
 

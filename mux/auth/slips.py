@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from mux.auth.roster_csv import IssuedCode
+from mux.core.model import Role
 
 _STYLE = """
 @page { size: A4 portrait; margin: 10mm; }
@@ -27,15 +28,19 @@ body { margin: 0; font: 11pt/1.35 system-ui, sans-serif; color: #000; background
 """
 
 
-def sheet(codes: Iterable[IssuedCode], *, event: str, address: str) -> str:
+def sheet(codes: Iterable[IssuedCode], *, event: str, address: str, organizer_address: str | None = None) -> str:
     """The sheet as an HTML document. It holds secrets: write it 0600 and delete it after printing.
 
     Args:
         codes: whose slips to print, in this order.
         event: name of the event.
         address: where attendees log in, as they type it.
+        organizer_address: where helpers and organizers do, if it is to stand on their slips.
     """
-    slips = "\n".join(_slip(issued, event, address) for issued in codes)
+    slips = "\n".join(
+        _slip(issued, event, address if issued.role is Role.ATTENDEE else organizer_address or address)
+        for issued in codes
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -57,7 +62,7 @@ person on it: delete this file when it is printed.</p>
 
 
 def _slip(issued: IssuedCode, event: str, address: str) -> str:
-    role = "" if issued.role.value == "attendee" else f" · {escape(issued.role.value)}"
+    role = "" if issued.role is Role.ATTENDEE else f" · {escape(issued.role.value)}"
     return (
         '<section class="slip">'
         f'<div class="event">{escape(event)}{role}</div>'

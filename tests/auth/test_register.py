@@ -129,6 +129,14 @@ async def test_names_are_capped_exactly_however_many_come_at_once(
     assert await store.count_users(self_registered=True) == 7
 
 
+async def test_of_many_who_come_at_once_only_as_many_enter_as_there_are_seats(auth: Auth, store: SqlStore) -> None:
+    arrivals = (auth.register(f"name {n}", PASSCODE, ROOM, seats_left=7, now=0.0) for n in range(30))
+    results = await asyncio.gather(*arrivals, return_exceptions=True)
+    outcomes = Counter(result.code if isinstance(result, LoginRefused) else "in" for result in results)
+    assert outcomes == {"in": 7, "full": 23}
+    assert await store.count_users() == 7
+
+
 async def test_without_seats_nobody_new_enters_and_it_says_so(auth: Auth, store: SqlStore) -> None:
     refused = await _refusal(auth, "Ada", seats_left=0)
     assert refused.code == "full" and refused.retry_after_s

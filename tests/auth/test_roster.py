@@ -190,7 +190,13 @@ async def test_reissuing_on_an_empty_roster_is_fine(roster: Roster) -> None:
 async def test_a_sheet_has_a_slip_each_and_nothing_from_outside(roster: Roster) -> None:
     text = 'name,role\n<script>alert(1)</script> Ada,\n"Bob & ""Co""",organizer\n'
     result = await roster.import_csv(text, 0.0)
-    html = sheet(result.codes, event="Camp <2026>", address="https://camp.example.org")
+    html = sheet(
+        result.codes,
+        event="Camp <2026>",
+        address="https://camp.example.org",
+        organizer_address="https://admin.example.org",
+    )
+    assert html.count("https://camp.example.org") == html.count("https://admin.example.org") == 1
     assert html.count('class="slip"') == 2
     for issued in result.codes:
         assert issued.code in html
