@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
+from mux.control import endpoint as endpoint_module
 from mux.control.ca import ControlCa
 from mux.core.commands import CloseLink, RefuseLink
 from mux.core.events import LinkLost, ShipDialed, ShipReported
@@ -289,6 +290,63 @@ async def test_a_mux_that_never_greets_is_left_and_dialed_again(
         await logged(logs, "link closed", "handshake_timeout")
     monkeypatch.undo()
     await mux.core.seen(ShipReported)
+
+
+class Relay:
+    """A TCP relay that can go dead without a word, as a network does."""
+
+    def __init__(self, port: int) -> None:
+        self._dead = False
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def go_dead(self) -> None:
+        """Swallow what comes, and take no new connection."""
+        self._dead = True
+        self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._tasks |= {
+            asyncio.create_task(self._pump(reader, far_writer)),
+            asyncio.create_task(self._pump(far_reader, writer)),
+        }
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if not self._dead:
+                writer.write(data)
+        if not self._dead:
+            writer.close()
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def test_a_connection_that_goes_dead_without_a_word_is_noticed_at_both_ends(
+    mux: Mux, ship: MakeShip, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    monkeypatch.setattr(endpoint_module, "PING_S", 0.1)
+    monkeypatch.setattr(link_client, "PING_S", 0.1)
+    relay = Relay(mux.port)
+    try:
+        ship(mux.join(control_url=f"wss://127.0.0.1:{await relay.start()}/control"))
+        await mux.core.seen(ShipReported)
+        relay.go_dead()
+        await mux.core.seen(LinkLost)
+        await logged(logs, "no link")
+        assert len(mux.core.of(ShipDialed)) == 1
+    finally:
+        await relay.stop()
 
 
 async def test_a_ship_that_is_stopped_leaves_no_link(mux: Mux, ship: MakeShip) -> None:
