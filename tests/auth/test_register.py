@@ -23,7 +23,7 @@ PASSCODE = "open sesame"
 
 
 async def _register(auth: Auth, name: str, passcode: str = PASSCODE, now: float = 0.0) -> tuple[User, str]:
-    return await auth.register(name, passcode, ROOM, seats_left=100, now=now)
+    return await auth.register(name, passcode, ROOM, seats_left=1000, now=now)
 
 
 async def _refusal(auth: Auth, name: str, passcode: str = PASSCODE, *, seats_left: int = 100) -> LoginRefused:
