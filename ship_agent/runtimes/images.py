@@ -80,7 +80,7 @@ class ImageStore:
         try:
             with translated(f"the image of {project.name}"):
                 temporary.mkdir(mode=0o700)
-                copy_tree(source, temporary, walk(source))
+                copy_tree(source, temporary, walk(source, hashed=False))
                 if tree_digest(walk(temporary)) != digest:
                     raise RuntimeFailure(
                         "image_changed",

@@ -21,8 +21,13 @@ class TreeError(Exception):
     """The tree cannot be an image; the message names the path and says why."""
 
 
-def walk(root: Path) -> list[TreeEntry]:
-    """Every entry below ``root`` that counts. Raises TreeError, and OSError when something cannot be read."""
+def walk(root: Path, *, hashed: bool = True) -> list[TreeEntry]:
+    """Every entry below ``root`` that counts. Raises TreeError, and OSError when something cannot be read.
+
+    Args:
+        root: the tree's own directory; it is no entry.
+        hashed: whether files are read for their content's hash; without it `TreeEntry.content` is empty.
+    """
     entries: list[TreeEntry] = []
     pending = [""]
     while pending:
@@ -32,7 +37,7 @@ def walk(root: Path) -> list[TreeEntry]:
                 if is_ignored(item.name):
                     continue
                 path = f"{folder}/{item.name}" if folder else item.name
-                entries.append(_entry(item, path))
+                entries.append(_entry(item, path, hashed=hashed))
                 if len(entries) > TREE_ENTRIES_MAX:
                     raise TreeError(f"{root} has more than {TREE_ENTRIES_MAX} entries; an image holds a tutorial only")
                 if entries[-1].kind == "dir":
@@ -40,7 +45,7 @@ def walk(root: Path) -> list[TreeEntry]:
     return entries
 
 
-def _entry(item: os.DirEntry[str], path: str) -> TreeEntry:
+def _entry(item: os.DirEntry[str], path: str, *, hashed: bool) -> TreeEntry:
     if item.is_symlink():
         target = os.readlink(item.path)  # noqa: PTH115 - Path.readlink would normalise the target
         if link_leaves_tree(path, target):
@@ -51,8 +56,11 @@ def _entry(item: os.DirEntry[str], path: str) -> TreeEntry:
         return TreeEntry(path, "dir")
     if not stat.S_ISREG(mode):
         raise TreeError(f"{item.path}: neither file, directory nor symlink; remove it from the image")
+    executable = bool(mode & stat.S_IXUSR)
+    if not hashed:
+        return TreeEntry(path, "file", executable=executable)
     digest = hashlib.sha256()
     with open(item.path, "rb") as file:  # noqa: PTH123 - item.path is a string already
         while block := file.read(READ_BYTES):
             digest.update(block)
-    return TreeEntry(path, "file", executable=bool(mode & stat.S_IXUSR), content=digest.hexdigest())
+    return TreeEntry(path, "file", executable=executable, content=digest.hexdigest())

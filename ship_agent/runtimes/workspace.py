@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +32,8 @@ from uuid import uuid4
 from ship_agent.runtimes import launch, shim
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups, Wanted, kill_groups, remove_groups
-from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
+from ship_agent.runtimes.images import TEMPORARY, copy_tree, remove_tree, translated
+from ship_agent.runtimes.tree import walk
 
 FILES_MAX = 8192
 """Open files of one workspace's process: far above a notebook's need, far below what starves the machine."""
@@ -131,7 +131,8 @@ def prepare_files(directory: Path, image: Path) -> None:
             remove_tree(debris)
         if not (directory / "home").is_dir():
             temporary = directory / f"{TEMPORARY}{uuid4().hex}"
-            shutil.copytree(image / "home", temporary, symlinks=True)
+            temporary.mkdir(mode=0o755)
+            copy_tree(image / "home", temporary, walk(image / "home", hashed=False))
             temporary.rename(directory / "home")
         for name in ("run", "tmp"):
             remove_tree(directory / name)
