@@ -50,10 +50,10 @@ _LABEL = "is shown from the next page on"
 _EFFECTS: Mapping[str, str] = MappingProxyType(
     {
         "event.name": "machines are marked with it: end every ship under the old name first",
-        "event.title": _LABEL,
+        "event.title": _NEXT_START,
         "event.public_address": "takes effect when the mux is started again; links on slides must lead there",
         "event.admin_address": _NEXT_START,
-        "event.time_zone": _LABEL,
+        "event.time_zone": _NEXT_START,
         "project.title": _LABEL,
         "project.image": f"{_REPLACED}; bound workspaces keep the old image until a push",
         "project.start": f"{_REPLACED} or ended",

@@ -60,6 +60,8 @@ log = structlog.get_logger(__name__)
 
 PARK_S = 90.0
 """How long parking a fleet may take when the mux stops; what is not parked by then is found by the next start."""
+HEAD_BYTES_MAX = 32 * 1024
+"""Longest request line or header field: what the proxies let through."""
 STOP_REQUESTS_S = 3.0
 """How long requests under way may take when the mux stops."""
 
@@ -323,7 +325,14 @@ def local_provider(file: EventFile, data: Path) -> Provider:
 async def _serve(
     app: web.Application, listener: socket.socket, stack: AsyncExitStack, *, tls: ssl.SSLContext | None = None
 ) -> None:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_REQUESTS_S)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=STOP_REQUESTS_S,
+        max_line_size=HEAD_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listener, ssl_context=tls).start()

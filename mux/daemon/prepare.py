@@ -61,16 +61,21 @@ def data_directory(config: Path, environ: Mapping[str, str]) -> Path:
         return resolved(base, load(config, environ).data.directory)
     except ConfigError as error:
         faults = error
-    try:
-        raw = tomllib.loads(read_text(config))
-        data = raw.get("data")
-        named = environ.get("MUX_DATA_DIRECTORY") or (data.get("directory") if isinstance(data, dict) else None)
-        directory = resolved(base, str(named or DATA_DIRECTORY_DEFAULT))
-    except (ConfigError, ValueError):
-        raise StartError(str(faults), EXIT_CONFIG) from faults
+    named = environ.get("MUX_DATA_DIRECTORY") or _named_directory(config) or DATA_DIRECTORY_DEFAULT
+    directory = resolved(base, named)
     if not (directory / "mux.db").exists():
         raise StartError(str(faults), EXIT_CONFIG) from faults
     return directory
+
+
+def _named_directory(config: Path) -> str | None:
+    """What a file with faults calls its data directory, if that much of it can be read."""
+    try:
+        data = tomllib.loads(read_text(config)).get("data")
+    except (ConfigError, ValueError):
+        return None
+    named = data.get("directory") if isinstance(data, dict) else None
+    return named if isinstance(named, str) else None
 
 
 def open_keys(data: Path) -> Keyring:

@@ -220,6 +220,10 @@ class Room:
                     SimulatedShip(Machine(ship, MachineStatus.RUNNING, "127.0.0.1", first, 64), key=f"key of {ship}"),
                 )
                 self.do(LaunchSucceeded(ship, known.machine))
+            case StartShip(ship) if ship not in self.machines:
+                self.do(MachineCallEnded(ship, "there is no such machine"))
+            case ParkShip(ship) if ship not in self.machines:
+                self.do(MachineCallEnded(ship))
             case StartShip(ship):
                 known = self.machines[ship]
                 known.machine = replace(known.machine, status=MachineStatus.RUNNING)

@@ -215,6 +215,8 @@ class AnyHistory(RuleBasedStateMachine):
         world = room.fleet.world
         assert not world.waiting, f"{list(world.waiting)} still wait: {room.states()}"
         assert {user for user, _ in room.routes()} == set(world.assignments)
+        seats = sum(len(ship.seats) for ship in world.ships.values() if ship.healthy)
+        assert world.offers.total == seats - len(world.assignments), "a free seat is not ready"
         assert set(room.machines) == set(room.states()), f"{room.machines.keys()} exist, {room.states()} are known"
 
 
