@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.auth import codes
@@ -27,6 +27,7 @@ def test_codes_are_grouped_and_differ() -> None:
     assert set("".join(made)) == set(codes.ALPHABET) | {"-"}
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet=codes.ALPHABET, min_size=14, max_size=14),
     st.lists(st.tuples(st.integers(0, 14), st.sampled_from([" ", "-", "–", "—", "\u00a0", "_"])), max_size=8),
@@ -43,6 +44,7 @@ def test_a_code_is_understood_however_it_is_typed(code: str, separators: list[tu
     assert codes.code_hash(KEYS, text) == codes.code_hash(KEYS, code)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_a_code_or_none(text: str) -> None:
     code = codes.normalise(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.auth import limiter as bounds
@@ -65,6 +65,7 @@ def test_the_keys_are_bounded_and_the_least_recent_one_goes_first() -> None:
     assert buckets.take("b", 0.0) == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1000), st.booleans()), max_size=60))
 def test_no_clock_gives_more_than_the_burst_and_the_refill(steps: list[tuple[float, bool]]) -> None:
     buckets = Buckets(5, 0.1)

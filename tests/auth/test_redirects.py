@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mux.auth.redirects import NEXT_CHARS_MAX, local_path
@@ -108,6 +108,7 @@ _pieces = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.lists(_pieces, max_size=10).map("".join), st.text(max_size=40).map(lambda text: "/" + text)))
 @example("/%5c/evil.example")
 def test_no_text_leads_off_this_site(text: str) -> None:
@@ -124,6 +125,7 @@ def test_no_text_leads_off_this_site(text: str) -> None:
         assert urlsplit(urljoin(base, seen)).netloc == "camp.example.org"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=12).filter(lambda name: name not in (".", "..")), max_size=4))
 def test_any_notebooks_path_survives_the_way_through_login(names: list[str]) -> None:
     if any(c in name for name in names for c in "\\/%") or any(ord(c) < 32 or ord(c) == 127 for c in "".join(names)):

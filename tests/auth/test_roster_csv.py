@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.auth import roster_csv
@@ -149,6 +149,7 @@ def test_a_file_in_another_encoding_is_refused_with_its_line() -> None:
         decode("name\nAda\nZoë\n".encode("latin-1"))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_rows_or_faults(text: str) -> None:
     for head in ("", "name,email,role,code,password\n"):
@@ -160,6 +161,7 @@ def test_any_text_is_rows_or_faults(text: str) -> None:
             assert all(row.name for row in rows)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_text_or_a_fault(data: bytes) -> None:
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.core.fold import fold
@@ -32,11 +32,13 @@ def test_what_is_different_stays_different(one: str, other: str) -> None:
     assert fold(one) != fold(other)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_folding_twice_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(categories=["L"])))
 def test_case_does_not_matter(text: str) -> None:
     assert fold(text.casefold()) == fold(text)
