@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,11 @@ class MuxUnderTest:
                 MUX, "--config", str(self.config), "serve", "--park-on-exit",
                 env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        await self.reachable()
+
+    async def reachable(self) -> None:
+        """Wait until the admin API answers."""
+        assert self._process is not None
         async with asyncio.timeout(READY_S_MAX):
             while True:
                 assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
@@ -128,13 +133,19 @@ class MuxUnderTest:
                     return
                 await asyncio.sleep(LOOK_S)
 
+    async def linked(self) -> None:
+        """Wait until every ship has a link."""
+        await self._until(lambda status: all(ship["linked"] for ship in status["ships"]))
+
     async def ready(self) -> None:
         """Wait until every seat is ready or somebody's."""
+        await self._until(
+            lambda status: bool(status["seats_ready"] + status["seats_assigned"] >= status["seats_wanted"])
+        )
+
+    async def _until(self, fulfilled: Callable[[dict[str, Any]], bool]) -> None:
         async with asyncio.timeout(READY_S_MAX):
-            while True:
-                status = await self.status()
-                if status["seats_ready"] + status["seats_assigned"] >= status["seats_wanted"]:
-                    return
+            while not fulfilled(await self.status()):
                 await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> None:

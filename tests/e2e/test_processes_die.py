@@ -1,0 +1,92 @@
+"""Processes are killed with ``kill -9`` while a kernel is open: what an attendee notices, and what is so afterwards.
+
+A variable in the kernel's memory is the witness: it is there as long as the same kernel runs on.
+"""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.harness import MuxUnderTest, kill
+from tests.e2e.lab import START_MS_MAX, Lab
+from tests.e2e.people import Person, Room
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+CONTROL = "mux.daemon run"
+PROXY = "mux.proxy "
+AGENT = "ship_agent.cli"
+SUPERVISOR = " serve"
+
+
+async def with_witness(room: Room, name: str) -> tuple[Person, Lab]:
+    """Somebody in a notebook whose kernel remembers a number."""
+    person = await room.attendee(name)
+    lab = await person.notebook()
+    assert await lab.run("witness = 41; print(witness)") == "41"
+    return person, lab
+
+
+async def remembers(lab: Lab) -> bool:
+    """The kernel answers, and it is the one that it was."""
+    return await lab.run("print(witness + 1)") == "42"
+
+
+async def same_session(person: Person) -> bool:
+    """The login is still in force: the projects are shown without a question."""
+    tab = await person.another_tab()
+    await tab.page.goto(person.address("intro").replace("/intro/", "/"))
+    await expect(tab.page.get_by_role("heading", name="Your projects")).to_be_visible()
+    await expect(tab.page.locator(".card[data-project=intro]")).to_have_attribute("data-state", "ready")
+    await tab.page.close()
+    return True
+
+
+async def test_the_kernel_answers_while_the_control_process_is_dead_and_session_and_seat_are_kept(room: Room) -> None:
+    ana, lab = await with_witness(room, "Ana")
+    seats = await room.mux.seats()
+    killed = room.mux.processes_of(CONTROL)
+    await kill(killed)
+    assert await remembers(lab)
+    await room.mux.reachable()
+    assert await remembers(lab)
+    assert await same_session(ana)
+    assert await room.mux.seats() == seats
+    assert {process.pid for process in room.mux.processes_of(CONTROL)}.isdisjoint({process.pid for process in killed})
+
+
+async def test_the_page_reconnects_to_its_kernel_after_a_proxy_was_killed(room: Room) -> None:
+    ana, lab = await with_witness(room, "Ana")
+    async with ana.page.expect_websocket(lambda socket: "/api/kernels/" in socket.url, timeout=START_MS_MAX):
+        await kill(room.mux.processes_of(PROXY))
+    # After a reconnect JupyterLab shows no state of the kernel until something has run: there is no "idle" to wait for.
+    assert await remembers(lab)
+    assert await same_session(ana)
+
+
+async def test_an_agent_that_was_killed_adopts_what_runs(room: Room) -> None:
+    ana, lab = await with_witness(room, "Ana")
+    before = {process.pid for process in room.mux.processes_of("jupyterlab")}
+    await kill(room.mux.processes_of(AGENT))
+    assert await remembers(lab)
+    await room.mux.linked()
+    assert await remembers(lab)
+    assert await same_session(ana)
+    assert {process.pid for process in room.mux.processes_of("jupyterlab")} == before
+
+
+async def test_everything_killed_and_started_again_finds_session_seat_and_kernel(room: Room, mux: MuxUnderTest) -> None:
+    ana, lab = await with_witness(room, "Ana")
+    seats = await mux.seats()
+    # The supervisor first: what it would start again must stay dead.
+    await kill([process for part in (SUPERVISOR, CONTROL, PROXY, AGENT) for process in mux.processes_of(part)])
+    assert len(mux.processes_of("jupyterlab")) >= 4
+    await mux.start()
+    await mux.ready()
+    await mux.linked()
+    assert await mux.seats() == seats
+    assert await same_session(ana)
+    await ana.page.reload()
+    await lab.ready()
+    assert await remembers(await lab.kernel_idle())
