@@ -126,10 +126,11 @@ class Agent:
         self._target = await asyncio.to_thread(self._load)
         cpus = (await asyncio.to_thread(resources, self._directory)).cpus
         self._starting_max = max(STARTING_MIN, STARTING_PER_CPU * cpus)
+        directory = asyncio.create_task(self._watch_directory(), name="agent directory")
         tasks = [
+            directory,
             asyncio.create_task(self._work(), name="agent work"),
             asyncio.create_task(self._watch_runtime(), name="agent runtime changes"),
-            asyncio.create_task(self._watch_directory(), name="agent directory"),
         ]
         if self._link is not None:
             tasks.append(asyncio.create_task(self._keep_link(self._link), name="agent link"))
@@ -142,6 +143,8 @@ class Agent:
             await self._health.close()
         for task in done:
             task.result()
+        if directory not in done:
+            raise RuntimeError(f"ended, which it never should: {[task.get_name() for task in done]}")
         await self._finish_actions()
         await stop_all(self._runtime)
 

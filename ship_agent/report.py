@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ship_agent.memory import BOUND_FAILED_STARTS, Memory
-from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, ObservedWorkspace
+from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, WORKSPACES_MAX, ObservedWorkspace
 from ship_agent.runtimes.base import RunningWorkspace
 from ship_agent.step import Target, View, Wanted
 
@@ -27,7 +27,7 @@ NO_MEMORY = Memory()
 def observed_workspaces(
     target: Target | None, view: View, healthy: frozenset[str], tails: Mapping[str, str]
 ) -> list[ObservedWorkspace]:
-    """Everything that the ship holds or should hold.
+    """Everything that the ship holds or should hold, what is wanted first, at most WORKSPACES_MAX.
 
     Args:
         target: what is desired; None before the first.
@@ -38,7 +38,7 @@ def observed_workspaces(
     wanted = target.workspaces if target else {}
     room = TAILS_CHARS_MAX
     found = []
-    for identity in dict.fromkeys((*wanted, *view.workspaces)):
+    for identity in list(dict.fromkeys((*wanted, *view.workspaces)))[:WORKSPACES_MAX]:
         observed = _workspace(identity, wanted.get(identity), view, healthy, tails)
         if len(observed.log_tail) > room:
             observed = observed.model_copy(update={"log_tail": ""})

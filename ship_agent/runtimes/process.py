@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -35,6 +36,7 @@ from ship_agent.runtimes.workspace import (
     Exit,
     Kept,
     check_port,
+    clear_groups,
     live_shim,
     prepare_files,
     read_exit,
@@ -50,6 +52,7 @@ POLL_S = 1.0
 """How often a shim is looked at where the kernel has no pidfd."""
 REMOVE_GRACE_S = 2.0
 """What is destroyed has nothing to save: time enough to close files."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 ALL_LIMITS = ("cpu", "files", "memory", "pids", "shm")
 
 
@@ -109,6 +112,8 @@ class ProcessRuntime:
                 kept = Kept.load(directory)
                 if directory.name.startswith(TEMPORARY):
                     remove_tree(directory)
+                elif not _ID.fullmatch(directory.name):
+                    log.warning("neither a workspace nor ours", name=directory.name[:128])
                 elif kept is None and not (directory / "home").exists():
                     remove_tree(directory)  # made, but never started: no file of anybody's is in it
                 else:
@@ -210,7 +215,7 @@ class ProcessRuntime:
                     await held.gone.wait()
         if held.pid is not None:
             raise RuntimeFailure("not_stopped", "its processes hang in the kernel and cannot be killed", retryable=True)
-        await asyncio.to_thread(sweep, held.directory, held.kept.cgroups)
+        await asyncio.to_thread(clear_groups, held.kept.cgroups)
         # Whatever its shim had to say of the end: it was asked for, so it is no failure.
         held.exit = replace(held.exit or SHIM_LOST, reason="stopped")
 

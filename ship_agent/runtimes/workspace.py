@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -44,6 +45,18 @@ SWEEP_MAX_S = 5.0
 SECRETS_KEPT_MAX = 256
 """Values redacted from a log that outlives them; the oldest go first."""
 
+REASONS = frozenset({"stopped", "exited", "hook_failed", "command_missing", "oom"})
+"""How a run may end, in a shim's words."""
+DETAIL_CHARS_MAX = 500
+"""The protocol's bound of a line."""
+RECORD_BYTES_MAX = 8 * 1024 * 1024
+"""Bound of a file that is read back: SECRETS_KEPT_MAX values of the protocol's longest, and some."""
+PORT_MAX = 65_535
+SEATS_MAX = 1024
+"""The protocol's bound of seats."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _SHIM = str(Path(shim.__file__).resolve())
 
 
@@ -74,12 +87,26 @@ class Kept:
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
-        """Read it; None if it is not there or damaged."""
+        """Read it; None if it is not there or damaged. A workspace's own program may have written anything there."""
+        raw = _read_json(directory / "workspace.json")
         try:
-            raw = json.loads((directory / "workspace.json").read_text(encoding="utf-8"))
-            return cls(**{**raw, "cgroups": tuple(raw["cgroups"]), "secrets": tuple(raw["secrets"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            kept = cls(**{**raw, "cgroups": tuple(raw["cgroups"]), "secrets": tuple(raw["secrets"])}) if raw else None
+        except (TypeError, KeyError):
             return None
+        return kept if kept is not None and kept._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        numbers = (self.seat, self.port, self.epoch, self.starts)
+        texts = (self.run_key, self.receipt, *self.cgroups, *self.secrets)
+        return (
+            all(type(number) is int and number >= 0 for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+            and isinstance(self.started_at, float)
+            and _DIGEST.fullmatch(str(self.digest)) is not None
+            and _NAME.fullmatch(str(self.project)) is not None
+            and 1 <= self.port <= PORT_MAX
+            and self.seat < SEATS_MAX
+        )
 
     def save(self, directory: Path) -> None:
         """Write it, whole or not at all. Raises RuntimeFailure."""
@@ -107,20 +134,19 @@ SHIM_LOST = Exit(137, "exited", "its shim was killed, or the machine went down")
 
 
 def read_exit(directory: Path) -> Exit:
-    """How the last run ended."""
+    """How the last run ended. Only what a shim would write is believed."""
     raw = _read_json(directory / "exit.json")
-    if raw is None:
+    if raw is None or type(raw.get("code")) is not int or raw.get("reason") not in REASONS:
         return SHIM_LOST
-    return Exit(int(raw["code"]), str(raw["reason"]), str(raw["detail"]))
+    return Exit(max(0, min(raw["code"], 255)), raw["reason"], str(raw.get("detail", ""))[:DETAIL_CHARS_MAX])
 
 
 def live_shim(directory: Path) -> int | None:
     """The pid of the workspace's shim, if it lives and is the one that wrote ``shim.json``."""
     raw = _read_json(directory / "shim.json")
-    if raw is None:
+    if raw is None or type(raw.get("pid")) is not int or not isinstance(raw.get("mark"), str):
         return None
-    pid, mark = int(raw["pid"]), str(raw["mark"])
-    return pid if mark and shim.process_mark(pid) == mark else None
+    return raw["pid"] if raw["mark"] and shim.process_mark(raw["pid"]) == raw["mark"] else None
 
 
 def prepare_files(directory: Path, image: Path) -> None:
@@ -230,6 +256,13 @@ def _shim_failure(directory: Path, code: int) -> RuntimeFailure:
     return RuntimeFailure("shim_failed", f"the shim ended at once with exit code {code}", retryable=True)
 
 
+def clear_groups(cgroups: tuple[str, ...]) -> None:
+    """Remove the control groups of a workspace whose shim has ended in order; it has left nobody in them."""
+    groups = [Path(group) for group in cgroups]
+    kill_groups(groups)
+    remove_groups(groups)
+
+
 def sweep(directory: Path, cgroups: tuple[str, ...]) -> None:
     """Kill whatever is left of a workspace whose shim is gone, and remove its control groups."""
     deadline = time.monotonic() + SWEEP_MAX_S
@@ -265,7 +298,8 @@ def files_max() -> int:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            raw = json.loads(file.read(RECORD_BYTES_MAX))
+    except (OSError, ValueError, RecursionError):
         return None
     return raw if isinstance(raw, dict) else None

@@ -174,7 +174,7 @@ async def test_killed_it_leaves_the_workspaces_and_the_next_one_adopts_and_repai
 
 async def test_killed_in_the_middle_of_a_start_nothing_runs_twice(machine: Machine) -> None:
     workspace = machine.desire()
-    for pause_s in (0.3, 0.5, 0.6, 0.7, 0.8):
+    for pause_s in (0.45, 0.6, 0.75):
         agent = machine.start()
         await asyncio.sleep(pause_s)  # at any point: the pauses are spread over a start
         agent.kill()

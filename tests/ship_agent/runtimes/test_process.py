@@ -143,6 +143,42 @@ async def test_a_damaged_record_loses_no_files(lab: Lab) -> None:
     assert await lab.ask(spec, "read", name="mine.txt") == "kept"
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("workspace.json", {"seat": "none"}),
+        ("workspace.json", {"project": "No Name"}),
+        ("workspace.json", {"port": -1}),
+        ("workspace.json", {"digest": "sha256:"}),
+        ("exit.json", {"reason": "Not A Code"}),
+        ("exit.json", {"code": "nought"}),
+    ],
+)
+async def test_what_a_workspace_wrote_into_its_records_is_never_passed_on(
+    lab: Lab, file: str, change: dict[str, object]
+) -> None:
+    spec = await lab.started()
+    await lab.runtime.stop(spec.id, 5)
+    path = lab.directory / "ship/workspaces" / spec.id / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    state = (await (await lab.again()).inspect())[spec.id]
+
+    said = (state.seat, state.project, state.port, state.digest, state.failure, state.exit_code)
+    assert not set(change.values()) & set(said)
+    assert state.state == "exited"
+
+
+async def test_a_stranger_among_the_workspaces_is_left_alone(lab: Lab) -> None:
+    stranger = lab.directory / "ship/workspaces/not a workspace"
+    stranger.mkdir()
+
+    runtime = await lab.again()
+
+    assert dict(await runtime.inspect()) == {}
+    assert stranger.exists()
+
+
 async def test_a_full_disk_is_one_clear_sentence_and_leaves_no_half_image(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
