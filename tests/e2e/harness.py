@@ -69,15 +69,15 @@ directory = "data"
 """
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports below the ephemeral range that nobody listens on, each another."""
-    found: list[int] = []
-    for port in random.sample(BELOW_EPHEMERAL, 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == number:
-            return found
+def free_ports(number: int, *, adjacent: bool = False) -> list[int]:
+    """Ports below the ephemeral range that nobody listens on; ``adjacent``: one after the other."""
+    for _ in range(200):
+        first = random.choice(BELOW_EPHEMERAL)
+        ports = [*range(first, first + number)] if adjacent else random.sample(BELOW_EPHEMERAL, number)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in ports:
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return ports
     raise AssertionError("no free ports")
 
 
@@ -103,7 +103,7 @@ class MuxUnderTest:
         self.config = directory / "event.toml"
         self.log = directory / "mux.log"
         self.codes: dict[str, str] = {}
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
+        self.environment = clean_environment()
         public, admin, control = free_ports(3)
         self.public = f"http://localhost:{public}"
         self.admin = f"http://127.0.0.1:{admin}"
@@ -189,16 +189,7 @@ class MuxUnderTest:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this mux: those that it started, and all that they left behind."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                named = " ".join(process.cmdline())
-                if process.pid != os.getpid() and (str(self.directory) in named or self._is_workspaces(process)):
-                    found.append(process)
-        return found
-
-    def _is_workspaces(self, process: psutil.Process) -> bool:
-        return str(self.directory) in process.environ().get("MUX_WORKSPACE_DIR", "")
+        return processes_of(self.directory)
 
     def processes_of(self, part: str) -> list[psutil.Process]:
         """Processes of one part, by what stands in their command line."""
@@ -207,6 +198,22 @@ class MuxUnderTest:
     def log_tail(self) -> str:
         """The end of mux's own output."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+def clean_environment() -> dict[str, str]:
+    """What a mux under test is started with: nothing from outside steers it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    """Every process that has a directory in its command line, or is part of a workspace there."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = [*process.cmdline(), process.environ().get("MUX_WORKSPACE_DIR", "")]
+            if process.pid != os.getpid() and any(str(directory) in word for word in words):
+                found.append(process)
+    return found
 
 
 async def kill(processes: Iterable[psutil.Process]) -> None:

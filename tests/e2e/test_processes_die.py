@@ -90,3 +90,13 @@ async def test_everything_killed_and_started_again_finds_session_seat_and_kernel
     await ana.page.reload()
     await lab.ready()
     assert await remembers(await lab.kernel_idle())
+
+
+async def test_a_workspace_that_was_killed_comes_back_by_itself_with_every_saved_file(room: Room) -> None:
+    ana, lab = await with_witness(room, "Ana")
+    assert await lab.run("import os; print(open('kept.txt', 'w').write('saved'))") == "5"
+    workspace = await lab.run("print(os.getppid())")
+    await kill(process for process in room.mux.processes_of("jupyterlab") if process.pid == int(workspace))
+    await ana.page.goto(f"{ana.address('intro')}lab/tree/kept.txt?reset")
+    await ana.enters("/camp/intro/lab/tree/kept.txt")
+    await expect(ana.page.locator(".jp-FileEditor .cm-content")).to_have_text("saved", timeout=START_MS_MAX)

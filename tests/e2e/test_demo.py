@@ -1,0 +1,118 @@
+"""`mux demo`, driven as a script drives it: no terminal, one line of JSON, ended by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.e2e.harness import MUX, READY_S_MAX, STOP_S_MAX, clean_environment, free_ports, kill, processes_of
+from tests.e2e.lab import START_MS_MAX
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+
+
+class Demo:
+    """One demo in a directory; it can be started again there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_ports(3, adjacent=True)[0]
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> Mapping[str, Any]:
+        """Start it; returns what it says once it is ready."""
+        process = await self._start()
+        assert process.stdout is not None
+        async with asyncio.timeout(READY_S_MAX):
+            line = await process.stdout.readline()
+        assert line, f"the demo ended: {self.log_tail()}"
+        ready: Mapping[str, Any] = json.loads(line)
+        return ready
+
+    async def refused(self) -> str:
+        """Start it where it cannot start; returns everything that it says."""
+        process = await self._start()
+        async with asyncio.timeout(READY_S_MAX):
+            assert await process.wait() == 1
+        return self.log_tail()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        with (self.directory / "demo.log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                MUX, "demo", "--json", "--directory", str(self.directory / "demo"), "--port", str(self.port),
+                env=clean_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        return self._process
+
+    async def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(STOP_S_MAX):
+            assert await self._process.wait() == 0
+
+    def processes(self) -> list[psutil.Process]:
+        return processes_of(self.directory)
+
+    def log_tail(self) -> str:
+        return (self.directory / "demo.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def demo() -> AsyncIterator[Demo]:
+    directory = Path(tempfile.mkdtemp(prefix="mux-demo-"))
+    under_test = Demo(directory)
+    yield under_test
+    if left := under_test.processes():
+        await kill(left)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def taken(demo: Demo) -> Iterator[int]:
+    """The demo's port, taken by somebody else."""
+    with socket.create_server(("127.0.0.1", demo.port)):
+        yield demo.port
+
+
+async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> None:
+    said = (await demo.refused()).splitlines()
+    about_it = [line for line in said if str(taken) in line]
+    assert len(about_it) == 1
+    assert "in use" in about_it[0]
+    assert "Traceback" not in "\n".join(said)
+
+
+async def test_it_leaves_no_process_behind_and_a_second_start_resumes(demo: Demo, browser: Browser) -> None:
+    first = await demo.start()
+    assert [len(first["attendees"]), bool(first["organizer"]["code"])] == [3, True]
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(f"{first['public']}/camp/intro/lab/tree/01-welcome.ipynb")
+    await page.fill("#login", first["attendees"][0]["name"])
+    await page.fill("#secret", first["attendees"][0]["code"])
+    await page.get_by_role("button", name="Log in").click()
+    heading = page.get_by_role("heading", name="Welcome", exact=True)
+    await expect(heading).to_be_visible(timeout=START_MS_MAX)
+    await demo.stop()
+    assert demo.processes() == []
+    second = await demo.start()
+    assert {**second, "pid": 0} == {**first, "pid": 0}
+    # The same session, without a question, on the same seat: the workspace was parked with its files.
+    await page.goto(f"{first['public']}/camp/intro/lab/tree/01-welcome.ipynb")
+    await expect(heading).to_be_visible(timeout=START_MS_MAX)
+    await context.close()
+    await demo.stop()
+    assert demo.processes() == []
