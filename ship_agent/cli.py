@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import io
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import psutil
 import structlog
@@ -80,7 +81,6 @@ async def _run(directory: Path) -> None:
         log.info("agent ends, workspaces go on", ship=join.ship)
         # Not through the interpreter's end, which would wait for a copy or a stop that is under way in a thread: all
         # of it may be cut off at any point (as by kill -9), and the next agent takes it up.
-        sys.stderr.flush()
         os._exit(0)
     await agent.close()
 
@@ -171,9 +171,25 @@ def _log_to_stderr() -> None:
             *([console] if on_terminal else [traceback, structlog.processors.JSONRenderer()]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbreakable(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Unbreakable(io.TextIOBase):
+    """A stream that loses what it cannot write: a full disk or a reader that is gone must not end the agent."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _fail(line: str, code: int) -> NoReturn:

@@ -174,6 +174,7 @@ class Shim:
         code, reason, detail = self.ended
         if reason != "stopped" and self._oom_kills() > oom_before and code == 128 + signal.SIGKILL:
             reason, detail = "oom", "the workspace used more memory than its limit and was killed"
+        self._leave_groups()
         self.log.say(detail)
         try:
             write_json(
@@ -181,6 +182,12 @@ class Shim:
             )
         except OSError:
             self.log.say("the exit code cannot be written: the disk is full or the directory is gone")
+
+    def _leave_groups(self) -> None:
+        """Remove the control groups, which are empty now: perhaps nobody else will."""
+        for group in self.groups:
+            with contextlib.suppress(OSError):
+                os.rmdir(group)  # noqa: PTH106 - no pathlib: it costs memory
 
     def _listen(self) -> None:
         for descriptor in (self.output, self.wake_read, self.wake_write):

@@ -172,6 +172,19 @@ async def test_killed_it_leaves_the_workspaces_and_the_next_one_adopts_and_repai
     assert server_pid(workspace, other_than=pid) != pid
 
 
+async def test_a_log_that_nobody_reads_any_more_does_not_end_it(machine: Machine) -> None:
+    workspace = machine.desire()
+    agent = machine.start()
+    pid = server_pid(workspace)
+
+    assert agent.stderr is not None
+    agent.stderr.close()
+    os.kill(pid, signal.SIGKILL)  # it has something to say about that
+
+    assert server_pid(workspace, other_than=pid) != pid
+    assert agent.poll() is None
+
+
 async def test_killed_in_the_middle_of_a_start_nothing_runs_twice(machine: Machine) -> None:
     workspace = machine.desire()
     for pause_s in (0.45, 0.6, 0.75):
