@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mux.config.images import directory_digest
 from ship_agent.protocol.digest import TreeEntry, is_ignored, link_leaves_tree, tree_digest
 from ship_agent.runtimes import tree
 from ship_agent.runtimes.tree import TreeError, walk
@@ -120,6 +121,16 @@ def test_names_that_are_not_utf8_and_empty_directories_count(tmp_path: Path) -> 
     (tmp_path / os.fsdecode(b"\xff")).touch()
 
     assert len({empty, folder, tree_digest(walk(tmp_path))}) == 3
+
+
+def test_mux_and_ship_compute_the_same_digest_of_the_same_directory(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image", hooks={"10.sh": "echo", "20": "#!/bin/sh\n"})
+    (image / "home/empty").mkdir()
+    (image / "home/notes").symlink_to("notes.txt")
+    (image / "home" / os.fsdecode(b"\xff")).touch()
+    (image / "home/__pycache__").mkdir()
+
+    assert directory_digest(image) == tree_digest(walk(image))
 
 
 def test_a_tree_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
