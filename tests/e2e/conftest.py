@@ -1,4 +1,4 @@
-"""One mux and one Chromium for all browser tests; each test opens browser contexts of its own."""
+"""One mux and one Chromium for all browser tests; each test opens pages of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.people import Room
@@ -60,11 +60,17 @@ async def mux(browser: Browser) -> AsyncIterator[MuxUnderTest]:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def kept() -> dict[str, BrowserContext]:
+    """Browsers of attendees who stay logged in from test to test; they end with Chromium."""
+    return {}
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def room(mux: MuxUnderTest, browser: Browser) -> AsyncIterator[Room]:
-    """The people of one test, with a browser each; all of them are closed after it."""
+async def room(mux: MuxUnderTest, browser: Browser, kept: dict[str, BrowserContext]) -> AsyncIterator[Room]:
+    """The people of one test; every page is closed after it."""
     pictures = os.environ.get("MUX_SCREENSHOTS")
-    opened = Room(mux, browser, Path(pictures) if pictures else None)
+    opened = Room(mux, browser, kept, Path(pictures) if pictures else None)
     yield opened
     await opened.close()
 

@@ -71,30 +71,49 @@ class Person:
 
 
 class Room:
-    """Everybody in one test."""
+    """Everybody in one test.
 
-    def __init__(self, mux: MuxUnderTest, browser: Browser, pictures: Path | None) -> None:
+    Args:
+        mux: where they go.
+        browser: what they share, each with cookies of their own.
+        kept: browsers of attendees by name, kept from test to test: what JupyterLab's page is made of stays cached.
+        pictures: directory for pictures, None for none.
+    """
+
+    def __init__(
+        self, mux: MuxUnderTest, browser: Browser, kept: dict[str, BrowserContext], pictures: Path | None
+    ) -> None:
         self.mux = mux
         self._browser = browser
+        self._kept = kept
         self._pictures = pictures
-        self._contexts: list[BrowserContext] = []
+        self._fresh: list[BrowserContext] = []
 
     async def person(self, name: str) -> Person:
         """Somebody with a fresh browser, not logged in."""
-        context = await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
-        self._contexts.append(context)
+        context = await self._new_context()
+        self._fresh.append(context)
         return Person(name, await context.new_page(), context, self)
 
     async def attendee(self, name: str) -> Person:
-        """Somebody who has logged in."""
-        person = await self.person(name)
+        """Somebody who has logged in, now or in an earlier test."""
+        if (context := self._kept.get(name)) is not None:
+            return Person(name, await context.new_page(), context, self)
+        context = self._kept[name] = await self._new_context()
+        person = Person(name, await context.new_page(), context, self)
         await person.log_in()
         return person
+
+    async def _new_context(self) -> BrowserContext:
+        return await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
 
     async def picture(self, page: Page, name: str) -> None:
         if self._pictures is not None:
             await page.screenshot(path=self._pictures / f"{name}.png")
 
     async def close(self) -> None:
-        for context in self._contexts:
+        for context in self._fresh:
             await context.close()
+        for context in self._kept.values():
+            for page in context.pages:
+                await page.close()

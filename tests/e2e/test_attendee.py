@@ -73,7 +73,8 @@ async def test_a_project_that_starts_on_use_starts_when_it_is_opened(room: Room)
 
 
 async def test_logging_out_in_another_tab_closes_the_open_kernel_socket_of_that_login_alone(room: Room) -> None:
-    working, elsewhere = await room.attendee("Ana"), await room.attendee("Ana")
+    working, elsewhere = await room.person("Ana"), await room.attendee("Ana")
+    await working.log_in()
     stays = await elsewhere.notebook()
     async with working.page.expect_websocket(lambda socket: "/api/kernels/" in socket.url) as opened:
         lab = await working.notebook()
