@@ -20,6 +20,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARKER = "MUX_WORKSPACE_DIR"
 """The variable by which processes of a workspace are found whose shim was killed."""
 HOOKS = "start-notebook.d"
+JUPYTER_CONFIG = Path(__file__).with_name("jupyter")
+"""Settings beneath everybody's own: JupyterLab does not ask newcomers whether they want Jupyter's news."""
 
 
 def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
@@ -31,6 +33,7 @@ def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         "SHELL": shutil.which("bash", path=SYSTEM_PATH) or "/bin/sh",
         "TMPDIR": str(directory / "tmp"),
         "JUPYTER_CONFIG_DIR": str(home / ".jupyter"),
+        "JUPYTER_CONFIG_PATH": str(JUPYTER_CONFIG),
         "JUPYTER_DATA_DIR": str(home / ".local/share/jupyter"),
         "IPYTHONDIR": str(home / ".ipython"),
         **spec.project.environment,

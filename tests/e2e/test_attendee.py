@@ -27,6 +27,7 @@ async def test_somebody_logs_in_opens_a_tutorial_and_runs_a_cell(room: Room) -> 
     lab = await Lab(ana.page, ana.address("intro")).ready()
     await lab.file("01-welcome.ipynb").dblclick()
     assert await lab.run_first_code_cell() == f"Hello from Python {_python()}\n42"
+    await expect(ana.page.get_by_text("official Jupyter news")).to_have_count(0)
     await ana.picture("jupyterlab")
 
 
