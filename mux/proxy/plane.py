@@ -103,7 +103,8 @@ class Plane:
 
     def _in_flight(self) -> bool:
         return any(
-            client.phase is Phase.LINGER or (client.exchange is not None and not client.exchange.event_stream)
+            client.transport.get_write_buffer_size() > 0
+            or (client.exchange is not None and not client.exchange.event_stream)
             for client in self._clients
         )
 

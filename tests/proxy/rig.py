@@ -133,6 +133,7 @@ class Upstream:
         self.connections = 0
         self.failures: list[Exception] = []
         self._wires: list[Wire] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
 
     async def start(self) -> Self:
@@ -149,6 +150,8 @@ class Upstream:
         self._server.close()
         for wire in list(self._wires):
             wire.writer.transport.abort()
+        for task in list(self._serving):
+            task.cancel()
         await self.all_closed()
 
     async def all_closed(self) -> None:
@@ -158,12 +161,16 @@ class Upstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         self._wires.append(wire)
         self.connections += 1
         try:
             await (self.script or self._answer)(wire)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the plane hung up: what most tests end with
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the plane hung up, or the test is over
         except Exception as error:
             self.failures.append(error)
         finally:

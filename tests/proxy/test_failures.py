@@ -1,0 +1,293 @@
+"""What people and programs are told when an upstream fails, and what is tried before."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mux.proxy import limits
+from mux.proxy.plane import Plane
+from tests.proxy.rig import HOST, Response, Rig, Wire, answering, request
+from tests.proxy.test_messages import OK, ORIGIN_LINE, eventually
+
+HTML = b"Accept: text/html,application/xhtml+xml;q=0.9"
+
+
+async def test_a_workspace_that_refuses_is_a_page_that_reloads_itself(rig: Rig) -> None:
+    await rig.alice.stop()
+    response = await rig.ask(request(b"GET /camp/intro/lab", HTML))
+    assert response.status == 503
+    assert response.values("refresh") == ["3"]
+    assert response.values("content-type") == ["text/html; charset=utf-8"]
+    assert response.values("cache-control") == ["no-store"]
+    policy = response.values("content-security-policy")[0]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert b'<meta http-equiv="refresh" content="3">' in response.body
+    assert b"Test Camp" in response.body
+    assert b"<script" not in response.body
+
+
+async def test_programs_get_json(rig: Rig) -> None:
+    await rig.alice.stop()
+    response = await rig.ask(request(b"GET /camp/intro/api", b"Accept: */*"))
+    assert (response.status, response.code) == (503, "workspace_refused")
+    assert response.values("refresh") == []
+    assert response.values("retry-after") == ["3"]
+
+
+async def test_a_failed_save_is_no_page(rig: Rig) -> None:
+    await rig.alice.stop()
+    response = await rig.ask(request(b"PUT /camp/intro/api", HTML, ORIGIN_LINE, b"Content-Length: 2", body=b"{}"))
+    assert (response.status, response.code) == (503, "workspace_refused")
+
+
+async def test_an_answer_to_head_has_no_body(rig: Rig) -> None:
+    await rig.alice.stop()
+    client = await rig.client()
+    await client.send(request(b"HEAD /camp/intro/api"))
+    assert (await client.rest()).endswith(b"\r\n\r\n")
+
+
+async def test_a_workspace_is_reached_again_as_soon_as_it_listens(rig: Rig) -> None:
+    await rig.alice.stop()
+    assert (await rig.ask(request())).status == 503
+    await rig.alice.start()
+    assert (await rig.ask(request())).body == b"alice"
+
+
+async def test_the_control_process_being_gone_leaves_workspaces_alone(rig: Rig) -> None:
+    await rig.web.stop()
+    response = await rig.ask(request(b"GET /camp/", HTML))
+    assert (response.status, response.values("refresh")) == (503, ["3"])
+    assert b"back in a few seconds" in response.body
+    assert (await rig.ask(request(b"POST /login", b"Content-Length: 0"))).code == "control_refused"
+    assert (await rig.ask(request())).body == b"alice"
+
+
+async def test_a_wrong_host_is_told_the_right_address(rig: Rig) -> None:
+    raw = b"GET /camp/intro/ HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n" + HTML + b"\r\n\r\n"
+    response = await rig.ask(raw)
+    assert response.status == 421
+    assert b'<a href="http://camp.test:8000/">' in response.body
+    assert response.values("refresh") == []
+
+
+async def test_a_workspace_that_hangs_up_before_its_head_is_a_502(rig: Rig) -> None:
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+
+    rig.alice.script = script
+    response = await rig.ask(request())
+    assert (response.status, response.code) == (502, "workspace_reset")
+    assert len(rig.alice.requests) == 1
+
+
+async def test_half_a_head_is_a_502(rig: Rig) -> None:
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nContent-Le", close=True)
+    assert (await rig.ask(request())).status == 502
+
+
+async def closing_after_one(rig: Rig, go: asyncio.Event) -> None:
+    """Alice's server answers one request of each connection, and hangs up when it is told to and has read the next."""
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await wire.send(OK)
+        await go.wait()
+        await rig.alice.request(wire)
+
+    rig.alice.script = script
+
+
+@pytest.mark.parametrize("method", [b"GET", b"OPTIONS"])
+async def test_a_safe_request_on_a_stale_connection_is_sent_once_more(rig: Rig, method: bytes) -> None:
+    """RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1."""
+    go = asyncio.Event()
+    await closing_after_one(rig, go)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"ok"
+    go.set()
+    assert (await client.ask(request(method + b" /camp/intro/x"))).body == b"ok"
+    assert (rig.alice.connections, len(rig.alice.requests)) == (2, 3)
+    assert rig.plane.counters().values["mux_proxy_retries_total"] == 1
+
+
+async def test_it_is_sent_once_more_and_not_again(rig: Rig) -> None:
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        if rig.alice.connections == 1:
+            await wire.send(OK)
+            await rig.alice.request(wire)
+
+    rig.alice.script = script
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"ok"
+    assert (await client.ask(request())).status == 502
+    assert len(rig.alice.requests) == 3
+
+
+@pytest.mark.parametrize("method", [b"PUT", b"POST", b"DELETE", b"PATCH"])
+async def test_a_write_never_travels_on_a_connection_that_may_be_stale(rig: Rig, method: bytes) -> None:
+    """It may not be repeated, and a save must not fail because a server closed an idle connection."""
+    go = asyncio.Event()
+    await closing_after_one(rig, go)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"ok"
+    go.set()
+    assert (
+        await client.ask(request(method + b" /camp/intro/x", b"Content-Length: 2", ORIGIN_LINE, body=b"{}"))
+    ).body == b"ok"
+    assert rig.alice.bodies.count(b"{}") == 1
+
+
+async def test_a_request_with_a_body_is_never_repeated(rig: Rig) -> None:
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+
+    rig.alice.script = script
+    response = await rig.ask(request(b"GET /camp/intro/x", b"Content-Length: 2", body=b"{}"))
+    assert (response.status, len(rig.alice.requests)) == (502, 1)
+
+
+async def test_a_response_that_has_begun_is_never_repeated(rig: Rig) -> None:
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await wire.send(OK)
+        await rig.alice.request(wire)
+        await wire.send(b"HTTP/1.1 200")
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.ask(request())
+    assert (await client.ask(request())).status == 502
+    assert len(rig.alice.requests) == 2
+
+
+async def test_a_workspace_that_does_not_answer_is_waited_for_and_then_a_504(rig: Rig) -> None:
+    """RFC 9110 section 15.6.5; notebook handlers may work for many minutes."""
+    assert limits.RESPONSE_HEAD_S >= 600
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await wire.rest()
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.send(request())
+    await eventually(lambda: len(rig.alice.requests) == 1)
+    rig.plane.sweep(rig.plane.now() + 600)
+    assert next(iter(rig.plane._clients)).exchange is not None
+    rig.plane.sweep(rig.plane.now() + limits.RESPONSE_HEAD_S + 1)
+    response = await client.response()
+    assert (response.status, response.code) == (504, "workspace_response_timeout")
+    await rig.alice.all_closed()
+
+
+# -- clients that are slow, idle or many ------------------------------------------------------------------------------
+
+
+async def test_an_idle_client_is_closed_in_time(rig: Rig) -> None:
+    fresh, used = await rig.client(), await rig.client()
+    await used.ask(request())
+    await eventually(lambda: len(rig.plane._clients) == 2)
+    rig.plane.sweep(rig.plane.now() + limits.IDLE_S - 1)
+    assert len(rig.plane._clients) == 2
+    rig.plane.sweep(rig.plane.now() + limits.IDLE_S + 1)
+    assert await fresh.rest() == b""
+    assert await used.rest() == b""
+
+
+async def test_half_a_head_is_a_408_in_time_however_it_drips(rig: Rig) -> None:
+    """RFC 9110 section 15.5.9: the time runs from the head's first byte, not from its latest."""
+    client = await rig.client()
+    await client.send(b"GET / HT")
+    connection = next(iter(rig.plane._clients))
+    await eventually(lambda: connection._reader.buffered == 8)
+    rig.plane.sweep(rig.plane.now() + limits.HEAD_S - 1)
+    connection._head_began -= limits.HEAD_S
+    await client.send(b"T")
+    await eventually(lambda: connection._reader.buffered == 9)
+    rig.plane.sweep(rig.plane.now() + 1)
+    assert (await client.response()).code == "head_timeout"
+
+
+async def test_a_body_that_stalls_is_a_408(rig: Rig) -> None:
+    client = await rig.client()
+    await client.send(request(b"PUT /camp/intro/x", b"Content-Length: 10", ORIGIN_LINE, body=b"half"))
+    await eventually(lambda: rig.alice.connections == 1)
+    rig.plane.sweep(rig.plane.now() + limits.BODY_STALL_S + 1)
+    assert (await client.response()).code == "body_timeout"
+    await rig.alice.all_closed()
+
+
+async def test_a_client_that_does_not_hang_up_after_a_refusal_is_closed(rig: Rig) -> None:
+    client = await rig.client()
+    await client.send(b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (await client.response()).status == 501
+    assert len(rig.plane._clients) == 1
+    rig.plane.sweep(rig.plane.now() + limits.LINGER_S + 1)
+    await eventually(lambda: not rig.plane._clients)
+
+
+async def test_a_client_that_sends_without_end_after_a_refusal_is_closed(rig: Rig) -> None:
+    client = await rig.client()
+    await client.send(b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n")
+    await client.response()
+    with pytest.raises(ConnectionError):
+        while True:
+            await client.send(b"x" * 65536)
+    await eventually(lambda: not rig.plane._clients)
+
+
+async def test_connections_are_bounded(rig: Rig) -> None:
+    rig.plane._connections_max = 2
+    kept = [await rig.client() for _ in range(2)]
+    await eventually(lambda: len(rig.plane._clients) == 2)
+    refused = await rig.client()
+    response = Response(await refused.head())
+    assert response.status == 503
+    assert b"too_many_connections" in await refused.closed()
+    assert (await kept[0].ask(request())).body == b"alice"
+
+
+async def test_idle_upstream_connections_are_closed_in_time(rig: Rig) -> None:
+    await rig.ask(request())
+    assert rig.plane.pools.idle == 1
+    rig.plane.sweep(rig.plane.now() + limits.POOL_IDLE_S - 1)
+    assert rig.plane.pools.idle == 1
+    rig.plane.sweep(rig.plane.now() + limits.POOL_IDLE_S + 1)
+    assert rig.plane.pools.idle == 0
+    await rig.alice.all_closed()
+
+
+async def test_idle_upstream_connections_are_bounded(rig: Rig) -> None:
+    release = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while True:
+            await rig.alice.request(wire)
+            await release.wait()
+            await wire.send(OK)
+
+    rig.alice.script = script
+    number = limits.POOL_IDLE_MAX_WORKSPACE + 3
+    asking = [asyncio.ensure_future(rig.ask(request())) for _ in range(number)]
+    await eventually(lambda: len(rig.alice.requests) == number)
+    release.set()
+    await asyncio.gather(*asking)
+    assert rig.plane.pools.idle == limits.POOL_IDLE_MAX_WORKSPACE
+
+
+async def test_before_any_feed_there_is_a_page_that_reloads_itself() -> None:
+    import socket
+
+    plane = Plane()
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    await plane.listen(sock)
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
+    response = await wire.ask(request(b"GET /camp/", HTML))
+    assert (response.status, response.values("refresh")) == (503, ["3"])
+    wire.close()
+    await plane.close()

@@ -1,0 +1,208 @@
+"""Proxy processes as the supervisor and as people start them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mux.core.feed import Snapshot
+from mux.core.routes import RouteTable, SessionEntry
+from mux.proxy.static import StaticError, load_routes, run_static
+from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, SETTINGS, Response, Rig, Wire, request, session_of
+from tests.proxy.test_feed import Control
+from tests.proxy.test_messages import OK
+
+LOOPS = ["uvloop", "asyncio"]
+
+
+@asynccontextmanager
+async def process(*arguments: str, fds: tuple[int, ...] = ()) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``python -m mux.proxy``, ended at the end."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mux.proxy", *arguments, pass_fds=fds, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+async def dial(port: int) -> Wire:
+    """Connect to a process that may still be starting."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return Wire(*await asyncio.open_connection("127.0.0.1", port))
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def fed(rig: Rig, directory: Path, loop: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, socket.socket]]:
+    """A proxy process on an inherited socket, with the rig's table in force."""
+    control = Control(str(directory / "feed"))
+    await control.start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    descriptor = listener.fileno()
+    arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}", f"--loop={loop}"]
+    async with process(*arguments, "--name=proxy-0", fds=(descriptor,)) as started:
+        await control.connected()
+        control.send(Snapshot(1, SETTINGS, rig.table))
+        await control.acknowledged()
+        yield started, listener
+    control.stop()
+    listener.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_worker_serves_an_inherited_socket_and_drains_on_sigterm(rig: Rig, tmp_path: Path, loop: str) -> None:
+    release, asked = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        asked.set()
+        await release.wait()
+        await wire.send(OK)
+
+    rig.alice.script = script
+    async with fed(rig, tmp_path, loop) as (started, listener):
+        port = listener.getsockname()[1]
+        idle, busy = await dial(port), await dial(port)
+        assert (await idle.ask(request(user=None))).body == b"web"
+        await busy.send(request())
+        await asked.wait()
+        started.send_signal(signal.SIGTERM)
+        assert await idle.closed() == b""
+        release.set()
+        assert (await busy.response()).body == b"ok"
+        assert await asyncio.wait_for(started.wait(), PATIENCE_S) == 0
+        # Only its own duplicate was closed: connections wait for the next worker.
+        waiting = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = listener.accept()
+        waiting.close()
+        accepted.close()
+
+
+async def test_sigterm_does_not_wait_for_event_streams(rig: Rig, tmp_path: Path) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n")
+        await wire.rest()
+
+    rig.web.script = script
+    async with fed(rig, tmp_path, "auto") as (started, listener):
+        client = await dial(listener.getsockname()[1])
+        await client.send(request(user=None))
+        await client.until(b"data: x\n\n")
+        started.send_signal(signal.SIGTERM)
+        assert await client.closed() == b""
+        assert await asyncio.wait_for(started.wait(), PATIENCE_S) == 0
+
+
+async def test_the_log_holds_no_secret(rig: Rig, tmp_path: Path) -> None:
+    await rig.bob.stop()
+    async with fed(rig, tmp_path, "auto") as (started, listener):
+        client = await dial(listener.getsockname()[1])
+        bob = request(b"GET /camp/intro/?token=query-secret").replace(b"token-of-alice", b"token-of-bob")
+        assert (await client.ask(bob)).status == 503
+        started.send_signal(signal.SIGTERM)
+        assert started.stderr is not None
+        log = await started.stderr.read()
+    assert b"upstream failed" in log
+    for secret in (b"secret-bob", b"token-of-bob", b"query-secret"):
+        assert secret not in log
+    assert all(json.loads(line) for line in log.splitlines())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_static_routes_are_served_alone(rig: Rig, tmp_path: Path, loop: str) -> None:
+    file = tmp_path / "routes.json"
+    routes = [
+        {"prefix": "/", "upstream": f"127.0.0.1:{rig.alice.port}"},
+        {"prefix": "/b/", "upstream": f"127.0.0.1:{rig.bob.port}"},
+    ]
+    file.write_text(json.dumps({"sessions": False, "routes": routes}))
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", f"--loop={loop}") as started:
+        client = await dial(port)
+        for target, body in ((b"/x", b"alice"), (b"/b", b"bob"), (b"/b/x", b"bob"), (b"/bx", b"alice")):
+            raw = b"GET " + target + b" HTTP/1.1\r\nHost: any.test\r\nAuthorization: token mine\r\n\r\n"
+            assert (await client.ask(raw)).body == body
+        assert b"Authorization: token mine\r\n" in rig.alice.requests[0]
+        refused = await client.ask(b"POST / HTTP/1.1\r\nHost: any.test\r\nOrigin: http://evil.test\r\n\r\n")
+        assert refused.status == 403
+        started.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(started.wait(), PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        '{"routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}',
+        '{"sessions": true, "routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}',
+        '{"sessions": false, "routes": []}',
+        '{"sessions": false, "routes": [{"prefix": "x", "upstream": "127.0.0.1:1"}]}',
+        '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1"}]}',
+        '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:99999"}]}',
+        '{"sessions": false, "routes": ["/"]}',
+    ],
+)
+def test_a_wrong_routes_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "routes.json"
+    file.write_text(text)
+    with pytest.raises(StaticError, match=r"routes\.json"):
+        load_routes(file)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+async def test_static_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
+    with pytest.raises(StaticError, match="loopback"):
+        await run_static(tmp_path / "missing.json", host, 0)
+
+
+async def test_a_port_in_use_is_one_clear_line(rig: Rig, tmp_path: Path) -> None:
+    file = tmp_path / "routes.json"
+    file.write_text('{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}')
+    async with process(f"--static={file}", f"--listen=127.0.0.1:{rig.alice.port}") as started:
+        assert started.stderr is not None
+        text = (await started.stderr.read()).decode()
+        assert await started.wait() == 2
+    assert text.count("\n") == 1
+    assert "in use" in text
+
+
+async def test_two_workers_share_a_socket(rig: Rig, tmp_path: Path) -> None:
+    """The loss of one is repaired by the other: a connection that is made then is served."""
+    async with fed(rig, tmp_path, "auto") as (first, listener):
+        descriptor = listener.fileno()
+        control = Control(str(tmp_path / "feed2"))
+        await control.start()
+        arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}"]
+        async with process(*arguments, fds=(descriptor,)):
+            await control.connected()
+            entry = SessionEntry(ALICE, time.time() + 600)
+            routes = {(ALICE, INTRO): rig.route(rig.alice)}
+            control.send(Snapshot(1, SETTINGS, RouteTable({session_of("token-of-alice"): entry}, routes)))
+            await control.acknowledged()
+            os.kill(first.pid, signal.SIGKILL)
+            await first.wait()
+            for _ in range(3):
+                client = await dial(listener.getsockname()[1])
+                await client.send(request())
+                assert Response(await client.head()).status == 200
+        control.stop()
