@@ -245,9 +245,7 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self._plane.tally.response(refusal.status)
         self._plane.tally.refused(refusal.code)
-        page = request is not None and request.method == b"GET" and not request.upgrade and _accepts_html(request)
-        head_only = request is not None and request.method == b"HEAD"
-        self.write([answer(refusal, page=page, head_only=head_only, event_name=self._plane.event_name)])
+        self.write([answer(refusal, request, self._plane.event_name)])
         self._linger()
 
     def break_off(self) -> None:
@@ -317,8 +315,4 @@ class ClientConnection(asyncio.Protocol):
             return ""
         if not self._reader.body_done and exchange.wants_body:
             return "body_timeout" if idle > limits.BODY_STALL_S else ""
-        return "response_head" if idle > limits.RESPONSE_HEAD_S else ""
-
-
-def _accepts_html(request: RequestHead) -> bool:
-    return any(b"text/html" in value.lower() for value in request.values(b"accept"))
+        return "response_head" if idle > exchange.head_limit_s else ""

@@ -172,9 +172,16 @@ class Exchange:
         """
         if self.gone or (not self.head_sent and not self.destination.workspace):
             return False
-        text = "Your workspace is no longer reached through here. The page reloads itself."
+        text = "Your workspace is no longer reached through here."
         self._fail(Refusal(503, "workspace_moved", text, reload_s=limits.RELOAD_S))
         return True
+
+    @property
+    def head_limit_s(self) -> float:
+        """How long the response head may take."""
+        if self.destination.workspace:
+            return limits.RESPONSE_HEAD_S
+        return limits.WEB_HEAD_S if self._plane.control_up else limits.CONTROL_GONE_S
 
     # -- from the upstream ----------------------------------------------------------------------------------------
 
@@ -293,8 +300,8 @@ class Exchange:
             text = _WORKSPACE_TEXTS.get(kind, _WORKSPACE_TEXTS["refused"])
             code = "workspace_" + kind
         else:
-            status = 503 if kind == "refused" else status
-            text = "The event's control process will be back in a few seconds. The page reloads itself."
+            status = status if self._plane.control_up and kind != "refused" else 503
+            text = "The event's control process will be back in a few seconds."
             code = "control_" + kind
         self._fail(Refusal(status, code, text, reload_s=limits.RELOAD_S))
 
@@ -322,9 +329,9 @@ class Exchange:
 
 
 _WORKSPACE_TEXTS = {
-    "refused": "Your workspace does not answer yet. The page reloads itself until it does.",
-    "connect_timeout": "Your workspace's machine does not answer. The page reloads itself until it does.",
-    "reset": "Your workspace ended the connection before it answered. The page reloads itself.",
-    "malformed": "Your workspace sent an answer that cannot be passed on. The page reloads itself.",
-    "response_timeout": "Your workspace did not answer in time. The page reloads itself.",
+    "refused": "Your workspace does not answer yet.",
+    "connect_timeout": "Your workspace's machine does not answer.",
+    "reset": "Your workspace ended the connection before it answered.",
+    "malformed": "Your workspace sent an answer that cannot be passed on.",
+    "response_timeout": "Your workspace did not answer in time.",
 }

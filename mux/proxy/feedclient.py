@@ -53,6 +53,7 @@ class FeedClient:
             else:
                 log.warning("feed ended", serving=self._settings is not None)
             self._seq = None
+            self._plane.control_up = False
             pause = limits.FEED_BACKOFF_FIRST_S if received else min(2 * pause, limits.FEED_BACKOFF_MAX_S)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
@@ -92,6 +93,7 @@ class FeedClient:
             case other:
                 raise FeedError(f"a proxy is not sent {type(other).__name__}")
         self._seq = seq
+        self._plane.control_up = True
         return Ack(seq)
 
     async def _switch(self, settings: FeedSettings, table: RouteTable) -> None:

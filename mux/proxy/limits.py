@@ -58,6 +58,13 @@ CONNECT_S: Final = 5.0
 RESPONSE_HEAD_S: Final = 1800.0
 """From the request's last byte to the response head. Notebook handlers may work for many minutes."""
 
+WEB_HEAD_S: Final = 60.0
+"""From the request's last byte to the response head of a page: a login storm takes seconds, nothing takes a minute."""
+
+CONTROL_GONE_S: Final = 5.0
+"""The same while the feed is down. The supervisor holds the control process's sockets, so a request waits there for its
+restart, which takes about a second, and is then answered as if nothing had been."""
+
 CLIENT_STALL_S: Final = 300.0
 """A client that takes nothing of a response that is waiting for it (a paused download); it holds buffers."""
 

@@ -13,6 +13,7 @@ import http
 import json
 
 from mux.proxy.refusal import Refusal
+from mux.proxy.request import RequestHead
 
 _STYLE = (
     "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:18vh auto 0;padding:0 1.5rem;"
@@ -26,17 +27,19 @@ _CSP = (
 )
 
 
-def answer(refusal: Refusal, *, page: bool, head_only: bool, event_name: str = "") -> bytes:
+def answer(refusal: Refusal, request: RequestHead | None, event_name: str) -> bytes:
     """A complete response that ends its connection.
 
     Args:
         refusal: what to say.
-        page: HTML for a person; else JSON ``{"error": {"code", "message"}}``.
-        head_only: the request was HEAD.
+        request: what it answers: a browser's page load gets HTML, everything else JSON
+            ``{"error": {"code", "message"}}``; None if it could not be read.
         event_name: title of the page.
     """
+    page = request is not None and _loads_a_page(request)
+    reload_s = refusal.reload_s if page and request is not None and request.method == b"GET" else None
     if page:
-        body, content_type = _page(refusal, event_name), "text/html; charset=utf-8"
+        body, content_type = _page(refusal, event_name, reload_s), "text/html; charset=utf-8"
     else:
         body, content_type = _json(refusal), "application/json"
     fields = [
@@ -51,15 +54,23 @@ def answer(refusal: Refusal, *, page: bool, head_only: bool, event_name: str = "
     ]
     if refusal.reload_s is not None:
         fields.append(("Retry-After", str(refusal.reload_s)))
-        if page:
-            fields.append(("Refresh", str(refusal.reload_s)))
+    if reload_s is not None:
+        fields.append(("Refresh", str(reload_s)))
     status = f"HTTP/1.1 {refusal.status} {http.HTTPStatus(refusal.status).phrase}"
     head = "\r\n".join([status, *(f"{name}: {value}" for name, value in fields)]) + "\r\n\r\n"
-    return head.encode("latin-1", "replace") + (b"" if head_only else body)
+    return head.encode("latin-1", "replace") + (b"" if request is not None and request.method == b"HEAD" else body)
 
 
-def _page(refusal: Refusal, event_name: str) -> bytes:
-    reload = "" if refusal.reload_s is None else f'<meta http-equiv="refresh" content="{refusal.reload_s}">'
+def _loads_a_page(request: RequestHead) -> bool:
+    """A person waits for it: a GET, or a form that was sent. What scripts ask for is not shown to anybody."""
+    if request.upgrade or not any(b"text/html" in value.lower() for value in request.values(b"accept")):
+        return False
+    return request.method == b"GET" or b"navigate" in request.values(b"sec-fetch-mode")
+
+
+def _page(refusal: Refusal, event_name: str, reload_s: int | None) -> bytes:
+    reload = "" if reload_s is None else f'<meta http-equiv="refresh" content="{reload_s}">'
+    promise = "" if reload_s is None else " This page reloads itself."
     link = (
         "" if refusal.link is None else f'<p><a href="{html.escape(refusal.link)}">{html.escape(refusal.link)}</a></p>'
     )
@@ -67,7 +78,7 @@ def _page(refusal: Refusal, event_name: str) -> bytes:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"{reload}<title>{html.escape(event_name or 'mux')}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{html.escape(event_name or 'mux')}</h1><p>{html.escape(refusal.text)}</p>{link}"
+        f"<body><main><h1>{html.escape(event_name or 'mux')}</h1><p>{html.escape(refusal.text)}{promise}</p>{link}"
         f"<p><small>{refusal.status} {html.escape(refusal.code)}</small></p></main></body></html>\n"
     ).encode()
 

@@ -49,6 +49,7 @@ class Plane:
         self.registry = Registry()
         self.tally = Tally()
         self.draining = False
+        self.control_up = False
         self._connections_max = connections_max_here() if connections_max is None else connections_max
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()

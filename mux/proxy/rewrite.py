@@ -171,7 +171,7 @@ def public_location(value: bytes, destination: Destination) -> bytes:
         return value
     authority, rest = match[2].lower(), match[3]
     address, site = destination.address, destination.site
-    host = address.host.lower().encode("idna" if not address.host.isascii() else "ascii")
+    host = address.host.lower().encode("latin-1", "replace")
     own = {b"%b:%d" % (b"[" + host + b"]" if b":" in host else host, address.port)}
     if address.port == 80:
         own |= {host}

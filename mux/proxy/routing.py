@@ -123,7 +123,7 @@ class NoRouter:
 
     def route(self, request: RequestHead, now: float) -> Destination:  # noqa: ARG002 - Router's signature
         """Raises Refusal, always."""
-        raise Refusal(503, "starting", "This event is starting. The page reloads itself.", reload_s=RELOAD_S)
+        raise Refusal(503, "starting", "This event is starting.", reload_s=RELOAD_S)
 
     def in_force(self, session: SessionHash, now: float) -> bool:  # noqa: ARG002 - as above
         """See Router."""

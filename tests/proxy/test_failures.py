@@ -62,6 +62,9 @@ async def test_the_control_process_being_gone_leaves_workspaces_alone(rig: Rig) 
     assert (response.status, response.values("refresh")) == (503, ["3"])
     assert b"back in a few seconds" in response.body
     assert (await rig.ask(request(b"POST /login", b"Content-Length: 0"))).code == "control_refused"
+    form = request(b"POST /login", HTML, b"Sec-Fetch-Mode: navigate", b"Content-Length: 0")
+    sent = await rig.ask(form)
+    assert (sent.values("content-type"), sent.values("refresh")) == (["text/html; charset=utf-8"], [])
     assert (await rig.ask(request())).body == b"alice"
 
 
@@ -182,6 +185,27 @@ async def test_a_workspace_that_does_not_answer_is_waited_for_and_then_a_504(rig
     response = await client.response()
     assert (response.status, response.code) == (504, "workspace_response_timeout")
     await rig.alice.all_closed()
+
+
+@pytest.mark.parametrize(("control_up", "limit_s"), [(False, limits.CONTROL_GONE_S), (True, limits.WEB_HEAD_S)])
+async def test_pages_are_waited_for_as_long_as_a_restart_takes(rig: Rig, control_up: bool, limit_s: float) -> None:
+    """The supervisor holds the socket: while the control process is gone, a connection to it waits there."""
+
+    async def script(wire: Wire) -> None:
+        await rig.web.request(wire)
+        await wire.rest()
+
+    rig.web.script = script
+    rig.plane.control_up = control_up
+    client = await rig.client()
+    await client.send(request(b"GET /camp/", HTML))
+    await eventually(lambda: len(rig.web.requests) == 1)
+    rig.plane.sweep(rig.plane.now() + limit_s - 1)
+    assert next(iter(rig.plane._clients)).exchange is not None
+    rig.plane.sweep(rig.plane.now() + limit_s + 1)
+    response = await client.response()
+    assert response.status == (504 if control_up else 503)
+    assert response.values("refresh") == ["3"]
 
 
 # -- clients that are slow, idle or many ------------------------------------------------------------------------------
