@@ -1,0 +1,1 @@
+"""Measurements: timing belongs here, never into a test."""
