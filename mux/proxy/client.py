@@ -252,7 +252,7 @@ class ClientConnection(asyncio.Protocol):
         """End a response that cannot be completed, so that the client notices."""
         self.exchange = None
         self.phase = Phase.ENDED
-        self.transport.abort()
+        sockets.reset(self.transport)
 
     def release(self) -> bytes:
         """Give the transport away; returns what the client has sent ahead."""

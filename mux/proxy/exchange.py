@@ -48,7 +48,6 @@ class Exchange:
         "_pending",
         "_plane",
         "_reader",
-        "_retried",
         "client",
         "destination",
         "event_stream",
@@ -72,7 +71,6 @@ class Exchange:
         self.head_sent = False
         self.event_stream = False
         self.gone = False
-        self._retried = False
         self._keep = False
         self._pending: list[bytes] = []
         self._dialling: asyncio.Task[None] | None = None
@@ -122,8 +120,6 @@ class Exchange:
     def _attach(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
         connection.user = self
-        if self.client.write_paused:
-            connection.transport.pause_reading()
         write = connection.transport.write
         write(upstream_head(self.request, self.destination, self.client.peer))
         for data in self._pending:
@@ -224,8 +220,7 @@ class Exchange:
             self.client.response_done(keep=False)
             return
         stale = connection is not None and connection.reused and not self._reader.started
-        if stale and self.repeatable and not self._retried:
-            self._retried = True
+        if stale and self.repeatable:  # once: what is dialled now is not reused
             self._plane.tally.count("retries_total")
             self._reader = self._new_reader()
             self._dial()

@@ -11,6 +11,7 @@ import struct
 
 from mux.proxy import limits
 
+_LINGER_NOT = struct.pack("ii", 1, 0)
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 # struct tcp_info of Linux: tcpi_bytes_acked and tcpi_bytes_received follow 8 octets, 24 words and two rates.
@@ -42,6 +43,14 @@ def bound_unacknowledged(transport: asyncio.BaseTransport) -> None:
     sock = _tcp_socket(transport)
     if sock is not None and _TCP_USER_TIMEOUT is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, limits.TUNNEL_USER_TIMEOUT_MS)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close with a reset: an orderly end would complete a response that has no length (RFC 9112 section 8)."""
+    sock = None if transport.is_closing() else _tcp_socket(transport)
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    transport.abort()
 
 
 def bytes_moved(transport: asyncio.BaseTransport) -> int:

@@ -147,8 +147,29 @@ async def test_a_response_that_breaks_off_breaks_off_for_the_client_too(rig: Rig
     rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", close=True)
     client = await rig.client()
     await client.send(request())
-    await client.head()
-    assert await client.closed() in (b"half", b"")
+    assert (await client.closed()).partition(b"\r\n\r\n")[2] in (b"half", b"")
+    assert rig.plane.counters().values['mux_proxy_upstream_failures_total{kind="reset"}'] == 1
+
+
+async def test_a_response_without_length_that_is_reset_is_reset_for_the_client(rig: Rig) -> None:
+    """RFC 9112 section 8: only an orderly end completes it."""
+    begun = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await begun.wait()
+        sock = wire.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.writer.transport.abort()
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.send(request())
+    await client.until(b"half")
+    begun.set()
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
 
 
 async def test_a_chunked_response_that_turns_malformed_is_never_ended_in_order(rig: Rig) -> None:

@@ -105,6 +105,11 @@ async def test_a_malformed_request_line_is_refused(rig: Rig, start: bytes) -> No
     await refused(rig, line(start), 400, "bad_request_line")
 
 
+async def test_a_second_empty_line_before_a_request_is_refused(rig: Rig) -> None:
+    """RFC 9112 section 2.2: an empty line is skipped, a stream of them is not."""
+    await refused(rig, b"\r\n\r\n" + request(), 400, "bad_request_line")
+
+
 async def test_tls_on_the_plain_port_is_refused_at_once(rig: Rig) -> None:
     """RFC 9112 section 3: what does not begin with a token is no request."""
     await refused(rig, b"\x16\x03\x01\x02\x00\x01\x00", 400, "bad_request_line")

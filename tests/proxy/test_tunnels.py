@@ -157,6 +157,28 @@ async def test_an_end_of_stream_is_passed_on_and_the_other_direction_lives(rig: 
     await eventually(lambda: not rig.plane._tunnels)
 
 
+async def test_a_client_that_ends_its_stream_before_the_101_is_passed_on(rig: Rig) -> None:
+    ended, heard = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await ended.wait()
+        await wire.send(SWITCH)
+        assert await wire.rest() == b"bye"
+        heard.set()
+        await wire.send(b"still here")
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.send(HANDSHAKE + b"bye")
+    client.writer.write_eof()
+    connection = next(iter(rig.plane._clients))
+    await eventually(lambda: connection.ended)
+    ended.set()
+    assert (await client.rest()).endswith(b"still here")
+    assert heard.is_set()
+
+
 @pytest.mark.parametrize("who", ["client", "workspace"])
 async def test_a_reset_ends_both_legs(rig: Rig, who: str) -> None:
     client, workspace = await open_tunnel(rig)
