@@ -107,6 +107,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 detail=clean_text(each.detail, chars_max=LINE_CHARS_MAX),
                 log_tail=clean_text(each.log_tail, chars_max=wire.LOG_TAIL_CHARS_MAX, lines=True),
                 restarts=each.restarts,
+                epoch=each.epoch,
             )
             for each in observed.workspaces
         ),

@@ -90,6 +90,7 @@ def test_a_report_becomes_the_cores_value_without_control_characters() -> None:
             "detail": "died\x1b[2J\nOK",
             "log_tail": "one\n\x00two\t\x9b3",
             "restarts": 2,
+            "epoch": 3,
         }
     )
     report = ship_report(observed(4, seq=7, phase="pulling\r\nready", workspaces=[failed]))
@@ -102,6 +103,7 @@ def test_a_report_becomes_the_cores_value_without_control_characters() -> None:
             detail="died[2JOK",
             log_tail="one\ntwo\t3",
             restarts=2,
+            epoch=3,
         ),
     )
     assert (report.limits, report.limits_missing) == (("pids",), ("memory",))
