@@ -9,6 +9,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 VENV := .venv/.complete
 
+# Most tests wait for processes, so there are more workers than cores; see tests/conftest.py for who gets what.
+WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
@@ -21,10 +25,10 @@ demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ct
 	@exec $(BIN)/mux demo $(ARGS)
 
 test: lint chromium suite ## Lint, then every test that is not long (about four minutes)
-	@$(BIN)/pytest -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long" $(ARGS)
 
 test-long: lint chromium suite ## All tests, and the full tables that they write
-	@$(BIN)/pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(VENV) ## Style, types and who may import whom
 	@$(BIN)/ruff check

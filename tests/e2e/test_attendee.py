@@ -11,7 +11,12 @@ from playwright.async_api import expect
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Room
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.xdist_group("one mux"),
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(300),
+]
 
 
 async def test_somebody_logs_in_opens_a_tutorial_and_runs_a_cell(room: Room) -> None:

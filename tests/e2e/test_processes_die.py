@@ -12,7 +12,12 @@ from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.xdist_group("one mux"),
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(300),
+]
 
 CONTROL = "mux.daemon run"
 PROXY = "mux.proxy "

@@ -1,0 +1,29 @@
+"""For every test: what takes long goes first, and what shares expensive fixtures stays on one worker.
+
+`make test` uses several workers (pytest-xdist, ``--dist loadgroup``). A module is one group, since its tests share
+fixtures; the browser tests of one mux are one group together. Groups are handed out in the order of the tests, so the
+longest must not come last.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
+
+
+def _turn(item: pytest.Item) -> int:
+    part = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(part) if part in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order and group the tests."""
+    items.sort(key=_turn)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
