@@ -118,6 +118,9 @@ class Fleet:
             world.published_sessions[session.hash] = SessionEntry(session.user, session.expires_at)
         for entry in sorted(waiting, key=lambda entry: entry.turn):
             world.waiting[entry.user] = entry
+        for user in world.sessions_of:
+            if user not in world.assignments and user not in world.waiting:
+                attendance.enqueue(world, user)
         world.deadlines.set(("list", ""), now)
         fleet = cls(world)
         for user in world.assignments:
@@ -295,6 +298,8 @@ def _user_revoked(world: World, event: UserRevoked) -> None:
 
 def _seat_released(world: World, event: SeatReleased) -> None:
     attendance.release(world, event.user)
+    if event.user in world.sessions_of and event.user not in world.waiting:
+        attendance.enqueue(world, event.user)
 
 
 def _listing_failed(world: World, _event: ListingFailed) -> None:

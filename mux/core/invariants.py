@@ -69,6 +69,9 @@ def _sessions(world: World) -> Iterator[str]:
     for user, sessions in world.sessions_of.items():
         if not sessions or any(world.sessions[session].user != user for session in sessions):
             yield f"the sessions of {user} are not theirs"
+    for user in world.sessions_of:
+        if user not in world.assignments and user not in world.waiting:
+            yield f"{user} is logged in, has no seat and does not wait for one"
     for user in world.waiting:
         if user not in world.sessions_of:
             yield f"{user} waits without a login"

@@ -47,7 +47,8 @@ def dialed(world: World, event: ShipDialed) -> None:
     if ship.boot_identity != event.boot or ship.state is ShipState.PENDING:
         ship.boot_identity = event.boot
         ship.boots()
-        world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
+        # One that boots again and again before it is available does not win time by that.
+        world.deadlines.set_once(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
     _alive(world, ship)
     world.touch(ship)
     world.effect(AcceptLink(ship.id, event.link))

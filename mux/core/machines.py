@@ -12,6 +12,7 @@ from dataclasses import replace
 from mux.core.attendance import move_everybody
 from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
 from mux.core.events import LaunchFailed, LaunchSucceeded, MachineCallEnded, MachinesListed
+from mux.core.failures import forget_ship
 from mux.core.lifecycles import SHIP_BOOT_STARTS
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
 from mux.core.planner import plan
@@ -38,7 +39,8 @@ def size_fleet(world: World) -> None:
     backing_off = world.now < world.patience.not_before
     decided = plan(world.tally, fleet, enabled=world.controls.launching, backing_off=backing_off)
     for ship in list(world.ships.values()) if not backing_off and world.controls.launching else ():
-        if ship.state is ShipState.PENDING and ship.wanted is ShipWanted.RUN and not ship.host and ship.call is None:
+        unordered = ship.state is ShipState.PENDING and not ship.host and not ship.ordered
+        if unordered and ship.wanted is ShipWanted.RUN and ship.call is None:
             _call(world, ship, "launch")
     for _ in range(decided.launch):
         number = world.controls.ships_made + 1
@@ -54,11 +56,14 @@ def size_fleet(world: World) -> None:
 
 
 def end_surplus(world: World) -> None:
-    """Ships have been surplus for long enough: end whole free ones, the youngest first."""
-    decided = plan(world.tally, world.spec.fleet, enabled=True, backing_off=False)
+    """Ships have been surplus for long enough: end whole free ones, the youngest first, as far as seats are surplus."""
+    surplus = plan(world.tally, world.spec.fleet, enabled=True, backing_off=False).surplus
     free = [ship for ship in world.ships.values() if not ship.gone and not ship.assigned and not ship.draining]
-    for ship in sorted(free, key=lambda ship: ship.id, reverse=True)[: decided.end]:
-        end(world, ship)
+    for ship in sorted(free, key=lambda ship: ship.id, reverse=True):
+        # A ship launched before an apply may have more or fewer seats than one that would be launched now.
+        if len(ship.seats) <= surplus:
+            surplus -= len(ship.seats)
+            end(world, ship)
 
 
 _CALLS: Mapping[Call, type[LaunchShip | StartShip | ParkShip | TerminateShip]] = {
@@ -81,6 +86,8 @@ def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
     if ship is None or ship.call != "launch":
         return
     ship.call = None
+    ship.ordered = True
+    world.touch(ship, save=False)
     _place(world, ship, event.machine)
 
 
@@ -141,9 +148,8 @@ def _terminated(world: World, ship: Ship) -> None:
     ship.workspaces.clear()
     for seat in ship.seats:
         seat.workspaces.clear()
-    for failures in world.project_failures.values():
-        failures.pop(ship.id, None)
-    for kind in ("heartbeat", "boot", "replace"):
+    forget_ship(world, ship)
+    for kind in ("heartbeat", "boot"):
         world.deadlines.clear((kind, ship.id))
     world.touch(ship)
 
@@ -176,15 +182,20 @@ def listed(world: World, event: MachinesListed) -> None:
         if ended.id not in event.machines and ended.id not in world.changes.ships:
             del world.ships[ended.id]
             world.tally.drop(ended.id)
+    orphans: set[ShipId] = set()
     for ship_id, machine in event.machines.items():
         ship = world.ships.get(ship_id)
-        if ship is None or ship.state is ShipState.TERMINATED:
-            world.notify(
-                Notify("warning", "orphan", ship_id, f"{ship_id} exists and is not known; ending its machine.")
-            )
-            world.effect(TerminateShip(ship_id))
-        else:
+        if ship is not None and ship.state is not ShipState.TERMINATED:
             _seen(world, ship, machine)
+            continue
+        world.effect(TerminateShip(ship_id))
+        if ship is None:  # one that has just ended may be in a listing that was asked before
+            orphans.add(ship_id)
+            if ship_id not in world.orphans:
+                world.notify(
+                    Notify("warning", "orphan", ship_id, f"{ship_id} exists and is not known; ending its machine.")
+                )
+    world.orphans = orphans
     for ship in list(world.ships.values()):
         if ship.id not in event.machines:
             _unseen(world, ship, event.asked_at)
@@ -212,7 +223,7 @@ def _unseen(world: World, ship: Ship, asked_at: float) -> None:
     if ship.wanted is ShipWanted.GONE:
         _terminated(world, ship)
         return
-    if not ship.host or ship.launched_at >= asked_at:
+    if not (ship.host or ship.ordered) or ship.launched_at >= asked_at:
         return
     ship.missing += 1
     if ship.missing >= MISSING_MAX:
@@ -258,6 +269,8 @@ def unpark_all(world: World) -> None:
                 ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
                 ship.launched_at = world.now
             world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
+            # Its silence while it was being parked meant nothing; from now on it does.
+            world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
             world.touch(ship)
             if ship.host and ship.call is None:
                 _call(world, ship, "start")
@@ -273,6 +286,16 @@ def boot_overdue(world: World, ship_id: ShipId) -> None:
     phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
     ship.failed = f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{phase}"
     world.touch(ship)
+    if ship.assigned:
+        world.notify(
+            Notify(
+                "error",
+                "ship_failed",
+                ship.id,
+                f"{ship.id} failed: {ship.failed}. It is kept for the files of the {ship.assigned} who sit there; "
+                f"if it does not come back, declare it lost and they get other seats.",
+            )
+        )
 
 
 def end_failed(world: World, ship: Ship) -> None:

@@ -71,13 +71,15 @@ class Plan:
 
     Args:
         launch: ships to launch now.
-        end: whole free ships that are surplus.
+        end: whole free ships that are surplus, of the size that would be launched now.
+        surplus: seats that are surplus.
         deficit: seats that are missing.
         held: why less is launched than is missing; empty if nothing holds it back.
     """
 
     launch: int = 0
     end: int = 0
+    surplus: int = 0
     deficit: int = 0
     held: str = ""
 
@@ -97,7 +99,7 @@ def plan(tally: Tally, spec: FleetSpec, *, enabled: bool, backing_off: bool) -> 
     usable = tally.usable + (tally.doubtful if cut_off else 0)
     deficit = spec.seats_wanted - usable
     if deficit <= 0:
-        return Plan(end=-deficit // spec.seats_per_ship)
+        return Plan(end=-deficit // spec.seats_per_ship, surplus=-deficit)
     ships = -(-deficit // spec.seats_per_ship)
     if not enabled:
         return Plan(deficit=deficit, held="launching is paused or has been given up")

@@ -45,7 +45,8 @@ class Workspace:
         port: port on its ship.
         life: its lifecycle.
         healthy: the last report said that it answers.
-        reported: the last report, None before the first of this link.
+        reported: the last report, None before the first, and after anything that makes it say nothing any more.
+        port_stands_until: no move before that (seconds since the epoch).
     """
 
     id: WorkspaceId
@@ -56,6 +57,7 @@ class Workspace:
     life: Lifecycle[WorkspaceState]
     healthy: bool = False
     reported: WorkspaceReport | None = None
+    port_stands_until: float = 0.0
 
     @property
     def state(self) -> WorkspaceState:
@@ -92,7 +94,10 @@ class Ship:
         unreachable: its heartbeat deadline has passed.
         call: the provider call in flight.
         missing: listings in a row that did not have it.
-        replaced: workspaces that failed here in a row, since one last got warm.
+        ordered: the provider took the order to launch it.
+        failures: by project, free workspaces that failed here in a row, since any workspace last got well.
+        ports_taken: ports of its range that other programs were found on.
+        ports_told: that it has no free port has been told.
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
     """
 
@@ -119,7 +124,10 @@ class Ship:
     unreachable: bool = False
     call: Call | None = None
     missing: int = 0
-    replaced: int = 0
+    ordered: bool = False
+    failures: dict[ProjectName, int] = field(default_factory=dict)
+    ports_taken: set[int] = field(default_factory=set)
+    ports_told: bool = False
     sent_at: float = 0.0
 
     @classmethod
@@ -215,13 +223,28 @@ class Ship:
                 workspace.life.to(WorkspaceState.PREPARING)
 
     def free_port(self) -> int | None:
-        """A port of the range that no workspace holds, in rotation; None when the range is used up."""
-        taken = {workspace.port for workspace in self.workspaces.values()}
+        """A port of the range that nobody is known to hold, in rotation; None when the range is used up.
+
+        Once ports were found taken, the middle of the widest stretch that is left: programs take ports in a row.
+        """
+        held = self.ports_taken | {workspace.port for workspace in self.workspaces.values()}
+        if self.ports_taken:
+            return self._middle_of_widest(held)
         for step in range(self.port_count):
             port = self.port_first + (self.incarnations + step) % self.port_count
-            if port not in taken:
+            if port not in held:
                 return port
         return None
+
+    def _middle_of_widest(self, held: set[int]) -> int | None:
+        widest, first = 0, self.port_first
+        start = self.port_first
+        for port in range(self.port_first, self.port_first + self.port_count + 1):
+            if port in held or port == self.port_first + self.port_count:
+                if port - start > widest:
+                    widest, first = port - start, start
+                start = port + 1
+        return first + widest // 2 if widest else None
 
     def desired(self, projects: Mapping[ProjectName, ProjectSpec]) -> Desired:
         """What should be true of it now."""

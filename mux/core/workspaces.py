@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import Notify, Placement
+from mux.core.failures import failed, forget_project, succeeded
 from mux.core.lifecycles import workspace_lifecycle
 from mux.core.model import (
     ProjectName,
@@ -25,30 +26,34 @@ from mux.core.model import (
 from mux.core.ships import Seat, Ship, Workspace
 from mux.core.world import World
 
-FAILING_SHIPS = 2
-"""Ships on which a project must fail before it is the project's fault; in a fleet of one, one is enough."""
-REPLACEMENTS_MAX = 3
-"""Incarnations that may fail on one ship in a row before it is the ship's fault (unless it is the project's)."""
 PORT_IN_USE = "port_in_use"
 """Reason that a ship gives when another program holds a workspace's port."""
-REPLACE_BACKOFF_S = 5.0
-REPLACE_BACKOFF_MAX_S = 300.0
-"""Pause before a failed warm workspace is replaced: doubles with each failure in a row on the ship."""
+PORT_MOVE_S = 1.0
+"""Words about a port that come sooner after a move may still be about the port before."""
+PORTS_RETRY_S = 30.0
+"""Pause once every port of a ship was found taken; the other program may end."""
 
 
 def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
     """Make a new incarnation of a project on a seat."""
     port = ship.free_port()
+    if port is None and ship.ports_taken:
+        # What was found taken may be free by now; the ship will say if it is not.
+        ship.ports_taken.clear()
+        port = ship.free_port()
     if port is None:
-        world.notify(
-            Notify(
-                "error",
-                "ports_exhausted",
-                ship.id,
-                f"{ship.id} has no free port for {spec.name}: give ships a larger port range.",
+        if not ship.ports_told:
+            ship.ports_told = True
+            world.notify(
+                Notify(
+                    "error",
+                    "ports_exhausted",
+                    ship.id,
+                    f"{ship.id} has no free port for {spec.name}: give ships a larger port range.",
+                )
             )
-        )
         return
+    ship.ports_told = False
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{seat.index}.{spec.name}.{ship.incarnations}")
     workspace = Workspace(identity, seat.index, spec.name, spec.digest, port, workspace_lifecycle(identity))
@@ -111,8 +116,7 @@ def spec_changed(world: World, changed: set[ProjectName]) -> None:
         # Told anew even if nothing that the core knows has changed: values of secrets may have.
         _wanted_changed(world, ship)
     for name in changed:
-        world.project_failures.pop(name, None)
-        world.broken.pop(name, None)
+        forget_project(world, name)
 
 
 def run_as(spec: ProjectSpec | None) -> ProjectSpec | None:
@@ -155,8 +159,11 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
                 world.touch(ship)
         elif word is None:
             _unsaid(world, ship, workspace, report)
-        elif word != workspace.reported:
-            _said(world, ship, workspace, word)
+        else:
+            if word != workspace.reported:
+                _said(world, ship, workspace, word)
+            if _port_taken(word):
+                _move_port(world, ship, workspace, word)
 
 
 def _unsaid(world: World, ship: Ship, workspace: Workspace, report: ShipReport) -> None:
@@ -178,20 +185,33 @@ def _said(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport)
     if answers and spec is not None and spec.has_secrets and seat.user is not None and word.epoch != seat.epoch:
         answers = False
     _set_healthy(world, ship, workspace, healthy=answers)
-    if word.reason == PORT_IN_USE and workspace.state is WorkspaceState.BOUND:
-        _move_port(world, ship, workspace)
-    if word.state is ReportedState.FAILED and (before is None or before.state is not ReportedState.FAILED):
-        _failed(world, ship, workspace, word)
+    new = before is None or before.state is not ReportedState.FAILED
+    if word.state is ReportedState.FAILED and new and not _port_taken(word):
+        failed(world, ship, workspace, word)
 
 
-def _move_port(world: World, ship: Ship, workspace: Workspace) -> None:
-    """Another program holds a bound workspace's port: the same workspace, on the same files, gets another one."""
+def _port_taken(word: WorkspaceReport) -> bool:
+    return word.reason == PORT_IN_USE and word.state in (ReportedState.FAILED, ReportedState.RESTARTING)
+
+
+def _move_port(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport) -> None:
+    """Another program holds a workspace's port: the same workspace, on the same files, gets another one.
+
+    That is nobody's fault until every port of the ship has been found taken.
+    """
+    if world.now < workspace.port_stands_until:
+        return
+    ship.ports_taken.add(workspace.port)
     port = ship.free_port()
-    if port is not None:
-        # Counted like an incarnation, so that the rotation goes on instead of coming back to the taken port.
-        ship.incarnations += 1
-        workspace.port = port
-        _wanted_changed(world, ship)
+    if port is None:
+        ship.ports_taken.clear()
+        workspace.port_stands_until = world.now + PORTS_RETRY_S
+        failed(world, ship, workspace, word, projects_fault=False)
+        return
+    workspace.port = port
+    workspace.port_stands_until = world.now + PORT_MOVE_S
+    workspace.reported = None
+    _wanted_changed(world, ship)
 
 
 def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: bool) -> None:
@@ -201,8 +221,7 @@ def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: boo
     world.touch(ship)
     user = ship.seats[workspace.seat].user
     if healthy:
-        ship.replaced = 0
-        _succeeded(world, ship.id, workspace.project)
+        succeeded(world, ship, workspace.project)
         if workspace.state is WorkspaceState.PREPARING:
             workspace.life.to(WorkspaceState.WARM)
         if workspace.state is WorkspaceState.WARM and user is not None:
@@ -211,72 +230,17 @@ def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: boo
         workspace.life.to(WorkspaceState.PREPARING)
 
 
-def _failed(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport) -> None:
-    """A ship gave up on a workspace: tell it, find whose fault it is, replace it if it is nobody's yet."""
-    what = word.detail or word.reason or "failed"
-    world.notify(
-        Notify(
-            "warning",
-            "workspace_failed",
-            workspace.id,
-            f"{workspace.project} on {ship.id}, seat {workspace.seat}: {what}",
-            detail=word.log_tail,
-        )
-    )
-    world.project_failures.setdefault(workspace.project, {})[ship.id] = what
-    judge(world, workspace.project)
-    if ship.seats[workspace.seat].user is not None:
-        return
-    ship.replaced += 1
-    if workspace.project not in world.broken and ship.replaced >= REPLACEMENTS_MAX:
-        ship.failed = f"{workspace.project} failed {ship.replaced} times here: {what}"
-        world.touch(ship)
-    pause = min(REPLACE_BACKOFF_S * 2 ** (ship.replaced - 1), REPLACE_BACKOFF_MAX_S)
-    world.deadlines.set(("replace", ship.id), world.now + pause)
-
-
-def replace_failed(world: World, ship_id: ShipId) -> None:
-    """The pause after failures on a ship is over: drain what failed there, so that it is made anew."""
-    ship = world.ships.get(ship_id)
+def replace_failed(world: World, subject: str) -> None:
+    """The pause after failures of a project on a ship is over: drain what failed there, so that it is made anew."""
+    ship_id, _, project = subject.partition("/")
+    ship = world.ships.get(ShipId(ship_id))
     if ship is None or ship.gone:
         return
     for seat in ship.seats:
-        for workspace in list(seat.workspaces.values()):
-            if workspace.failed and seat.user is None:
-                drain(world, ship, workspace)
+        workspace = seat.workspaces.get(ProjectName(project))
+        if workspace is not None and workspace.failed and seat.user is None:
+            drain(world, ship, workspace)
     world.touch(ship)
-
-
-def judge(world: World, project: ProjectName) -> None:
-    """A project that fails on several ships stops holding seats back, and is reported."""
-    failures = world.project_failures.get(project, {})
-    enough = min(FAILING_SHIPS, max(1, world.tally.ships))
-    if len(failures) < enough or project in world.broken:
-        return
-    why = next(reversed(failures.values()))
-    world.broken[project] = why
-    world.notify(
-        Notify(
-            "error",
-            "project_broken",
-            project,
-            f"{project} fails on {len(failures)} ships and no longer holds seats back: {why}",
-        )
-    )
-    for ship in world.ships.values():
-        world.touch(ship, save=False)
-
-
-def _succeeded(world: World, ship: ShipId, project: ProjectName) -> None:
-    failures = world.project_failures.get(project)
-    if failures is not None:
-        failures.pop(ship, None)
-        if not failures:
-            del world.project_failures[project]
-    if world.broken.pop(project, None) is not None:
-        world.notify(Notify("info", "project_mended", project, f"{project} starts again and holds seats back again."))
-        for other in world.ships.values():
-            world.touch(other, save=False)
 
 
 def placement(ship: Ship, workspace: Workspace) -> Placement | None:

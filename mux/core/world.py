@@ -77,6 +77,7 @@ class World:
         self.broken: dict[ProjectName, str] = {}
         self.listing = False
         self.listed = False
+        self.orphans: set[ShipId] = set()
         self.published_routes: dict[RouteKey, Placement] = {}
         self.published_sessions: dict[SessionHash, SessionEntry] = {}
         self.notices: deque[tuple[float, str, str, str]] = deque(maxlen=NOTICES_MAX)

@@ -47,6 +47,7 @@ from mux.core.fleet import Fleet
 from mux.core.model import (
     Assignment,
     Desired,
+    DesiredWorkspace,
     EventSpec,
     FleetSpec,
     LinkId,
@@ -148,21 +149,24 @@ class SimulatedShip:
     seq: int = 0
     desired: Desired | None = None
     failing: frozenset[ProjectName] = frozenset()
+    taken: frozenset[int] = frozenset()
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
 
     def settle(self) -> None:
         """Make true what is desired."""
         if self.desired is None:
             return
-        self.running = {
-            workspace.id: WorkspaceReport(
-                workspace.id,
-                ReportedState.FAILED if workspace.project in self.failing else ReportedState.HEALTHY,
-                reason="exited" if workspace.project in self.failing else "",
-                epoch=workspace.epoch,
-            )
-            for workspace in self.desired.workspaces
-        }
+        self.running = {workspace.id: self._outcome(workspace) for workspace in self.desired.workspaces}
+
+    def _outcome(self, workspace: DesiredWorkspace) -> WorkspaceReport:
+        state, reason = ReportedState.HEALTHY, ""
+        if workspace.port in self.taken:
+            # As an agent does: a bound one is tried on and on, a warm one is given up.
+            bound = workspace.wanted == "bound"
+            state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
+        elif workspace.project in self.failing:
+            state, reason = ReportedState.FAILED, "exited"
+        return WorkspaceReport(workspace.id, state, reason=reason, epoch=workspace.epoch)
 
     def report(self) -> ShipReport:
         """What it says next."""

@@ -104,7 +104,7 @@ batches = st.tuples(st.lists(events, min_size=1, max_size=4), st.sampled_from([-
 
 
 @given(st.booleans(), st.lists(batches, max_size=25))
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_report_dial_or_answer_can_break_the_core(settled: bool, history: list[tuple[list[Event], float]]) -> None:
     room = Room(event_spec(*PROJECTS, attendees=4, launch_failures_max=3, boot_deadline_s=60))
     if settled:
@@ -117,7 +117,7 @@ def test_no_report_dial_or_answer_can_break_the_core(settled: bool, history: lis
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_ship_may_say_anything_of_its_own_workspaces(data: st.DataObject) -> None:
     """As above, but every word is about a workspace that there is, over the accepted link: most of it counts."""
     room = Room(event_spec(*PROJECTS, attendees=4))

@@ -1,0 +1,117 @@
+"""Whose fault a failed workspace is: nobody's yet, its project's, or its ship's.
+
+Rules: a project that fails on several ships is at fault, stops holding seats back, and is mended by its first success.
+Otherwise a ship on which workspaces keep failing is. What attendees do to workspaces of theirs is neither's fault, and
+failures of a project that is known to be at fault are not held against any ship.
+"""
+
+from __future__ import annotations
+
+from mux.core.commands import Notify
+from mux.core.model import ProjectName, ShipState, WorkspaceReport, WorkspaceState
+from mux.core.ships import Ship, Workspace
+from mux.core.world import World
+
+FAILING_SHIPS = 2
+"""Ships on which a project must fail before it is the project's fault; in a fleet of one, one is enough."""
+REPLACEMENTS_MAX = 3
+"""Incarnations that may fail on one ship in a row before it is the ship's fault (unless it is the project's)."""
+REPLACE_BACKOFF_S = 5.0
+REPLACE_BACKOFF_MAX_S = 300.0
+"""Pause before a failed warm workspace is replaced: doubles with each failure of its project in a row on the ship."""
+
+
+def failed(
+    world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport, *, projects_fault: bool = True
+) -> None:
+    """A ship gave up on a workspace: tell it, find whose fault it is, replace it if it is nobody's yet.
+
+    ``projects_fault``: whether it can be the project's at all.
+    """
+    what = word.detail or word.reason or "failed"
+    project = workspace.project
+    world.notify(
+        Notify(
+            "warning",
+            "workspace_failed",
+            workspace.id,
+            f"{project} on {ship.id}, seat {workspace.seat}: {what}",
+            detail=word.log_tail,
+        )
+    )
+    if projects_fault and workspace.state is WorkspaceState.PREPARING:
+        world.project_failures.setdefault(project, {})[ship.id] = what
+        _judge(world, project)
+    if ship.seats[workspace.seat].user is not None:
+        return
+    in_a_row = ship.failures[project] = ship.failures.get(project, 0) + 1
+    counted = sum(count for name, count in ship.failures.items() if name not in world.broken)
+    if counted >= REPLACEMENTS_MAX and not ship.failed:
+        ship.failed = f"{project} failed, {counted} failures in a row here: {what}"
+        world.touch(ship)
+    pause = min(REPLACE_BACKOFF_S * 2.0 ** min(in_a_row - 1, 30), REPLACE_BACKOFF_MAX_S)
+    world.deadlines.set(replace_key(ship, project), world.now + pause)
+
+
+def replace_key(ship: Ship, project: ProjectName) -> tuple[str, str]:
+    """The deadline at which failed workspaces of a project are made anew on a ship."""
+    return ("replace", f"{ship.id}/{project}")
+
+
+def succeeded(world: World, ship: Ship, project: ProjectName) -> None:
+    """A workspace answers: the ship can, and the project can."""
+    ship.failures.clear()
+    if ship.failed and not ship.gone and ship.state in (ShipState.AVAILABLE, ShipState.RUNNING):
+        ship.failed = ""
+        world.notify(Notify("info", "ship_mended", ship.id, f"{ship.id} starts workspaces again."))
+        world.touch(ship)
+    failures = world.project_failures.get(project)
+    if failures is not None:
+        failures.pop(ship.id, None)
+    mended = world.broken.pop(project, None) is not None
+    if mended or not failures:
+        # Old failures elsewhere are past as well, or the next single one would make it broken again.
+        world.project_failures.pop(project, None)
+    if mended:
+        world.notify(Notify("info", "project_mended", project, f"{project} starts again and holds seats back again."))
+        for other in world.ships.values():
+            world.touch(other, save=False)
+
+
+def forget_project(world: World, project: ProjectName) -> None:
+    """A project was changed or removed: its failures are past."""
+    world.project_failures.pop(project, None)
+    world.broken.pop(project, None)
+    for ship in world.ships.values():
+        ship.failures.pop(project, None)
+
+
+def forget_ship(world: World, ship: Ship) -> None:
+    """A ship has ended: its failures say nothing any more."""
+    for project, failures in list(world.project_failures.items()):
+        failures.pop(ship.id, None)
+        if not failures:
+            del world.project_failures[project]
+    for project in ship.failures:
+        world.deadlines.clear(replace_key(ship, project))
+    ship.failures.clear()
+
+
+def _judge(world: World, project: ProjectName) -> None:
+    """A project that fails on several ships stops holding seats back, and is reported."""
+    failures = world.project_failures.get(project, {})
+    enough = min(FAILING_SHIPS, max(1, world.tally.ships))
+    if len(failures) < enough or project in world.broken:
+        return
+    why = next(reversed(failures.values()))
+    world.broken[project] = why
+    world.notify(
+        Notify(
+            "error",
+            "project_broken",
+            project,
+            f"{project} fails on {len(failures)} ships and no longer holds seats back: {why}",
+        )
+    )
+    for ship in world.ships.values():
+        world.touch(ship, save=False)
