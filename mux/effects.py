@@ -36,6 +36,11 @@ log = structlog.get_logger(__name__)
 WORDS_MAX = 100_000
 """Words to ships waiting to be handed to the control endpoint, which keeps only the latest for each ship anyway."""
 
+CALL_S = 600.0
+"""Longest call to the provider: parking a machine may take minutes. One that hangs has failed, and is made again."""
+LISTING_S = 60.0
+"""Longest listing: many pages, throttled."""
+
 Words = AcceptLink | RefuseLink | CloseLink | SendDesired
 
 
@@ -84,20 +89,27 @@ class Effects:
     def _start(self, effect: Effect) -> None:
         match effect:
             case AcceptLink() | RefuseLink() | CloseLink() | SendDesired():
-                self._words.put_nowait(effect)
+                self._queue(effect)
             case LaunchShip(ship):
                 self._spawn(f"launch {ship}", self._launch(ship))
             case StartShip(ship):
-                self._spawn(f"start {ship}", self._call(ship, self._provider.start(self._order_for(ship))))
+                self._spawn(f"start {ship}", self._call(ship, lambda: self._provider.start(self._order_for(ship))))
             case ParkShip(ship):
-                self._spawn(f"park {ship}", self._call(ship, self._provider.park(ship)))
+                self._spawn(f"park {ship}", self._call(ship, lambda: self._provider.park(ship)))
             case TerminateShip(ship):
-                self._spawn(f"terminate {ship}", self._call(ship, self._provider.terminate(ship)))
+                self._spawn(f"terminate {ship}", self._call(ship, lambda: self._provider.terminate(ship)))
             case ListMachines():
                 self._spawn("list machines", self._list())
             case Notify(severity, code, subject, text, detail):
                 level = {"info": log.info, "warning": log.warning, "error": log.error}[severity]
                 level(text, code=code, subject=subject, **({"detail": detail} if detail else {}))
+
+    def _queue(self, words: Words) -> None:
+        try:
+            self._words.put_nowait(words)
+        except asyncio.QueueFull:
+            # Nothing hangs on them: a link that nobody answers ends by itself, and a ship that is behind is told again.
+            log.error("words to a ship dropped", ship=words.ship, why=f"{WORDS_MAX} are waiting")
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """The one place where tasks of effects are made: named, and kept until they end."""
@@ -120,20 +132,26 @@ class Effects:
 
     async def _launch(self, ship: ShipId) -> None:
         try:
-            machine = await self._provider.launch(self._order_for(ship))
+            async with asyncio.timeout(CALL_S):
+                machine = await self._provider.launch(self._order_for(ship))
         except ProviderError as error:
             self._post(LaunchFailed(ship, str(error), fatal=error.fatal))
+        except TimeoutError:
+            self._post(LaunchFailed(ship, f"no answer from the provider within {CALL_S:g} s"))
         except Exception as error:
             log.exception("launch failed unexpectedly", ship=ship)
             self._post(LaunchFailed(ship, f"unexpected: {error!r}"[:500]))
         else:
             self._post(LaunchSucceeded(ship, machine))
 
-    async def _call(self, ship: ShipId, call: Awaitable[None]) -> None:
+    async def _call(self, ship: ShipId, call: Callable[[], Awaitable[None]]) -> None:
         try:
-            await call
+            async with asyncio.timeout(CALL_S):
+                await call()
         except ProviderError as error:
             self._post(MachineCallEnded(ship, str(error)))
+        except TimeoutError:
+            self._post(MachineCallEnded(ship, f"no answer from the provider within {CALL_S:g} s"))
         except Exception as error:
             log.exception("provider call failed unexpectedly", ship=ship)
             self._post(MachineCallEnded(ship, f"unexpected: {error!r}"[:500]))
@@ -143,10 +161,14 @@ class Effects:
     async def _list(self) -> None:
         asked_at = self._clock()
         try:
-            machines = await self._provider.list()
+            async with asyncio.timeout(LISTING_S):
+                machines = await self._provider.list()
         except ProviderError as error:
             log.warning("listing failed", error=str(error))
             self._post(ListingFailed(str(error)))
+        except TimeoutError:
+            log.warning("listing failed", error="no answer")
+            self._post(ListingFailed(f"no answer from the provider within {LISTING_S:g} s"))
         except Exception as error:
             log.exception("listing failed unexpectedly")
             self._post(ListingFailed(f"unexpected: {error!r}"[:500]))

@@ -30,7 +30,15 @@ from mux.core.commands import (
     SaveShip,
     SaveWaiting,
 )
-from mux.core.events import Event
+from mux.core.events import (
+    Event,
+    LaunchFailed,
+    LaunchSucceeded,
+    LinkLost,
+    ListingFailed,
+    MachineCallEnded,
+    MachinesListed,
+)
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
 from mux.core.routes import SessionEntry
@@ -44,6 +52,9 @@ BATCH_MAX = 1_000
 """Events taken into one transaction: a login storm of a whole room is one commit."""
 INBOX_MAX = 100_000
 """Events waiting: a thousand ships' reports of a minute. More means that the store is stuck; callers are told."""
+ENDINGS = (LaunchSucceeded, LaunchFailed, MachineCallEnded, MachinesListed, ListingFailed, LinkLost)
+"""Taken even when the inbox is full: each ends something that the core has open and would else wait for for ever. There
+are few: one for each call in flight, and one for each link."""
 SUBMIT_TIMEOUT_S = 10.0
 """How long a caller waits for an event to be in force, before being asked to try again."""
 SETTLE_TIMEOUT_S = 1.0
@@ -109,7 +120,7 @@ class Engine:
         return self._trouble
 
     def post(self, *events: Event) -> None:
-        """Put events into the inbox. Raises EngineBusyError when it is full."""
+        """Put events into the inbox. Raises EngineBusyError when it is full, but never for ENDINGS alone."""
         self._post(events, None)
 
     async def submit(self, *events: Event) -> None:
@@ -128,7 +139,8 @@ class Engine:
             log.warning("a proxy is slow to take over a publication", seq=seq)
 
     def _post(self, events: Sequence[Event], done: asyncio.Future[int] | None) -> None:
-        if len(self._inbox) + len(events) > INBOX_MAX:
+        full = len(self._inbox) + len(events) > INBOX_MAX
+        if full and not all(isinstance(event, ENDINGS) for event in events):
             raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment")
         for number, event in enumerate(events, 1):
             self._inbox.append((event, done if number == len(events) else None))

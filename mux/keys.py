@@ -49,6 +49,12 @@ class Keyring:
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
+                # The name too must survive a power cut: what is stored later is worth nothing without the key.
+                directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
             return cls(path.read_bytes())
         except OSError as error:
             raise KeyFileError(f"{path}: {error.strerror}; mux needs to read and write it") from error

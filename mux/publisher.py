@@ -88,6 +88,9 @@ class Publisher:
             },
         )
         self._table = self._table.apply(delta)
+        for key, route in delta.routes.items():
+            if route is None:
+                self._active.pop(key, None)
         self._seq += 1
         self._broadcast(Change(self._seq, delta))
         return self._seq

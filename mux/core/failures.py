@@ -75,6 +75,7 @@ def succeeded(world: World, ship: Ship, project: ProjectName) -> None:
     if mended:
         world.notify(Notify("info", "project_mended", project, f"{project} starts again and holds seats back again."))
         for other in world.ships.values():
+            other.failures.pop(project, None)
             world.touch(other, save=False)
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 FIELD_CHARS_MAX = 2_000
 """Longest text of one field; texts from ships and people are hostile, and may be long."""
+TRACEBACK_CHARS_MAX = 8_000
+"""Longest traceback; a cause and what it caused fit."""
 
 
 def set_up_logs() -> None:
     """Configure structlog for this process."""
+    stream = Unbreakable(sys.stderr)
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
@@ -25,12 +31,46 @@ def set_up_logs() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
+
+
+class Unbreakable(io.TextIOBase):
+    """A stream that loses what it cannot write: a full disk or a reader that is gone must not end the event.
+
+    Args:
+        stream: where to write; None where a process was started without one.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        """Whether somebody watches."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def write(self, text: str) -> int:
+        """As for any stream, but never raises; a closed stream is a ValueError."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As above."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 def _bounded(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for key, value in event.items():
-        if isinstance(value, str) and len(value) > FIELD_CHARS_MAX:
+        if not isinstance(value, str) or len(value) <= FIELD_CHARS_MAX:
+            continue
+        if key == "exception":  # a traceback says what happened at its end
+            event[key] = f"({len(value)} characters) …{value[-TRACEBACK_CHARS_MAX:]}"
+        else:
             event[key] = f"{value[:FIELD_CHARS_MAX]}… ({len(value)} characters)"
     return event
