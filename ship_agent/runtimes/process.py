@@ -169,12 +169,15 @@ class ProcessRuntime:
         check_port(spec.port)
         await asyncio.to_thread(prepare_files, directory, image)
         kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups)
-        # Held from here on: were the shim not to start, the files are still there to be found and removed.
-        self._held[spec.id] = _Held(directory, kept, exit=SHIM_LOST)
+        # Until its shim runs, this start is not shown: an end that is none would be counted as a failed start. Were the
+        # shim not to start, the files are still there to be found and removed.
+        ended = SHIM_LOST
         try:
             process = await asyncio.to_thread(spawn_shim, directory)
-        except RuntimeFailure as failure:
-            self._held[spec.id].exit = Exit(127, failure.code, failure.detail)
+        except BaseException as failure:
+            if isinstance(failure, RuntimeFailure):
+                ended = Exit(127, failure.code, failure.detail)
+            self._held[spec.id] = _Held(directory, kept, exit=ended)
             raise
         held = _Held(directory, kept, pid=process.pid, mark=process_mark(process.pid), process=process)
         self._held[spec.id] = held

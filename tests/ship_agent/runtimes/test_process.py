@@ -10,17 +10,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX
-from ship_agent.runtimes import cgroups, logs, shim
+from ship_agent.runtimes import cgroups, logs, process, shim
 from ship_agent.runtimes.base import RuntimeFailure
 from ship_agent.runtimes.cgroups import Cgroups, Wanted, remove_groups
 from ship_agent.runtimes.images import ImageStore
 from ship_agent.runtimes.process import ProcessRuntime
+from ship_agent.runtimes.workspace import spawn_shim
 from tests.ship_agent.images import COMMAND, make_image, project_of
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab
 
@@ -116,6 +118,29 @@ async def test_a_second_shim_never_runs_on_the_same_files(lab: Lab) -> None:
 
     assert second.returncode == shim.LOCKED_EXIT
     assert (await lab.runtime.inspect())[spec.id].state == "running"
+
+
+async def test_a_start_that_is_under_way_is_not_shown_as_an_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = await lab.started()
+    os.kill(await lab.answers(spec), signal.SIGTERM)
+    before = await lab.exited(spec.id)
+    spawned, go_on = threading.Event(), threading.Event()
+
+    def spawn_slowly(directory: Path) -> subprocess.Popen[bytes]:
+        spawned.set()
+        go_on.wait()
+        return spawn_shim(directory)
+
+    monkeypatch.setattr(process, "spawn_shim", spawn_slowly)
+    start = asyncio.create_task(lab.runtime.start(spec))
+    await asyncio.to_thread(spawned.wait)
+    try:
+        assert (await lab.runtime.inspect())[spec.id] == before
+    finally:
+        go_on.set()
+        await start
+    after = (await lab.runtime.inspect())[spec.id]
+    assert (after.state, after.starts) == ("running", before.starts + 1)
 
 
 async def test_files_go_even_if_directories_forbid_it(lab: Lab) -> None:
