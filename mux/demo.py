@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from mux.auth.codes import new_code
-from mux.supervisor import Settings, SupervisorError, say, supervise
+from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, say, supervise
 
 PORT = 8000
 """Attendees' port; organizers have the next one, ships the one after it."""
@@ -94,7 +94,11 @@ def run(directory: Path, *, as_json: bool = False, port: int = PORT) -> int:
     Returns the exit code, after one clear line when it cannot start.
     """
     directory = directory.absolute()
+    open_standard_streams()
     try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Before anything is written: another demo may be running on what is there.
+        os.close(lock(directory / "data"))
         people = lay_out(directory, port)
         demo = Demo(directory, people, as_json=as_json)
         return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=demo.watch))
@@ -112,7 +116,6 @@ def lay_out(directory: Path, port: int) -> list[Person]:
     missing = [str(path) for path in images.values() if not path.is_dir()]
     if missing:
         raise SupervisorError(f"the demo's images are not here ({', '.join(missing)}); run it from a checkout of mux")
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = EVENT_FILE.format(
         public=port,
         admin=port + 1,
@@ -125,9 +128,15 @@ def lay_out(directory: Path, port: int) -> list[Person]:
         rows = [f"{name},,{role},{new_code()}" for name, role in PEOPLE]
         _write(roster, "\n".join(["name,email,role,code", *rows]) + "\n")
     people = []
-    for row in roster.read_text().splitlines()[1:]:
-        name, _, role, code = row.split(",")
-        people.append(Person(name, role, code))
+    for number, row in enumerate(roster.read_text(errors="replace").splitlines()[1:], 2):
+        fields = row.split(",")
+        if len(fields) != len(("name", "email", "role", "code")):
+            raise SupervisorError(
+                f"{roster}, line {number}: not name,email,role,code; delete the file to get a new one"
+            )
+        people.append(Person(fields[0], fields[2], fields[3]))
+    if "organizer" not in {person.role for person in people}:
+        raise SupervisorError(f"{roster}: nobody is an organizer; delete the file to get a new one")
     return people
 
 

@@ -11,6 +11,7 @@ children: they outlive it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -43,6 +44,9 @@ UNIX_PATH_BYTES_MAX = 107
 """``sun_path`` of unix(7) less its closing zero."""
 EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
+
+PREPARING_S = 10.0
+"""Preparing is told of after this long, and again."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -95,7 +99,8 @@ class Child:
         self._fds = tuple(fds)
         self._stop_s = stop_s
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -104,46 +109,64 @@ class Child:
 
     async def keep(self) -> int:
         """Run it, and run it again when it dies; returns its exit code once it must not be started again."""
+        self._over.clear()
+        try:
+            return await self._keep()
+        finally:
+            self._over.set()
+
+    async def _keep(self) -> int:
         pause = RESTART_PAUSE_S
         clock = asyncio.get_running_loop().time
-        while True:
+        code = 0
+        while not self._stopping.is_set():
             started = clock()
-            # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the children in order.
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                pass_fds=self._fds,
-                stdin=asyncio.subprocess.DEVNULL,
-                process_group=0,
-                preexec_fn=_die_with_parent,
-            )
-            code = await self._process.wait()
-            if self._stopping or code == EXIT_CONFIG:
-                return code
+            try:
+                code = await self._run_once()
+                what = f"ended with {describe(code)}"
+            except OSError as error:  # no memory or no process left: it may pass
+                what = f"cannot be started: {error.strerror}"
+            if self._stopping.is_set() or code == EXIT_CONFIG:
+                break
             pause = RESTART_PAUSE_S if clock() - started >= STEADY_S else pause
-            say(f"{self.name} ended with {describe(code)}; starting it again in {pause:g} s")
-            await asyncio.sleep(pause)
+            say(f"{self.name} {what}; starting it again in {pause:g} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(pause * 2, RESTART_PAUSE_MAX_S)
+        return code
+
+    async def _run_once(self) -> int:
+        # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the children in order.
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            pass_fds=self._fds,
+            stdin=asyncio.subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_die_with_parent,
+        )
+        if self._stopping.is_set():  # asked while it was being started
+            self._signal(signal.SIGTERM)
+        return await self._process.wait()
 
     def stop(self) -> None:
         """Ask it to end; it is not started again."""
-        self._stopping = True
+        self._stopping.set()
         self._signal(signal.SIGTERM)
 
     async def stopped(self) -> None:
-        """Wait until it has ended; kill it when its time is up."""
-        if self._process is None:
-            return
+        """Wait until it has ended and nobody keeps it; kill it when its time is up."""
         try:
             async with asyncio.timeout(self._stop_s):
-                await self._process.wait()
+                await self._over.wait()
         except TimeoutError:
             say(f"{self.name} did not stop within {self._stop_s:g} s; killing it")
             self.kill()
-            await self._process.wait()
+            await self._over.wait()
 
     def kill(self) -> None:
         """End it at once."""
-        self._stopping = True
+        self._stopping.set()
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -163,9 +186,10 @@ def describe(code: int) -> str:
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    sys.stderr.write(f"mux: {text}\n")
-    sys.stderr.flush()
+    """One line on standard error; lost when nobody can take it, which must not end the mux."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"mux: {text}\n")
+        sys.stderr.flush()
 
 
 async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
@@ -174,11 +198,28 @@ async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
         sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *(["--apply"] if apply_file else []),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await process.communicate()
+    telling = asyncio.create_task(_tell_that_it_takes_long(), name="patience")
+    try:
+        out, err = await process.communicate()
+    finally:
+        telling.cancel()
+        if process.returncode is None:
+            process.kill()
     if process.returncode != 0:
         raise SupervisorError(err.decode(errors="replace").strip() or "preparation failed", process.returncode or 1)
-    sys.stderr.write(err.decode(errors="replace"))
-    return Settings.parse(json.loads(out))
+    for line in err.decode(errors="replace").splitlines():
+        say(line.removeprefix("mux: "))
+    try:
+        return Settings.parse(json.loads(out))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise SupervisorError(f"preparation said something that is not understood: {error!r}") from error
+
+
+async def _tell_that_it_takes_long() -> None:
+    """Preparing may take as long as reading every image does: no bound, but nobody should wonder."""
+    while True:
+        await asyncio.sleep(PREPARING_S)
+        say("still preparing: reading the event file and the images")
 
 
 def lock(data: Path) -> int:
@@ -351,9 +392,13 @@ async def supervise(
     settings = await prepare(config, apply_file=apply_file)
     supervisor = Supervisor(config, settings, park_on_exit=park_on_exit)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, supervisor.request_stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # nohup(1) has hang-ups ignored, and that stays so.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, supervisor.request_stop)
     companion = asyncio.ensure_future(beside(settings)) if beside else None
+    if companion is not None:
+        companion.add_done_callback(_companion_ended)
     try:
         return await supervisor.run()
     finally:
@@ -362,8 +407,21 @@ async def supervise(
             await asyncio.gather(companion, return_exceptions=True)
 
 
+def _companion_ended(companion: asyncio.Future[None]) -> None:
+    if not companion.cancelled() and (error := companion.exception()) is not None:
+        say(f"what runs beside the mux ended: {error!r}"[:500])
+
+
+def open_standard_streams() -> None:
+    """Have something on descriptors 0 to 2: else a listening socket gets such a number, and is taken for a stream."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def run(config_path: Path, *, park_on_exit: bool) -> int:
     """`mux serve`: returns the exit code, after one clear line when it cannot start."""
+    open_standard_streams()
     try:
         return asyncio.run(supervise(config_path, park_on_exit=park_on_exit))
     except SupervisorError as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from mux.supervisor import (
     listen_tcp,
     listen_unix,
     lock,
+    prepare,
+    say,
 )
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -151,3 +154,111 @@ async def test_signals_that_come_together_are_one_request(tmp_path: Path, monkey
 def test_exit_codes_in_words() -> None:
     assert describe(-9) == "signal SIGKILL"
     assert describe(3) == "exit code 3"
+
+
+async def test_a_child_that_is_stopped_in_its_pause_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_S", 600.0)
+    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_MAX_S", 600.0)
+    child = Child("short", [sys.executable, "-c", "raise SystemExit(3)"], [], stop_s=5)
+    keeping = asyncio.create_task(child.keep())
+    first = await started(child)
+    while _alive(first) or child.pid is not None:
+        await asyncio.sleep(0.01)
+    child.stop()
+    await child.stopped()
+    assert keeping.done()
+    assert await keeping == 3
+
+
+async def test_a_child_that_is_stopped_while_it_is_started_ends() -> None:
+    child = Child("sleeper", SLEEPER, [], stop_s=30)
+    keeping = asyncio.create_task(child.keep())
+    await asyncio.sleep(0)  # its start has begun, and there is no process to signal yet
+    child.stop()
+    await child.stopped()
+    assert await keeping == -signal.SIGTERM
+
+
+async def test_a_child_that_cannot_be_started_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, no process left: that passes, and the mux must outlive it."""
+    real, tries = asyncio.create_subprocess_exec, []
+
+    async def flaky(*command: str, **options: object) -> asyncio.subprocess.Process:
+        tries.append(command)
+        if len(tries) < 3:
+            raise OSError(11, "Resource temporarily unavailable")
+        return await real(*command, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mux.supervisor.asyncio.create_subprocess_exec", flaky)
+    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_S", 0.01)
+    child = Child("sleeper", SLEEPER, [], stop_s=30)
+    keeping = asyncio.create_task(child.keep())
+    await started(child)
+    child.stop()
+    await child.stopped()
+    assert await keeping == -signal.SIGTERM
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("stream", [None, "closed", "/dev/full"])
+def test_a_line_that_nobody_can_take_is_lost(stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = None
+    if stream is not None:
+        target = Path("/dev/full" if stream == "/dev/full" else os.devnull).open("w")  # noqa: SIM115 - closed below
+        if stream == "closed":
+            target.close()
+    monkeypatch.setattr(sys, "stderr", target)
+    say("hello")
+    if target is not None:
+        with contextlib.suppress(OSError):
+            target.close()
+
+
+def test_no_socket_becomes_a_standard_stream() -> None:
+    program = (
+        "import os\nfor fd in (0, 1, 2): os.close(fd)\n"
+        "from mux.supervisor import listen_tcp, open_standard_streams\n"
+        "open_standard_streams()\n"
+        "os._exit(listen_tcp('public', '127.0.0.1', 0).fileno())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode > 2
+
+
+def fake_daemon(directory: Path, program: str) -> dict[str, str]:
+    """An environment where ``python -m mux.daemon`` is ``program``."""
+    package = directory / "mux"
+    (package / "daemon").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "daemon" / "__init__.py").touch()
+    (package / "daemon" / "__main__.py").write_text(program)
+    return {"PYTHONPATH": str(directory)}
+
+
+@pytest.mark.parametrize("said", ["nonsense", "{}", "[]", '{"public": 3}', ""])
+async def test_a_preparation_that_is_not_understood_is_one_line(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in fake_daemon(tmp_path, f"print({said!r})").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SupervisorError, match="not understood"):
+        await prepare(tmp_path / "event.toml")
+
+
+async def test_a_preparation_that_takes_long_is_told_and_ends_with_who_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mux.supervisor.PREPARING_S", 0.05)
+    pid = tmp_path / "pid"
+    hang = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    for name, value in fake_daemon(tmp_path, hang).items():
+        monkeypatch.setenv(name, value)
+    preparing = asyncio.create_task(prepare(tmp_path / "event.toml"))
+    while not (pid.exists() and pid.read_text()) or "still preparing" not in capsys.readouterr().err:
+        await asyncio.sleep(0.02)
+    preparing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await preparing
+    while _alive(int(pid.read_text())):
+        await asyncio.sleep(0.01)

@@ -1,0 +1,43 @@
+"""The demo says in one line why it cannot run, and never touches what another demo is running on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mux import demo
+from mux.supervisor import SupervisorError, lock
+
+
+def test_a_second_demo_on_one_directory_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.lay_out(tmp_path, 8000)
+    before = (tmp_path / "event.toml").read_text()
+    held = lock(tmp_path / "data")
+    try:
+        assert demo.run(tmp_path, port=9000) == 1
+    finally:
+        os.close(held)
+    assert "already running" in capsys.readouterr().err
+    assert (tmp_path / "event.toml").read_text() == before
+    assert not (tmp_path / "data" / "mux.db").exists()
+
+
+@pytest.mark.parametrize("roster", ["name,email,role,code\nada\n", "name,email,role,code\n\n", "", "a,b,attendee,c\n"])
+def test_a_roster_that_was_changed_beyond_use_is_said(roster: str, tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_text(roster)
+    with pytest.raises(SupervisorError, match=r"roster\.csv.*delete the file"):
+        demo.lay_out(tmp_path, 8000)
+
+
+def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "demo").write_text("a file")
+    assert demo.run(tmp_path / "demo") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("mux: ")
+    assert len(error.splitlines()) == 1
+
+
+def test_the_people_stay_the_same_from_start_to_start(tmp_path: Path) -> None:
+    assert demo.lay_out(tmp_path, 8000) == demo.lay_out(tmp_path, 9000)
