@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations, islice
 from pathlib import Path
 
+from mux.config.container_kinds import IMAGE_NAME_ALLOWED, SHM_FREE_BYTES, is_image_name
 from mux.config.faults import ConfigError, Fault, nearest, shown
 from mux.config.kinds import Listener, size_text
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
@@ -103,6 +104,41 @@ def _projects(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                     where,
                 ),
             )
+
+        if file.fleet.runtime == "docker":
+            yield from _container(project, key)
+
+
+def _container(project: ProjectTable, key: str) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    """What only containers have."""
+    where = _whose(project)
+    if not is_image_name(project.image):
+        yield (
+            (f"{key}.image", "fleet.runtime"),
+            Fault(f"{key}.image", shown(project.image), IMAGE_NAME_ALLOWED, None, where),
+        )
+    if project.shm_bytes > SHM_FREE_BYTES and "shm" not in project.allow:
+        yield (
+            (f"{key}.shm", f"{key}.allow", "fleet.runtime"),
+            Fault(
+                f"{key}.shm",
+                size_text(project.shm_bytes),
+                f'at most {size_text(SHM_FREE_BYTES)}, or more with "shm" in allow',
+                None,
+                where,
+            ),
+        )
+    if "host_network" in project.allow and project.egress != "open":
+        yield (
+            (f"{key}.egress", f"{key}.allow"),
+            Fault(
+                f"{key}.egress",
+                "a limit" if project.egress != "none" else '"none"',
+                '"open" where allow holds "host_network": no rule holds on the ship\'s own network',
+                '"open"',
+                where,
+            ),
+        )
 
 
 def _whose(project: ProjectTable) -> str:

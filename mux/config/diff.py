@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from mux.config.container_kinds import OPT_INS
 from mux.config.schema import TABLES, EventFile, ProjectTable
 from mux.config.secrets import Secrets
 from mux.config.tables import Entry, Table
@@ -59,6 +60,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "project.start": f"{_REPLACED} or ended",
         "project.path": "no effect: the path is always made of the name",
         "project.secrets": "read now; attached when a workspace is bound, to bound ones by a restart on the same files",
+        "project.allow": f"what its containers may beyond the rule; {_RESTART}",
         "project.health_path": f"is asked from now on; {_REPLACED}",
         "fleet.provider": "takes effect when the mux is started again; end every ship of the old provider first",
         "fleet.runtime": "takes effect when the mux is started again; ships that run keep the old runtime",
@@ -93,7 +95,7 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
         ships = _counted(new.fleet.ships_wanted, "ship")
         return [
             Change("event", "", new.event.name, f"{ships} will be launched for {new.fleet.seats_wanted} seats"),
-            *(_added(project) for project in new.projects),
+            *(change for project in new.projects for change in (_added(project), *_opt_ins(project))),
         ]
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
@@ -132,6 +134,7 @@ def _projects(old: EventFile, new: EventFile) -> Iterator[Change]:
         before = old.project(project.name)
         if before is None:
             yield _added(project)
+            yield from _opt_ins(project)
         else:
             yield from _table("project", before, project, key=f"project[{project.name}]")
     for project in old.projects:
@@ -143,6 +146,13 @@ def _projects(old: EventFile, new: EventFile) -> Iterator[Change]:
 def _added(project: ProjectTable) -> Change:
     start = "a workspace will be started on every seat" if project.start == "warm" else "workspaces start on use"
     return Change(f"project[{project.name}]", "", project.shown_title, start)
+
+
+def _opt_ins(project: ProjectTable) -> Iterator[Change]:
+    """What a new project is allowed beyond the rule: nobody should find that out later."""
+    for name in project.allow:
+        given_up = OPT_INS.get(name, "a capability that no other container has")
+        yield Change(f"project[{project.name}].allow", "", f'"{name}"', f"weakens its containers: {given_up}")
 
 
 def _fleet_effect(entry: Entry, old: EventFile, new: EventFile) -> str | None:

@@ -1,7 +1,8 @@
 """What the images of projects resolve to: one digest each, which is what workspaces run.
 
-Owns the walk over a directory image. The ship walks its own copy (`ship_agent.runtimes`); both hand their entries to
-`ship_agent.protocol.digest`, and a test holds the two walks together. Blocking work runs in a thread.
+Owns the walk over a directory image; images of containers are `engine_images`'. The ship walks its own copy
+(`ship_agent.runtimes`); both hand their entries to `ship_agent.protocol.digest`, and a test holds the two walks
+together. Blocking work runs in a thread.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mux.config.engine_images import resolve_images_by_engine
 from mux.config.faults import ConfigError, Fault, shown
 from mux.config.schema import EventFile, resolved
 from mux.core.model import ProjectName
@@ -28,16 +30,21 @@ class _UnfitError(Exception):
     """Something in the tree is no part of an image. Arguments: path below the root, what it is."""
 
 
-async def resolve_images(file: EventFile, base: Path) -> Mapping[ProjectName, str]:
+async def resolve_images(
+    file: EventFile, base: Path, environ: Mapping[str, str] = os.environ
+) -> Mapping[ProjectName, str]:
     """The digest of each project's image.
 
     Args:
         file: the event file.
         base: its directory.
+        environ: ``DOCKER_HOST`` is read from it.
 
     Raises:
         ConfigError: images that are missing or unfit, all of them.
     """
+    if file.fleet.runtime == "docker":
+        return await resolve_images_by_engine(file, environ)
     return await asyncio.to_thread(_resolve_directories, file, base)
 
 

@@ -257,6 +257,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_host_name(value: str) -> bool:
+    """Whether a text is a host name or an IP address."""
+    return _host(value) is not None
+
+
 def _port(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65535 else None
 

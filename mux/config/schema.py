@@ -16,13 +16,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from mux.config import kinds
+from mux.config import container_kinds, kinds
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.tables import Key, Table
 
 PROVIDERS = ("local",)
 """What makes machines."""
-RUNTIMES = ("process",)
+RUNTIMES = ("process", "docker")
 """What runs workspaces."""
 RESERVED_PROJECT_NAMES = frozenset(
     {"admin", "api", "events", "health", "live", "login", "logout", "mux", "static", "waiting"}
@@ -104,9 +104,12 @@ class ProjectTable(Table):
         str,
         Key(
             kinds.text(
-                1024, allowed="a path of 1 to 1024 characters, absolute or relative to the event file's directory"
+                1024,
+                allowed="a path of 1 to 1024 characters, absolute or relative to the event file's directory; "
+                "for the docker runtime the name of an image",
             ),
-            "What workspaces start from: for the process runtime a directory with home/ in it.",
+            "What workspaces start from: for the process runtime a directory with home/ in it, "
+            "for docker the name of an image.",
             "images/intro",
         ),
     ]
@@ -142,7 +145,7 @@ class ProjectTable(Table):
         tuple[str, ...],
         Key(
             kinds.command(),
-            "Program and arguments that start a workspace; empty for JupyterLab. "
+            "Program and arguments that start a workspace; empty for JupyterLab, or for the image's own. "
             "{port}, {base_path} and {home} are filled in.",
             ["python3", "-m", "http.server", "{port}"],
         ),
@@ -181,6 +184,40 @@ class ProjectTable(Table):
             "api",
         ),
     ] = None
+    egress: Annotated[
+        str | tuple[str, ...],
+        Key(
+            container_kinds.egress(),
+            "Where a container may connect to. open: any public address. none: nowhere. Or a list. "
+            "Metadata, the ship and other seats are always out of reach.",
+            ["example.org:443", "192.0.2.0/24"],
+        ),
+    ] = "open"
+    allow: Annotated[
+        tuple[str, ...],
+        Key(
+            container_kinds.allowances(),
+            "What a container may beyond the rule; each item weakens it.",
+            ["root"],
+        ),
+    ] = ()
+    root_filesystem: Annotated[
+        str,
+        Key(
+            kinds.choice("auto", "read_only", "writable"),
+            "Whether a container may write outside its home, /tmp and /run. "
+            "auto: read-only if the image bears the label mux.read-only=true.",
+            "read_only",
+        ),
+    ] = "auto"
+    oci_runtime: Annotated[
+        str,
+        Key(
+            container_kinds.oci_runtime(),
+            "The OCI runtime that runs the container, as the ships' Docker knows it; empty for Docker's own.",
+            "runsc",
+        ),
+    ] = ""
 
     @property
     def base_path(self) -> str:
@@ -212,7 +249,8 @@ class FleetTable(Table):
         str,
         Key(
             kinds.choice(*RUNTIMES),
-            "What runs workspaces. process: child processes; no security boundary, so loopback addresses only.",
+            "What runs workspaces. docker: containers. process: child processes; no security boundary, so "
+            "loopback addresses only.",
             "process",
         ),
     ] = "process"

@@ -57,4 +57,8 @@ def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec
         shm_bytes=project.shm_bytes,
         health_path=project.effective_health_path,
         has_secrets=project.secrets is not None,
+        egress=project.egress,
+        allow=project.allow,
+        root_filesystem=cast(Literal["auto", "read_only", "writable"], project.root_filesystem),
+        oci_runtime=project.oci_runtime,
     )

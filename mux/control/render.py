@@ -89,6 +89,10 @@ def _project(spec: ProjectSpec) -> wire.Project:
         shm_bytes=spec.shm_bytes,
         base_path=f"/camp/{spec.name}/",
         health_path=spec.health_path,
+        egress=spec.egress if isinstance(spec.egress, str) else list(spec.egress),
+        allow=list(spec.allow),
+        root_filesystem=spec.root_filesystem,
+        oci_runtime=spec.oci_runtime,
     )
 
 

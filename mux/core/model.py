@@ -120,6 +120,10 @@ class ProjectSpec:
         shm_bytes: size of /dev/shm.
         health_path: path below the project's base path that answers 2xx or 3xx when the workspace is ready.
         has_secrets: whether values must be attached at bind (which restarts the workspace) or at start.
+        egress: where a container may connect to: ``open``, ``none``, or a list of host:port and networks.
+        allow: what a container may beyond the rule, by name.
+        root_filesystem: whether a container may write outside its home; ``auto`` leaves it to the image.
+        oci_runtime: what runs the container; empty for the engine's own.
     """
 
     name: ProjectName
@@ -137,6 +141,10 @@ class ProjectSpec:
     shm_bytes: int = 64 << 20
     health_path: str = "api"
     has_secrets: bool = False
+    egress: str | tuple[str, ...] = "open"
+    allow: tuple[str, ...] = ()
+    root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
+    oci_runtime: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Line = Annotated[str, Field(max_length=500)]
 Text = Annotated[str, Field(max_length=4096)]
+Allowance = Annotated[str, Field(pattern=r"^(root|shm|host_network|docker_socket|CAP_[A-Z][A-Z_]{2,30})$")]
+"""One thing that a container may beyond the rule; ``CAP_…`` is a capability of capabilities(7)."""
 
 
 class Message(BaseModel):
@@ -106,7 +108,12 @@ class ProtocolError(Message):
 
 
 class Project(Message):
-    """What workspaces of one project run. Units as in the names; ``digest`` is what runs, ``image`` where it is had."""
+    """What workspaces of one project run. Units as in the names; ``digest`` is what runs, ``image`` where it is had.
+
+    The last four are for containers: where they may connect to (``open``, ``none``, or a list of host:port and IPv4
+    networks), what they may beyond the rule (`Allowance`), whether they may write outside their home, and which OCI
+    runtime runs them (empty: the engine's own).
+    """
 
     name: Name
     image: Annotated[str, Field(max_length=1024)]
@@ -121,6 +128,13 @@ class Project(Message):
     shm_bytes: Count
     base_path: Annotated[str, Field(pattern=r"^/[a-z0-9/-]*/$", max_length=128)]
     health_path: Annotated[str, Field(max_length=256)]
+    egress: (
+        Annotated[str, Field(pattern=r"^(open|none)$")]
+        | Annotated[list[Annotated[str, Field(max_length=300)]], Field(min_length=1, max_length=64)]
+    ) = "open"
+    allow: Annotated[list[Allowance], Field(max_length=64)] = []
+    root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
+    oci_runtime: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
 
 
 class Workspace(Message):

@@ -24,7 +24,13 @@ KEYS = Keyring(b"k" * 32)
 SHIP = ShipId("ship-0001")
 INTRO = ProjectName("intro")
 SPEC = ProjectSpec(
-    name=INTRO, image="images/intro", digest=DIGEST, command=("jupyter", "lab"), environment={"A": "b"}, cpus=0.5
+    allow=("root",),
+    name=INTRO,
+    image="images/intro",
+    digest=DIGEST,
+    command=("jupyter", "lab"),
+    environment={"A": "b"},
+    cpus=0.5,
 )
 
 
@@ -53,7 +59,8 @@ def test_a_project_is_told_whole() -> None:
     (project,) = RENDER(SHIP, DESIRED).projects
     assert project.base_path == "/camp/intro/"
     assert project.command == ["jupyter", "lab"]
-    same = {field.name for field in fields(ProjectSpec)} - {"title", "start", "has_secrets", "command"}
+    assert project.allow == ["root"]
+    same = {field.name for field in fields(ProjectSpec)} - {"title", "start", "has_secrets", "command", "allow"}
     assert {name: getattr(project, name) for name in same} == {name: getattr(SPEC, name) for name in same}
 
 
