@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-long lint bench clean chromium suite
+.PHONY: help demo test test-long lint bench clean chromium docker suite
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +24,10 @@ help: ## Show this list
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
 
-test: lint chromium suite ## Lint, then every test that is not long (about four minutes)
+test: lint chromium docker suite ## Lint, then every test that is not long (about four minutes)
 	@$(PYTEST) -m "not long" $(ARGS)
 
-test-long: lint chromium suite ## All tests, and the full tables that they write
+test-long: lint chromium docker suite ## All tests, and the full tables that they write
 	@$(PYTEST) $(ARGS)
 
 lint: $(VENV) ## Style, types and who may import whom
@@ -45,6 +45,9 @@ clean: ## Remove what the other targets made; the demo's state in .mux stays
 
 chromium:
 	@tools/setup chromium
+
+docker:
+	@tools/setup docker
 
 suite: $(VENV)
 	@tools/setup suite

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.docker_engine import docker_engine
+
+__all__ = ["docker_engine"]  # a fixture for every test
+
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
 

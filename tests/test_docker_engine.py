@@ -1,0 +1,28 @@
+"""The tests' own Docker engine: shared by all who need it, back when it was killed, gone with its last user."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from tests.docker_engine import Engine, shared_engine
+
+pytestmark = pytest.mark.xdist_group("docker")
+
+
+def test_two_users_share_one_engine(docker_engine: Engine) -> None:
+    with shared_engine() as second:
+        assert second.socket == docker_engine.socket
+        assert second.answers()
+    assert docker_engine.answers()
+
+
+def test_an_engine_that_was_killed_comes_back(docker_engine: Engine) -> None:
+    before = psutil.Process(docker_engine.pid)
+    os.kill(before.pid, signal.SIGKILL)
+    before.wait(60)
+    docker_engine.wait_ready()
+    assert docker_engine.pid != before.pid
