@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.people import Room
 from tests.parts import require
 
+FAILED = pytest.StashKey[bool]()
 ATTENDEES = ("Ana", "Ben", "Cleo")
 CHROMIUM_FLAGS = (
     "--no-sandbox",
@@ -66,12 +67,26 @@ def kept() -> dict[str, BrowserContext]:
     return {}
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fixtures can ask whether their test failed."""
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def room(mux: MuxUnderTest, browser: Browser, kept: dict[str, BrowserContext]) -> AsyncIterator[Room]:
-    """The people of one test; every page is closed after it."""
+async def room(
+    request: pytest.FixtureRequest, mux: MuxUnderTest, browser: Browser, kept: dict[str, BrowserContext]
+) -> AsyncIterator[Room]:
+    """The people of one test; every page is closed after it, and shown if the test failed."""
     pictures = os.environ.get("MUX_SCREENSHOTS")
     opened = Room(mux, browser, kept, Path(pictures) if pictures else None)
     yield opened
+    if request.node.stash.get(FAILED, False):
+        await opened.tell(request.node.name)
+        print(mux.log_tail())  # noqa: T201 - what a failed test printed is in its report
     await opened.close()
 
 

@@ -111,6 +111,14 @@ class Room:
         if self._pictures is not None:
             await page.screenshot(path=self._pictures / f"{name}.png")
 
+    async def tell(self, test: str) -> None:
+        """Print what every open page shows, for the report of a test that failed."""
+        for context in [*self._fresh, *self._kept.values()]:
+            for page in context.pages:
+                dialogs = await page.locator("dialog").all_inner_texts()
+                print(page.url, "dialogs:", dialogs, await page.locator("body").inner_text())  # noqa: T201 - a report
+                await self.picture(page, f"failed-{test}")
+
     async def close(self) -> None:
         for context in self._fresh:
             await context.close()
