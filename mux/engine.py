@@ -24,6 +24,7 @@ from mux.core.commands import (
     ForgetWaiting,
     Persist,
     Publish,
+    RefuseLink,
     SaveAssignment,
     SaveControls,
     SaveSession,
@@ -38,9 +39,12 @@ from mux.core.events import (
     ListingFailed,
     MachineCallEnded,
     MachinesListed,
+    ShipDialed,
+    ShipReported,
 )
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
+from mux.core.quarantine import Quarantine
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
 from mux.publisher import Publisher
@@ -55,6 +59,9 @@ INBOX_MAX = 100_000
 ENDINGS = (LaunchSucceeded, LaunchFailed, MachineCallEnded, MachinesListed, ListingFailed, LinkLost)
 """Taken even when the inbox is full: each ends something that the core has open and would else wait for for ever. There
 are few: one for each call in flight, and one for each link."""
+TRANSCRIPT_MAX = 3
+TRANSCRIPT_CHARS_MAX = 600
+"""What is logged of a batch that the core failed on: its last events, each cut to so many characters."""
 SUBMIT_TIMEOUT_S = 10.0
 """How long a caller waits for an event to be in force, before being asked to try again."""
 SETTLE_TIMEOUT_S = 1.0
@@ -89,6 +96,26 @@ class Effects(Protocol):
         """Begin, in order, without waiting. Results come back as events."""
 
 
+class Notes(Protocol):
+    """Keeps who is kept out, from one process to the next."""
+
+    def read(self, now: float) -> Quarantine:
+        """What holds now."""
+
+    def write(self, quarantine: Quarantine) -> None:
+        """Replace it. Never raises."""
+
+
+class _NoNotes:
+    """Nothing is kept."""
+
+    def read(self, now: float) -> Quarantine:  # noqa: ARG002 - the protocol's
+        return Quarantine()
+
+    def write(self, quarantine: Quarantine) -> None:
+        pass
+
+
 class Engine:
     """Runs the core.
 
@@ -98,16 +125,26 @@ class Engine:
         publisher: where they are put in force.
         effects: where they are acted on.
         clock: seconds since the epoch.
+        notes: who is kept out because of a defect that they can trigger.
     """
 
     def __init__(
-        self, fleet: Fleet, store: Store, publisher: Publisher, effects: Effects, clock: Callable[[], float]
+        self,
+        fleet: Fleet,
+        store: Store,
+        publisher: Publisher,
+        effects: Effects,
+        clock: Callable[[], float],
+        *,
+        notes: Notes | None = None,
     ) -> None:
         self._fleet = fleet
         self._store = store
         self._publisher = publisher
         self._effects = effects
         self._clock = clock
+        self._notes = notes or _NoNotes()
+        self._quarantine = self._notes.read(clock())
         self._inbox: deque[tuple[Event, asyncio.Future[int] | None]] = deque()
         self._wake = asyncio.Event()
         self._version = 0
@@ -139,12 +176,26 @@ class Engine:
             log.warning("a proxy is slow to take over a publication", seq=seq)
 
     def _post(self, events: Sequence[Event], done: asyncio.Future[int] | None) -> None:
+        events = [event for event in events if not self._kept_out(event)]
+        if not events:
+            return
         full = len(self._inbox) + len(events) > INBOX_MAX
         if full and not all(isinstance(event, ENDINGS) for event in events):
             raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment")
         for number, event in enumerate(events, 1):
             self._inbox.append((event, done if number == len(events) else None))
         self._wake.set()
+
+    def _kept_out(self, event: Event) -> bool:
+        """Refuse the link of a ship that is kept out, drop what it says; tell anybody else to come back later."""
+        if not self._quarantine.holds(event, self._clock()):
+            return False
+        if isinstance(event, ShipDialed):
+            why = "what this ship sent brought the mux down; it is kept out for some minutes"
+            self._effects.start([RefuseLink(event.ship, event.link, "kept_out", why, retry=True)])
+        elif not isinstance(event, ShipReported):
+            raise EngineBusyError("this cannot be done right now; please try again in some minutes")
+        return True
 
     async def run(self) -> None:
         """Take in events until cancelled. Raises what the core or the store cannot go on from."""
@@ -168,8 +219,9 @@ class Engine:
 
     async def _step(self) -> None:
         """One batch, in the one order."""
-        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
-        commands = self._fleet.handle(*(event for event, _ in batch), now=self._clock())
+        careful = self._quarantine.careful(self._clock())
+        batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), 1 if careful else BATCH_MAX))]
+        commands = self._handle([event for event, _ in batch], careful=careful)
         await self._persist([command for command in commands if isinstance(command, _PERSIST)])
         self._publish(commands)
         self._effects.start([c for c in commands if not isinstance(c, (*_PERSIST, Publish))])
@@ -180,6 +232,21 @@ class Engine:
             async with self._changed:
                 self._version += 1
                 self._changed.notify_all()
+
+    def _handle(self, events: Sequence[Event], *, careful: bool) -> list[Command]:
+        now = self._clock()
+        suspects: Sequence[Event] = ()
+        try:
+            # What time alone brings about is nobody's fault: being careful, let it come first.
+            commands = self._fleet.handle(now=now) if careful else []
+            suspects = events
+            return commands + self._fleet.handle(*events, now=now)
+        except Exception:
+            # A defect. What is half decided must not live on: this process ends, and the next starts from the store.
+            self._notes.write(self._quarantine.after(suspects, now))
+            last = "; ".join(repr(event)[:TRANSCRIPT_CHARS_MAX] for event in suspects[-TRANSCRIPT_MAX:])
+            log.exception("the core failed", events=len(suspects), last=last)
+            raise
 
     async def _persist(self, batch: Sequence[Persist]) -> None:
         if not batch:

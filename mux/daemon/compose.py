@@ -7,9 +7,11 @@ the fleet parked if so asked, the engine, the links, the store. Agents, workspac
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -37,9 +39,10 @@ from mux.core.events import Event, FleetParked, FleetUnparked
 from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ShipId, ShipState
-from mux.daemon.errors import EXIT_CONFIG, StartError
+from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
+from mux.daemon.quarantine import QuarantineFile
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
 from mux.keys import Keyring
@@ -64,6 +67,8 @@ HEAD_BYTES_MAX = 32 * 1024
 """Longest request line or header field: what the proxies let through."""
 STOP_REQUESTS_S = 3.0
 """How long requests under way may take when the mux stops."""
+LET_GO_S = 15.0
+"""How long the parts may take to stop after the engine has failed; the next process has to wait for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,10 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
             if park_on_exit and not engine.done():
                 await control.park()
             if engine.done():
+                # Going on from the store matters more than letting go in order: a part that hangs must not hold it up.
+                last_resort = threading.Timer(LET_GO_S, os._exit, [EXIT_FAILURE])
+                last_resort.daemon = True
+                last_resort.start()
                 engine.result()
         finally:
             engine.cancel()
@@ -192,7 +201,8 @@ class Control:
             return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime)
 
         self.effects = Effects(self.provider, order_for, self._tell, time.time)
-        self.engine = Engine(fleet, self.store, self.publisher, self.effects, time.time)
+        notes = QuarantineFile(self.data / "run" / "kept-out.json")
+        self.engine = Engine(fleet, self.store, self.publisher, self.effects, time.time, notes=notes)
 
     def _build_web(self, environ: Mapping[str, str]) -> None:
         file, base = self.file, self.file.base
