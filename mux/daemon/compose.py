@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -57,14 +56,17 @@ from mux.web.admin_api_socket import ADMIN_SOCKET, SocketPathError, serve_admin_
 from mux.web.applying import EventApplier
 from mux.web.attendee import attendee_app
 from mux.web.deps import WebDeps
+from mux.web.listener import serve
 from mux.web.organizer import browser_scopes, organizer_app
 
 log = structlog.get_logger(__name__)
 
 PARK_S = 90.0
 """How long parking a fleet may take when the mux stops; what is not parked by then is found by the next start."""
-HEAD_BYTES_MAX = 32 * 1024
-"""Longest request line or header field: what the proxies let through."""
+CONTROL_CONNECTIONS_MAX = 5_000
+"""Of the control listener: several times the largest fleet, since a ship that returns may leave a dead link behind."""
+ADMIN_CONNECTIONS_MAX = 1_000
+"""Of the organizers' listener: a browser opens six and a socket for each page; programs a few."""
 STOP_REQUESTS_S = 3.0
 """How long requests under way may take when the mux stops."""
 LET_GO_S = 15.0
@@ -251,15 +253,28 @@ class Control:
         stack.push_async_callback(self.effects.close)
         ships = web.Application()
         ships.add_routes(self.endpoint.routes())
-        await _serve(ships, sockets.control, stack, tls=self.tls.context)
+        await serve(
+            ships,
+            sockets.control,
+            stack,
+            shutdown_s=STOP_REQUESTS_S,
+            connections_max=CONTROL_CONNECTIONS_MAX,
+            tls=self.tls.context,
+        )
         stack.push_async_callback(self.endpoint.close)
         try:
             runner = await serve_admin_socket(self.admin, self.data / ADMIN_SOCKET)
         except SocketPathError as error:
             raise StartError(str(error)) from error
         stack.push_async_callback(runner.cleanup)
-        await _serve(self.organizers, sockets.admin, stack)
-        await _serve(self.attendees, sockets.web, stack)
+        await serve(
+            self.organizers,
+            sockets.admin,
+            stack,
+            shutdown_s=STOP_REQUESTS_S,
+            connections_max=ADMIN_CONNECTIONS_MAX,
+        )
+        await serve(self.attendees, sockets.web, stack, shutdown_s=STOP_REQUESTS_S)
         log.info("control process is up", event_name=self.file.event.name)
 
     async def park(self) -> None:
@@ -330,19 +345,3 @@ def local_provider(file: EventFile, data: Path) -> Provider:
         port_first=file.fleet.ports.first,
         ports_per_ship=ports_per_ship(file),
     )
-
-
-async def _serve(
-    app: web.Application, listener: socket.socket, stack: AsyncExitStack, *, tls: ssl.SSLContext | None = None
-) -> None:
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=STOP_REQUESTS_S,
-        max_line_size=HEAD_BYTES_MAX,
-        max_field_size=HEAD_BYTES_MAX,
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener, ssl_context=tls).start()

@@ -17,7 +17,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 
-import aiohttp
 import structlog
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
@@ -54,6 +53,7 @@ from mux.web.api_models import (
     TokenMade,
     Tokens,
 )
+from mux.web.pages import BODY_BROKEN
 
 log = structlog.get_logger(__name__)
 
@@ -316,7 +316,7 @@ async def _read(request: web.Request, bytes_max: int) -> bytes:
                     raise too_large
     except TimeoutError:
         raise ApiError(408, "body_late", f"the body did not come within {BODY_TIMEOUT_S:.0f} seconds") from None
-    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
+    except BODY_BROKEN as error:
         raise ApiError(400, "body_broken", "the body ended early or is framed wrongly") from error
     return bytes(raw)
 

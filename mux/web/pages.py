@@ -8,11 +8,13 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import aiohttp
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -25,6 +27,12 @@ log = structlog.get_logger(__name__)
 FORM_BYTES_MAX = 32 * 1024
 """The largest form holds a deep link of a few KB, a name and a secret."""
 FORM_FIELDS_MAX = 16
+FORM_TIMEOUT_S = 30.0
+"""A form comes within this time or not at all: a few KB on the worst network."""
+API_PATHS = "/api/"
+"""Below it only programs ask, whatever they accept."""
+BODY_BROKEN = (ConnectionError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError)
+"""What reading a body raises when its sender goes away or frames it wrongly: a stranger's doing, no defect of ours."""
 BUSY_RETRY_S = 3
 """Retry-After when the engine cannot say yes in time: long enough for a restart, short enough to wait for."""
 
@@ -90,7 +98,8 @@ class Pages:
         return web.Response(text=text, status=status, headers=headers, content_type="text/html", charset="utf-8")
 
     async def add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Signal handler: the headers that every answer carries, unless it brings its own."""
+        """Signal handler: the headers that every answer carries, unless it brings its own; not the server's version."""
+        response.headers.popall(hdrs.SERVER, None)
         for name, value in (
             ("Content-Security-Policy", self._policy),
             ("X-Content-Type-Options", "nosniff"),
@@ -192,6 +201,8 @@ def wants_json(request: web.Request) -> bool:
     (Fetch Metadata, section 2.2). Forms are posted in the same mode. Jupyter's own requests carry an XSRF header.
     """
     headers = request.headers
+    if request.path.startswith(API_PATHS):
+        return True
     if is_upgrade(request) or "X-XSRFToken" in headers or headers.get("X-Requested-With") == "XMLHttpRequest":
         return True
     mode = headers.get("Sec-Fetch-Mode", "")
@@ -241,15 +252,24 @@ def redirect(target: str, status: int = 302) -> web.Response:
 async def read_form(request: web.Request) -> Mapping[str, str]:
     """The fields of a posted form; of doubled fields the first.
 
-    Raises Refusal (413, 415, 400). Only ``application/x-www-form-urlencoded`` is read: nothing here takes files.
+    Raises Refusal (400, 408, 413, 415). Only ``application/x-www-form-urlencoded`` is read: nothing here takes files.
+    Nor is anything decompressed, which no browser asks for.
     """
-    if request.content_type != "application/x-www-form-urlencoded":
+    if request.content_type != "application/x-www-form-urlencoded" or hdrs.CONTENT_ENCODING in request.headers:
         raise Refusal(415, "not_a_form", "That did not work", "This address takes forms only.")
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > FORM_BYTES_MAX:
-            raise Refusal(413, "too_large", "That was too much", "What you sent is larger than this form takes.")
+    try:
+        async with asyncio.timeout(FORM_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > FORM_BYTES_MAX:
+                    raise Refusal(
+                        413, "too_large", "That was too much", "What you sent is larger than this form takes."
+                    )
+    except TimeoutError as error:
+        raise Refusal(408, "form_late", "That did not work", "The form took too long to arrive. Try again.") from error
+    except BODY_BROKEN as error:
+        raise Refusal(400, "body_broken", "That did not work", "The form broke off. Go back and try again.") from error
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX, errors="strict")
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import tempfile
@@ -140,6 +141,15 @@ class House:
         session = token_hash(browser.cookie("mux_session"))
         assert session is not None
         return session
+
+    async def raw(self, origin: str, request: bytes) -> bytes:
+        """Bytes to an app whose browser has been made; hangs up after the first line of the answer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._servers[origin].port)
+        writer.write(request)
+        answer = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return answer
 
     async def stop(self) -> None:
         """Stop the apps, as the control process does."""

@@ -30,6 +30,7 @@ async def test_every_answer_carries_a_strict_policy(home: House, path: str) -> N
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "same-origin"
     assert answer.headers["Cache-Control"] == "no-store"
+    assert "Server" not in answer.headers
 
 
 def test_the_policy_of_an_https_event_names_its_wss_origin() -> None:

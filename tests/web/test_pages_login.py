@@ -7,8 +7,10 @@ import re
 from urllib.parse import quote
 
 import pytest
+from structlog.testing import capture_logs
 
 from mux.core.events import LoggedIn, LoggedOut
+from mux.web import pages
 from tests.web.page_parts import PASSCODE, PUBLIC, House
 
 
@@ -229,3 +231,21 @@ async def test_a_form_that_is_too_large_or_no_form_is_refused(home: House) -> No
     assert (await browser.post("/login", {"login": "x" * 40_000})).status == 413
     answer = await browser.fetch("/login", "POST", Origin=PUBLIC, Content_Type="application/json")
     assert answer.status == 415
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity"])
+async def test_a_form_with_a_content_encoding_is_refused_unread(home: House, encoding: str) -> None:
+    """RFC 9110 section 8.4: 415. No browser compresses forms, and a bomb would be unpacked before it is counted."""
+    browser = await home.attendee()
+    with capture_logs() as logs:
+        answer = await browser.post("/login", {"login": "ada"}, Content_Encoding=encoding)
+    assert answer.status == 415
+    assert logs == []
+
+
+async def test_a_form_that_does_not_arrive_is_not_waited_for(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "FORM_TIMEOUT_S", 0.0)
+    await home.attendee()
+    head = f"Host: {PUBLIC.partition('//')[2]}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    answer = await home.raw(PUBLIC, f"POST /login HTTP/1.1\r\n{head}Content-Length: 30\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 408 ")

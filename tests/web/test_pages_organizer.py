@@ -144,4 +144,6 @@ async def test_the_admin_api_stands_beside_the_pages(home: House) -> None:
             headers = {"Host": ADMIN.partition("//")[2], "Cookie": cookie}
             response = await client.get("/api/v1/scopes", headers=headers)
             assert await response.json() == expected
-        assert (await client.get("/api/v1/scopes")).status == 421
+        misdirected = await client.get("/api/v1/scopes", headers={"Accept": "text/html"})
+        assert misdirected.status == 421
+        assert (await misdirected.json())["error"]["code"] == "wrong_host"
