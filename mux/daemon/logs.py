@@ -9,11 +9,16 @@ import sys
 from typing import TextIO, cast
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 FIELD_CHARS_MAX = 2_000
 """Longest text of one field; texts from ships and people are hostile, and may be long."""
 TRACEBACK_CHARS_MAX = 8_000
 """Longest traceback; a cause and what it caused fit."""
+
+STRANGERS_FAULTS = (HttpProcessingError, RequestPayloadError, ConnectionError)
+"""What a malformed request raises inside aiohttp; it is answered with 400, and is no defect."""
 
 
 def set_up_logs() -> None:
@@ -33,6 +38,24 @@ def set_up_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[Libraries()], force=True)
+
+
+class Libraries(logging.Handler):
+    """What libraries log, as lines of ours.
+
+    aiohttp logs each request that it cannot parse, with a traceback and the bytes in question. Anybody can send those
+    as often as they like, and a token may stand in them: nothing of it is kept.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler. Never raises."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, STRANGERS_FAULTS):
+            return
+        with contextlib.suppress(Exception):
+            text = record.getMessage()
+            structlog.get_logger().log(record.levelno, "library", logger=record.name, text=text, exc_info=error)
 
 
 class Unbreakable(io.TextIOBase):

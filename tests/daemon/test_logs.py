@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 
@@ -56,3 +57,31 @@ def test_what_can_be_written_is() -> None:
     out.flush()
     assert stream.getvalue() == "hello"
     assert not out.isatty()
+
+
+STRANGER = """
+import asyncio, logging
+from mux.daemon.logs import set_up_logs
+set_up_logs()
+from aiohttp import web
+
+async def main():
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    writer.write(b"GET / HTTP/1.1\\r\\nHost: x\\r\\nAuthorization : Bearer mux_secret\\r\\n\\r\\n")
+    print((await reader.read()).split(b"\\r\\n")[0].decode())
+    await runner.cleanup()
+    logging.getLogger("asyncio").error("a task failed", exc_info=ValueError("why it did"))
+
+asyncio.run(main())
+"""
+
+
+def test_what_strangers_send_is_not_logged_and_what_libraries_say_is_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", STRANGER], capture_output=True, check=True, text=True)
+    assert done.stdout == "HTTP/1.0 400 Bad Request\n"
+    [line] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["logger"], line["text"]) == ("asyncio", "a task failed")
+    assert "why it did" in line["exception"]
