@@ -189,3 +189,29 @@ async def test_a_deadline_passes_without_any_event(tmp_path: Path) -> None:
     await asyncio.gather(task, return_exceptions=True)
     assert not (await store.load(NOW)).sessions
     await store.close()
+
+
+async def test_callers_who_give_up_break_nothing_for_others(running: Running) -> None:
+    leaving = [asyncio.create_task(running.engine.submit(login(f"leaver {number}"))) for number in range(20)]
+    staying = asyncio.create_task(running.engine.submit(login("ada")))
+    await asyncio.sleep(0)
+    for task in leaving[::2]:
+        task.cancel()
+    await staying
+    await asyncio.gather(*leaving, return_exceptions=True)
+    assert running.engine.session(SessionHash("session of ada"), NOW) is not None
+    assert running.engine.session(SessionHash("session of leaver 0"), NOW) is not None, "what was said still counts"
+    assert not running.task.done()
+
+
+async def test_an_engine_that_is_stopped_while_it_persists_publishes_nothing(running: Running) -> None:
+    """The transaction may or may not have happened: the next start sees which."""
+    running.diary.fails.append(StoreUnavailableError("the disk is full"))
+    running.engine.post(login("ada"))
+    while not running.engine.trouble:
+        await asyncio.sleep(0.01)
+    running.diary.entries.clear()
+    running.task.cancel()
+    await asyncio.gather(running.task, return_exceptions=True)
+    assert "publish" not in running.diary.entries
+    assert running.engine.session(SessionHash("session of ada"), NOW) is None
