@@ -25,12 +25,18 @@ _CHUNK_LINE = re.compile(
 )
 _TRAILER_LINE = re.compile(rb"[\t \x21-\x7e\x80-\xff]+\r\n")
 
+WHOLE_ORIGIN = frozenset(
+    b"alt-svc clear-site-data expect-ct nel public-key-pins report-to service-worker-allowed set-cookie2 set-login "
+    b"strict-transport-security".split()
+)
+"""Fields that would speak for the whole origin, which workspaces share with the login page."""
+
 # Fields that would change framing, routing, authentication or content handling when a recipient merges trailers into
 # the head (RFC 9110 section 6.5.1).
-_TRAILERS_REFUSED = frozenset(
-    b"authorization connection content-encoding content-length content-range content-type cookie expect forwarded host "
-    b"keep-alive origin proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade "
-    b"x-real-ip".split()
+_TRAILERS_REFUSED = WHOLE_ORIGIN | frozenset(
+    b"authorization connection content-encoding content-length content-location content-range content-type cookie "
+    b"expect forwarded host keep-alive location origin proxy-authorization proxy-connection set-cookie te trailer "
+    b"transfer-encoding upgrade x-real-ip".split()
 )
 _TRAILER_PREFIXES_REFUSED = (b"x-forwarded-", b"x-mux-", b"sec-")
 

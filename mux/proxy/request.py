@@ -88,7 +88,14 @@ class RequestHead:
 
 def parse_request(head: bytes) -> RequestHead:
     """Parse a complete head, empty line included. Raises Malformed."""
-    lines = split_head(head)
+    try:
+        lines = split_head(head)
+    except Malformed:
+        # As when the head comes in pieces: what is certain first decides.
+        line = head.partition(b"\r\n")[0]
+        if not _REQUEST_LINE.fullmatch(line) and b"\r" not in line and b"\n" not in line:
+            raise _bad_request_line() from None
+        raise
     method, target, minor = _request_line(lines[0])
     fields = parse_fields(lines[1:])
     host = _host(fields)
@@ -105,16 +112,25 @@ def parse_request(head: bytes) -> RequestHead:
 
 
 def find_request(buffer: bytearray, scanned: int = 0) -> int:
-    """As ``find_head``, and refuses at once what is no HTTP/1 at all, for example TLS."""
+    """As ``find_head``, and refuses at once what is no HTTP/1 at all, for example TLS or a line of HTTP/0.9."""
     if buffer and buffer[0] not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+-.^_`|~0123456789":
         raise Malformed("bad_request_line", "the request does not begin with a method (RFC 9112 section 3)")
-    return find_head(buffer, scanned)
+    size = find_head(buffer, scanned)
+    if not size:
+        end = buffer.find(b"\r\n", max(0, scanned - 1))
+        if end >= 0 and buffer.find(b"\r\n", 0, end) < 0 and not _REQUEST_LINE.fullmatch(buffer, 0, end):
+            raise _bad_request_line()
+    return size
+
+
+def _bad_request_line() -> Malformed:
+    return Malformed("bad_request_line", "a malformed request line (RFC 9112 section 3)")
 
 
 def _request_line(line: bytes) -> tuple[bytes, bytes, int]:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise Malformed("bad_request_line", "a malformed request line (RFC 9112 section 3)")
+        raise _bad_request_line()
     method, target, version = match.groups()
     if version not in (b"1.0", b"1.1"):
         raise Malformed("bad_version", "a version other than HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6)", 505)

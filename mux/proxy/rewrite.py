@@ -11,7 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from mux.proxy.body import CHUNKED
+from mux.proxy.body import CHUNKED, WHOLE_ORIGIN
 from mux.proxy.cookies import confined_set_cookie, without_mux_cookies
 from mux.proxy.grammar import Field, list_items, values_of
 from mux.proxy.request import RequestHead
@@ -27,11 +27,6 @@ HOP_BY_HOP = frozenset(
 REQUEST_DROPPED = HOP_BY_HOP | frozenset(b"forwarded proxy x-real-ip x-scheme".split())
 """Fields that never pass towards an upstream."""
 REQUEST_PREFIXES_DROPPED = (b"x-forwarded-", b"x-mux-")
-
-WORKSPACE_RESPONSE_DROPPED = frozenset(
-    b"service-worker-allowed clear-site-data strict-transport-security alt-svc set-cookie2 nel report-to".split()
-)
-"""What would speak for the whole origin, which workspaces share with the login page."""
 
 _PORT = re.compile(rb":[0-9]*\Z")
 _ABSOLUTE_LOCATION = re.compile(rb"(?i:(https?)://)([^/?#]*)(.*)", re.DOTALL)
@@ -145,7 +140,7 @@ def client_head(response: ResponseHead, request: RequestHead, destination: Desti
 
 def _confined(field: Field, request: RequestHead, destination: Destination) -> Field | None:
     key = field.key
-    if key in WORKSPACE_RESPONSE_DROPPED:
+    if key in WHOLE_ORIGIN:
         return None
     if key == b"set-cookie":
         value = confined_set_cookie(field.value, destination.session_cookie, destination.prefix, request.path)

@@ -115,6 +115,12 @@ async def test_tls_on_the_plain_port_is_refused_at_once(rig: Rig) -> None:
     await refused(rig, b"\x16\x03\x01\x02\x00\x01\x00", 400, "bad_request_line")
 
 
+@pytest.mark.parametrize("start", [b"GET /\r\n", b"GET /camp/intro/ HTTP/1.1 x\r\nHost: camp"])
+async def test_a_first_line_that_is_none_is_refused_before_the_head_is_whole(rig: Rig, start: bytes) -> None:
+    """RFC 9112 section 3: an HTTP/0.9 client sends one line and waits for its answer."""
+    await refused(rig, start, 400, "bad_request_line")
+
+
 @pytest.mark.parametrize("version", [b"2.0", b"1.2", b"0.9", b"3.0"])
 async def test_another_version_is_refused(rig: Rig, version: bytes) -> None:
     """RFC 9110 section 15.6.6: HTTP Version Not Supported."""

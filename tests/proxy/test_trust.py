@@ -337,11 +337,27 @@ async def test_what_speaks_for_the_whole_origin_is_dropped(rig: Rig) -> None:
         b"Set-Cookie2: a=b",
         b"NEL: {}",
         b"Report-To: {}",
+        b"Public-Key-Pins: max-age=1",
+        b"Expect-CT: max-age=1",
+        b"Set-Login: logged-in",
         b"X-Kept: yes",
     ]
     rig.alice.script = answering(rig.alice, answer_with(*fields))
     response = await rig.ask(request())
     assert response.head == b"HTTP/1.1 200 OK\r\nX-Kept: yes\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"Service-Worker-Allowed: /", b'clear-site-data: "*"', b"Set-Cookie: mux_session=x", b"Location: //x"]
+)
+async def test_what_is_dropped_from_a_workspaces_head_is_no_trailer_either(rig: Rig, trailer: bytes) -> None:
+    """RFC 9110 section 6.5.1: a recipient may merge trailers into the head."""
+    rig.alice.script = answering(
+        rig.alice, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n", b"0\r\n" + trailer + b"\r\n\r\n"
+    )
+    client = await rig.client()
+    await client.send(request())
+    assert trailer.partition(b":")[0].lower() not in (await client.closed()).lower()
 
 
 @pytest.mark.parametrize(
