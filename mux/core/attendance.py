@@ -15,11 +15,18 @@ from mux.core.totals import count
 from mux.core.workspaces import bind, drain, prepare, seat_ready
 from mux.core.world import World
 
+SESSIONS_MAX = 100
+"""Of one attendee: more than anybody's browsers. A script that logs in without end ends its own oldest sessions, and
+costs store and proxies no more than this."""
+
 
 def log_in(world: World, user: UserId, session: SessionHash, expires_at: float) -> None:
     """Note a login; whoever has no seat joins the queue."""
     world.sessions[session] = Session(session, user, expires_at)
-    world.sessions_of.setdefault(user, {})[session] = None
+    sessions = world.sessions_of.setdefault(user, {})
+    sessions[session] = None
+    if len(sessions) > SESSIONS_MAX:
+        end_session(world, next(iter(sessions)))
     world.changes.sessions[session] = None
     world.deadlines.set(("session", session), expires_at)
     if user not in world.assignments and user not in world.waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mux.core.attendance import SESSIONS_MAX
 from mux.core.commands import ForgetSession, Publish, SaveAssignment, SaveSession, SendDesired, TerminateShip
 from mux.core.events import (
     DoorsSet,
@@ -171,6 +172,18 @@ def test_an_expired_session_ends_by_itself() -> None:
     commands = room.do(after=61)
     assert any(isinstance(c, ForgetSession) for c in commands)
     assert not room.fleet.published().sessions
+
+
+def test_one_login_too_many_ends_the_oldest() -> None:
+    room = warm_room()
+    room.log_in("ada", "bob")
+    for number in range(SESSIONS_MAX):
+        room.do(LoggedIn(UserId("ada"), SessionHash(f"session {number}"), room.now + 100))
+    published = room.fleet.published().sessions
+    assert len(published) == SESSIONS_MAX + 1
+    assert SessionHash("session of ada") not in published
+    assert SessionHash("session of bob") in published
+    assert SessionHash(f"session {SESSIONS_MAX - 1}") in published
 
 
 def test_revoking_ends_every_session_and_can_release_the_seat() -> None:
