@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 NEW_NAME_WAIT_MAX_S = 20.0
 """How long a newcomer's request is held while new names are paced; longer, and the page is told to come back."""
 FULL_RETRY_S = 30.0
+LIMITED_LOG_S = 10.0
+"""At most one log line about limited logins in this time; it says how many there were."""
 
 WRONG_TEXT = "That name and code or password do not belong together. Check both and try again."
 LIMITED_TEXT = (
@@ -100,6 +102,8 @@ class Auth:
         self._sleep = sleep
         self._registering = asyncio.Lock()
         self._registered = 0
+        self._limited_logged_at = -math.inf
+        self._limited_unlogged = 0
         self._passcode_failures = Buckets(ADDRESS_FAILURES, ADDRESS_REFILL_PER_S)
         self._passcode_key = secrets.token_bytes(32)
         self.configure(settings)
@@ -149,13 +153,21 @@ class Auth:
         try:
             attempt = self._limiter.admit(fold(login), address_key(peer), now)
         except Limited as limited:
-            log.info("login limited", address=address_key(peer), retry_after_s=round(limited.retry_after_s))
+            self._note_limited(address_key(peer), limited.retry_after_s, now)
             raise _limited(limited) from limited
         user = await self._by_password(login, secret, attempt, now)
         if user is None:
             log.info("login refused", address=attempt.address)
             raise LoginRefused("wrong", WRONG_TEXT)
         return user
+
+    def _note_limited(self, address: str, retry_after_s: float, now: float) -> None:
+        """Log it, but for those that follow at once: whoever is limited can go on asking at any pace."""
+        if 0 <= now - self._limited_logged_at < LIMITED_LOG_S:
+            self._limited_unlogged += 1
+            return
+        log.info("login limited", address=address, retry_after_s=round(retry_after_s), unlogged=self._limited_unlogged)
+        self._limited_logged_at, self._limited_unlogged = now, 0
 
     async def _by_code(self, login: str, secret: str) -> User | None:
         credential = code_hash(self._keys, secret)

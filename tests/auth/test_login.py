@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from mux.auth import limiter as bounds
 from mux.auth.codes import code_hash
-from mux.auth.login import Auth, LoginRefused, wait_text
+from mux.auth.login import LIMITED_LOG_S, Auth, LoginRefused, wait_text
 from mux.auth.passwords import PASSWORD_CHARS_MAX, Passwords
 from mux.auth.roster import Roster
 from mux.auth.settings import AuthSettings
@@ -254,6 +254,16 @@ async def test_nothing_that_was_typed_is_logged(auth: Auth, roster: Roster) -> N
     for secret in (issued.code, "my-secret", "hunter2", "open sesame", "New name"):
         assert secret not in text
     assert {"login refused", "login limited", "name registered"} <= {entry["event"] for entry in logs}
+
+
+async def test_who_is_limited_cannot_fill_the_log(auth: Auth) -> None:
+    for _ in range(bounds.PAIR_FAILURES):
+        await _refusal(auth, "Ada", "a guess")
+    with capture_logs() as logs:
+        for now in (0.0, 0.0, LIMITED_LOG_S - 1, LIMITED_LOG_S):
+            with pytest.raises(LoginRefused):
+                await auth.login("Ada", "a guess", ROOM, now)
+    assert [(entry["event"], entry["unlogged"]) for entry in logs] == [("login limited", 0), ("login limited", 2)]
 
 
 def test_no_secret_shows_in_a_repr(keys: Keyring) -> None:
