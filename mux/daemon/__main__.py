@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from mux.daemon.compose import Sockets, run
+from mux.daemon.descriptors import raise_descriptor_limit
 from mux.daemon.errors import EXIT_FAILURE, StartError
 from mux.daemon.logs import set_up_logs
 from mux.daemon.prepare import Prepared, prepare
@@ -40,6 +41,7 @@ def main() -> int:
                 sys.stderr.write(f"mux: {warning}\n")
             sys.stdout.write(json.dumps(_settings(prepared)) + "\n")
             return 0
+        raise_descriptor_limit()
         sockets = Sockets(
             *(
                 socket.socket(fileno=fd)
