@@ -226,7 +226,9 @@ def lock(data: Path) -> int:
     """Make sure that this is the one supervisor of a data directory. Returns the descriptor that holds the lock."""
     path = data / "run" / "supervisor.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Each by itself: parents that mkdir makes on the way would be open to everybody.
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SupervisorError(f"{path}: {error.strerror}") from error

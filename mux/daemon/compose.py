@@ -289,7 +289,20 @@ class Control:
                 ):
                     version = await self.engine.changed(version, PARK_S)
         except (TimeoutError, EngineBusyError):
-            log.warning("the fleet is not parked; the next start finds it")
+            log.warning("the fleet cannot be parked in order; machines are stopped all the same")
+            await self._stop_machines()
+
+    async def _stop_machines(self) -> None:
+        """Stop every machine without the core: the store cannot take its decision. The next start finds them."""
+        try:
+            machines = await self.provider.list()
+        except ProviderError as error:
+            log.error("machines cannot be listed", error=str(error))
+            return
+        results = await asyncio.gather(*(self.provider.park(ship) for ship in machines), return_exceptions=True)
+        for ship, result in zip(machines, results, strict=True):
+            if isinstance(result, Exception):
+                log.warning("stopping a machine met trouble", ship=ship, error=str(result))
 
     def _post(self, event: Event) -> None:
         self.engine.post(event)

@@ -158,7 +158,12 @@ class LocalProvider:
             if record is None or record.stopped or record.wanted == "gone":
                 return
             record = replace(record, wanted="parked")
-            await self._in_thread(self._save, record)
+            try:
+                await self._in_thread(self._save, record)
+            except ProviderError:
+                # Processes end all the same: on a full disk nobody may be left running by a mux that stops.
+                await self._stop(ship)
+                raise
             await self._stop(ship)
             await self._in_thread(self._save, replace(record, stopped=True))
 

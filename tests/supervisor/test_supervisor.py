@@ -122,6 +122,10 @@ def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
 
 
 def test_one_supervisor_a_data_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    held = lock(data)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (data, data / "run")} == {0o700}
+    os.close(held)
     held = lock(tmp_path)
     with pytest.raises(SupervisorError, match=f"already running .*process {os.getpid()}"):
         lock(tmp_path)
