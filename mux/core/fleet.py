@@ -99,13 +99,7 @@ class Fleet:
             if not controls.launching:
                 world.stopped_text = "launching was paused or given up earlier."
         for record in ships:
-            ship = Ship.restored(record)
-            world.ships[ship.id] = ship
-            world.touch(ship, save=False)
-            if ship.state is not ShipState.TERMINATED:
-                world.deadlines.set(("heartbeat", ship.id), now + spec.fleet.heartbeat_grace_s)
-            if ship.state in (ShipState.PENDING, ShipState.BOOTING):
-                world.deadlines.set(("boot", ship.id), now + spec.fleet.boot_deadline_s)
+            _restore_ship(world, record)
         for assignment in assignments:
             world.assignments[assignment.user] = assignment
             world.epochs[assignment.user] = max(assignment.epoch, world.epochs.get(assignment.user, 0))
@@ -277,6 +271,20 @@ class Fleet:
             self._routed[user] = frozenset(current)
         else:
             self._routed.pop(user, None)
+
+
+def _restore_ship(world: World, record: ShipRecord) -> None:
+    ship = Ship.restored(record)
+    world.ships[ship.id] = ship
+    world.touch(ship, save=False)
+    if ship.state is ShipState.TERMINATED:
+        return
+    if ship.host:
+        world.places[ship.host, ship.port_first] = ship.id
+    fleet = world.spec.fleet
+    world.deadlines.set(("heartbeat", ship.id), world.now + fleet.heartbeat_grace_s)
+    if ship.state in (ShipState.PENDING, ShipState.BOOTING):
+        world.deadlines.set(("boot", ship.id), world.now + fleet.boot_deadline_s)
 
 
 def _spec_applied(world: World, event: EventSpecApplied) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 
 from mux.core.attendance import move_everybody
 from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
@@ -38,11 +39,11 @@ def size_fleet(world: World) -> None:
     fleet = world.spec.fleet
     backing_off = world.now < world.patience.not_before
     decided = plan(world.tally, fleet, enabled=world.controls.launching, backing_off=backing_off)
-    for ship in list(world.ships.values()) if not backing_off and world.controls.launching else ():
-        unordered = ship.state is ShipState.PENDING and not ship.host and not ship.ordered
-        if unordered and ship.wanted is ShipWanted.RUN and ship.call is None:
-            _call(world, ship, "launch")
-    for _ in range(decided.launch):
+    room = max(0, fleet.launches_in_flight_max - world.tally.launching)
+    again = list(islice(world.unordered, room)) if not backing_off and world.controls.launching else []
+    for ship_id in again:
+        _call(world, world.ships[ship_id], "launch")
+    for _ in range(min(decided.launch, room - len(again))):
         number = world.controls.ships_made + 1
         world.controls = replace(world.controls, ships_made=number)
         ship = Ship.new(ShipId(f"ship-{number:04d}"), fleet.seats_per_ship, world.now)
@@ -119,10 +120,26 @@ def _launching_failed(world: World, reason: str, *, fatal: bool = False) -> None
 
 
 def _place(world: World, ship: Ship, machine: Machine) -> None:
+    """Note where a machine is. A place belongs to one ship: whoever had it before is not there any more.
+
+    A provider gives addresses of machines that are gone to new ones, perhaps before its listing has told of their end.
+    """
     place = (machine.host, machine.port_first, machine.port_count)
-    if machine.host and place != (ship.host, ship.port_first, ship.port_count):
-        ship.host, ship.port_first, ship.port_count = place
-        world.touch(ship)
+    if not machine.host or place == (ship.host, ship.port_first, ship.port_count):
+        return
+    before = world.ships.get(world.places.get((machine.host, machine.port_first), ship.id))
+    if before is not None and before is not ship:
+        before.host = ""
+        world.touch(before)
+    _leave_place(world, ship)
+    ship.host, ship.port_first, ship.port_count = place
+    world.places[machine.host, machine.port_first] = ship.id
+    world.touch(ship)
+
+
+def _leave_place(world: World, ship: Ship) -> None:
+    if world.places.get((ship.host, ship.port_first)) == ship.id:
+        del world.places[ship.host, ship.port_first]
 
 
 def call_ended(world: World, event: MachineCallEnded) -> None:
@@ -149,6 +166,7 @@ def _terminated(world: World, ship: Ship) -> None:
     for seat in ship.seats:
         seat.workspaces.clear()
     forget_ship(world, ship)
+    _leave_place(world, ship)
     for kind in ("heartbeat", "boot"):
         world.deadlines.clear((kind, ship.id))
     world.touch(ship)
@@ -223,7 +241,7 @@ def _unseen(world: World, ship: Ship, asked_at: float) -> None:
     if ship.wanted is ShipWanted.GONE:
         _terminated(world, ship)
         return
-    if not (ship.host or ship.ordered) or ship.launched_at >= asked_at:
+    if (ship.state is ShipState.PENDING and not (ship.host or ship.ordered)) or ship.launched_at >= asked_at:
         return
     ship.missing += 1
     if ship.missing >= MISSING_MAX:

@@ -182,6 +182,12 @@ class Ship:
         return self.state is ShipState.TERMINATED or self.wanted is ShipWanted.GONE
 
     @property
+    def unordered(self) -> bool:
+        """Its launch has still to be asked for, or again: no call is under way and the provider took no order."""
+        waits = self.state is ShipState.PENDING and self.wanted is ShipWanted.RUN and self.call is None
+        return waits and not self.host and not self.ordered
+
+    @property
     def resources(self) -> Resources:
         """Its machine, as last reported."""
         return self.report.resources if self.report else Resources()

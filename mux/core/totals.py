@@ -16,6 +16,10 @@ def count(world: World, ship: Ship) -> None:
     if ship.healthy:
         free = sum(offered(ship, seat, seat_ready(world, seat)) for seat in ship.seats)
     world.offers.set(ship.id, free)
+    if ship.unordered:
+        world.unordered[ship.id] = None
+    else:
+        world.unordered.pop(ship.id, None)
     if world.tally.set(ship.id, _contribution(ship)):
         world.changes.plan = True
 

@@ -73,6 +73,8 @@ class World:
         self.deadlines: Deadlines[DeadlineKey] = Deadlines()
         self.offers = SeatIndex()
         self.tally = Tally()
+        self.unordered: dict[ShipId, None] = {}
+        self.places: dict[tuple[str, int], ShipId] = {}
         self.project_failures: dict[ProjectName, dict[ShipId, str]] = {}
         self.broken: dict[ProjectName, str] = {}
         self.listing = False

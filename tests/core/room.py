@@ -188,6 +188,7 @@ class Room:
         self.refused: list[RefuseLink] = []
         self.machines: dict[ShipId, SimulatedShip] = {}
         self.links = 0
+        self.made = 0
         self.launches_fail = False
         self.do()
 
@@ -218,7 +219,9 @@ class Room:
                 if self.launches_fail:
                     self.do(LaunchFailed(ship, "no capacity"))
                     return
-                first = 20_000 + 64 * len(self.machines)
+                # Never the range of another machine that is there.
+                first = 20_000 + 64 * self.made
+                self.made += ship not in self.machines
                 known = self.machines.setdefault(
                     ship,
                     SimulatedShip(Machine(ship, MachineStatus.RUNNING, "127.0.0.1", first, 64), key=f"key of {ship}"),

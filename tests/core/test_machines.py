@@ -1,0 +1,73 @@
+"""Machines as the provider tells of them: launches under way, and addresses that are used again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mux.core.commands import LaunchShip
+from mux.core.events import LaunchFailed, MachinesListed
+from mux.core.model import MachineStatus, ShipId
+from tests.core.room import Room, event_spec
+
+ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
+
+
+def test_launches_that_are_tried_again_count_among_those_under_way() -> None:
+    room = Room(event_spec(attendees=8, seats_per_ship=1, launches_in_flight_max=2, launch_failures_max=99))
+    room.pending.clear()
+    commands = room.do(MachinesListed({}, room.now))
+    for _ in range(4):
+        launched = [command.ship for command in commands if isinstance(command, LaunchShip)]
+        assert len(launched) == 2
+        room.do(*(LaunchFailed(ship, "no capacity") for ship in launched))
+        commands = room.do(after=120)
+
+
+def test_a_failed_launch_is_tried_again_before_another_ship_is_made() -> None:
+    room = Room(event_spec(attendees=8, seats_per_ship=1, launches_in_flight_max=2))
+    room.pending.clear()
+    room.do(MachinesListed({}, room.now))
+    room.do(LaunchFailed(ONE, "no capacity"))
+    commands = room.do(after=30)
+    assert [command.ship for command in commands if isinstance(command, LaunchShip)] == [ONE]
+
+
+def test_an_address_that_another_ship_was_given_is_no_longer_routed_to() -> None:
+    """A machine vanishes, and its address is given to a new one before two listings have missed it."""
+    room = Room()
+    room.settle()
+    room.log_in("ada")
+    ship, _ = room.seats()["ada"]  # type: ignore[index]
+    other = TWO if ship == ONE else ONE
+    gone = room.machines.pop(ship).machine
+    kept = room.machines[other]
+    kept.machine = replace(gone, ship=other, status=MachineStatus.RUNNING)
+    room.do(MachinesListed({other: kept.machine}, room.now))
+    assert room.routes() == set()
+    assert room.seats()["ada"] == (ship, 0)  # type: ignore[index]
+
+
+def test_a_ship_without_an_address_is_still_missed_after_a_restart() -> None:
+    room = Room()
+    room.settle()
+    room.log_in("ada")
+    ship, _ = room.seats()["ada"]  # type: ignore[index]
+    other = TWO if ship == ONE else ONE
+    room.machines[other].machine = replace(room.machines.pop(ship).machine, ship=other)
+    room.do(MachinesListed({other: room.machines[other].machine}, room.now))
+    room.restart()
+    for _ in range(2):
+        room.do(MachinesListed({other: room.machines[other].machine}, room.now + 1), after=20)
+    assert list(room.fleet.world.waiting) == ["ada"]
+
+
+def test_a_ship_that_moves_leaves_its_address_to_others() -> None:
+    room = Room()
+    room.settle()
+    room.log_in("ada", "bob", "eve", "dan")
+    first, second = room.machines[ONE].machine, room.machines[TWO].machine
+    moved = replace(first, host="127.0.0.9")
+    room.do(MachinesListed({ONE: moved, TWO: second}, room.now))
+    room.do(MachinesListed({ONE: moved, TWO: replace(first, ship=TWO)}, room.now))
+    assert {place.host for place in room.fleet.published().routes.values() if place} == {"127.0.0.9", first.host}
+    assert len(room.routes()) == 4
