@@ -33,13 +33,24 @@ class Lab:
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
         self.address = address
+        self._asked = False
 
     @property
     def launcher(self) -> Locator:
         return self.page.locator(".jp-LauncherCard")
 
     async def ready(self) -> Lab:
-        """Wait until the page is built."""
+        """Wait until the page is built.
+
+        A notebook that is opened before JupyterLab has heard which kernels there are makes it ask; then the one that it
+        suggests is taken, as people do.
+        """
+        if not self._asked:
+            self._asked = True
+            question = self.page.locator(".jp-Dialog").filter(has_text="Select Kernel")
+            await self.page.add_locator_handler(
+                question, lambda dialog: dialog.locator(".jp-mod-accept").click(timeout=START_MS_MAX)
+            )
         await self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=START_MS_MAX)
         await self.page.wait_for_selector(".jp-DirListing-item", timeout=START_MS_MAX)
         return self
