@@ -1,0 +1,436 @@
+"""What must hold, checked after every batch of the mux and after every action of an agent.
+
+Each rule has a name, which is what a failing history is known by. The rules look at the world from outside: at what was
+committed, published and sent, and at what is true on the machines. Only `core` asks the core itself.
+
+A machine whose agent has lied is exempt from what rests on its word, until peace: its lies may cost its own seats,
+never anybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mux.core.commands import (
+    AcceptLink,
+    Command,
+    LaunchShip,
+    Placement,
+    Publish,
+    SaveAssignment,
+    SendDesired,
+    TerminateShip,
+)
+from mux.core.errors import CoreError
+from mux.core.events import (
+    DoorsSet,
+    Event,
+    EventSpecApplied,
+    LaunchFailed,
+    LaunchingSet,
+    LoggedIn,
+    LoggedOut,
+    SeatReleased,
+    ShipDeclaredLost,
+    ShipDrained,
+    UserRevoked,
+)
+from mux.core.fleet import Fleet
+from mux.core.model import (
+    Assignment,
+    Desired,
+    Doors,
+    ProjectName,
+    SessionHash,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    WorkspaceId,
+)
+from mux.core.routes import RouteKey
+from mux.core.world import World
+from ship_agent.step import Action, Remove
+
+if TYPE_CHECKING:
+    from tests.sim.house import House
+    from tests.sim.machines import SimMachine
+
+
+class BrokenRuleError(Exception):
+    """A rule does not hold.
+
+    Args:
+        rule: its name.
+        text: what was found.
+    """
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a batch starts from."""
+
+    assignments: dict[UserId, Assignment]
+    waiting: tuple[UserId, ...]
+
+
+class Rules:
+    """Watches one house.
+
+    Args:
+        house: what is watched.
+        every: check what costs in proportion to the fleet only after so many batches.
+    """
+
+    def __init__(self, house: House, every: int = 1) -> None:
+        self.house = house
+        self._every = every
+        self._batch = 0
+        self._acked: dict[SessionHash, float] = {}
+        self._assignments: dict[UserId, Assignment] = {}
+        self._waiting: tuple[UserId, ...] = ()
+        self._routes: dict[RouteKey, Placement] = {}
+        self._epochs: dict[UserId, int] = {}
+        self._incarnations: dict[tuple[UserId, int, ProjectName], WorkspaceId] = {}
+        self._may_lose: set[ShipId] = set()
+        self._launched: set[ShipId] = set()
+        self.bound_keys: dict[ShipId, str] = {}
+        self._sent: dict[ShipId, Desired] = {}
+        self._doors_closed = False
+        self._launching = True
+        self._not_before = 0.0
+        self._latest = 0.0
+
+    # --- a batch, step by step --------------------------------------------------------------------------------------
+
+    def before(self, fleet: Fleet) -> Before:
+        """To be called before the core handles a batch."""
+        return Before(dict(fleet.world.assignments), tuple(fleet.world.waiting))
+
+    def decided(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        """The core has decided, and nothing is persisted yet."""
+        self._batch += 1
+        self._latest = max(self._latest, self.house.mux.clock())
+        if self._batch % self._every == 0:
+            try:
+                fleet.validate()
+            except CoreError as error:
+                raise BrokenRuleError("core", str(error)) from error
+        for event in events:
+            match event:
+                case ShipDeclaredLost(ship) | ShipDrained(ship, True):
+                    self._may_lose.add(ship)
+        self._check_seats(fleet, before, events, commands)
+        self._check_queue(fleet, before, events)
+        self._check_launches(fleet, events, commands)
+        self._check_ends(before, commands)
+        for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
+            self._check_generation(ship, ends.desired)
+
+    def persisted(self, fleet: Fleet, events: Sequence[Event]) -> None:
+        """The batch is in the store."""
+        world, kept = fleet.world, self.house.mux.kept
+        for what, stored, held in (
+            ("assignments", kept.assignments, world.assignments),
+            ("sessions", kept.sessions, world.sessions),
+            ("queue", kept.waiting, world.waiting),
+        ):
+            if stored != held:
+                raise BrokenRuleError("forgotten", f"the {what} in the store are not those in force")
+        if self._batch % (4 * self._every) == 0:
+            for ship in world.ships.values():
+                if kept.ships.get(ship.id) != ship.record():
+                    raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
+        self._organizers_said(events)
+        for user, assignment in world.assignments.items():
+            self._epochs[user] = assignment.epoch
+        self._assignments = dict(world.assignments)
+        self._waiting = tuple(world.waiting)
+        self._routes = dict(world.published_routes)
+        self._check_sessions(fleet, events)
+        self._check_incarnations(fleet, events)
+
+    def published(self, fleet: Fleet, commands: Sequence[Command]) -> None:
+        """The batch is in force."""
+        mux = self.house.mux
+        if mux.routes != fleet.world.published_routes or mux.sessions != fleet.world.published_sessions:
+            raise BrokenRuleError("published", "what proxies serve is not what the core holds published")
+        for command in commands:
+            match command:
+                case Publish(_, routes):
+                    for key, place in routes.items():
+                        if place is not None:
+                            self._check_new_route(key, place)
+                case AcceptLink(ship, link):
+                    connection = mux.links.get(link)
+                    if connection is not None:
+                        self._check_key(ship, connection.key, token_ok=connection.number >= 0)
+                case SendDesired(ship, _, desired):
+                    self._sent[ship] = desired
+        self.check_truth()
+
+    def restored(self, fleet: Fleet) -> None:
+        """A new process has started from the store."""
+        world = fleet.world
+        if world.assignments != self._assignments:
+            raise BrokenRuleError("forgotten", "a restart finds other assignments")
+        missing = set(self._waiting) - set(world.waiting)
+        if missing or [user for user in world.waiting if user in set(self._waiting)] != list(self._waiting):
+            raise BrokenRuleError("forgotten", "a restart finds another queue")
+        if world.published_routes != self._routes:
+            raise BrokenRuleError("forgotten", "a restart finds other routes")
+        for session, expires_at in self._acked.items():
+            if session not in world.sessions and expires_at > self._latest:
+                raise BrokenRuleError("forgotten", f"a restart has lost {session}")
+
+    def acted(self, machine: SimMachine, action: Action) -> None:
+        """An agent is about to end an action."""
+        if isinstance(action, Remove) and not machine.ever_hostile:
+            for assignment in self._assignments.values():
+                if assignment.ship != machine.ship:
+                    continue
+                ship = self.house.mux.fleet.world.ships.get(assignment.ship)
+                if ship is not None and self.house.mux.up:
+                    held = ship.seats[assignment.seat].workspaces.values()
+                    if any(w.id == action.workspace for w in held):
+                        raise BrokenRuleError("files", f"{machine.ship} destroys {action.workspace}, which is in use")
+
+    # --- seats, queue, doors ----------------------------------------------------------------------------------------
+
+    def _organizers_said(self, events: Sequence[Event]) -> None:
+        """What counts from the time that it is persisted."""
+        for event in events:
+            match event:
+                case DoorsSet(doors):
+                    self._doors_closed = doors is Doors.CLOSED
+                case LaunchingSet(enabled):
+                    self._launching = enabled
+                    self._not_before = 0.0
+
+    def _may_go(self, ship: ShipId) -> bool:
+        return ship in self._may_lose or ship in self.house.provider.vanished
+
+    def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        after = fleet.world.assignments
+        released = {e.user for e in events if isinstance(e, SeatReleased)}
+        released |= {e.user for e in events if isinstance(e, UserRevoked) and e.release}
+        for user, assignment in before.assignments.items():
+            if after.get(user) != assignment and user not in released and not self._may_go(assignment.ship):
+                raise BrokenRuleError("seat", f"{user} loses {assignment.ship}/{assignment.seat} for no reason")
+        for command in commands:
+            if isinstance(command, SaveAssignment):
+                user, epoch = command.assignment.user, command.assignment.epoch
+                if epoch <= self._epochs.get(user, 0):
+                    raise BrokenRuleError("epoch", f"{user} gets epoch {epoch} a second time")
+                if self._doors_closed and not any(isinstance(e, DoorsSet) for e in events):
+                    raise BrokenRuleError("doors", f"{user} gets a seat while the doors are closed")
+        if len({(a.ship, a.seat) for a in after.values()}) != len(after):
+            raise BrokenRuleError("seat", "a seat has two attendees")
+
+    def _check_queue(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
+        world = fleet.world
+        still = [user for user in before.waiting if user in world.waiting]
+        # Who left the queue and joined it again in this batch has another turn.
+        anew = {e.user for e in events if isinstance(e, (LoggedIn, SeatReleased, UserRevoked))}
+        anew |= {UserId(e.session.partition(":")[0]) for e in events if isinstance(e, LoggedOut)}
+        still = [user for user in still if user not in anew]
+        order = [user for user in world.waiting if user in set(still)]
+        if order != still:
+            raise BrokenRuleError("queue", f"the order changes from {still} to {order}")
+        places = {user: place for place, user in enumerate(before.waiting)}
+        for user in world.waiting:
+            if user in anew and user not in before.waiting and user not in before.assignments:
+                behind = list(world.waiting)[list(world.waiting).index(user) + 1 :]
+                if any(other in still for other in behind):
+                    raise BrokenRuleError("queue", f"{user} comes and goes before others")
+        for user in world.assignments:
+            if user in before.assignments or not still:
+                continue
+            if places.get(user, len(places)) > places[still[0]]:
+                raise BrokenRuleError("queue", f"{user} is seated before {still[0]}, who has waited longer")
+
+    # --- launching and ending ---------------------------------------------------------------------------------------
+
+    def _check_launches(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        world, spec = fleet.world, fleet.world.spec.fleet
+        launches = [command.ship for command in commands if isinstance(command, LaunchShip)]
+        parked = any(ship.wanted is ShipWanted.PARKED for ship in world.ships.values() if not ship.gone)
+        resumed = any(isinstance(event, LaunchingSet) for event in events)
+        if launches and (parked or not (self._launching or resumed)):
+            raise BrokenRuleError("launching", "a ship is launched although the fleet is parked or paused")
+        if launches and world.now < self._not_before and world.patience.failures:
+            raise BrokenRuleError("patience", "a launch follows a failed one at once")
+        if any(isinstance(event, LaunchFailed) for event in events) and world.patience.failures:
+            self._not_before = world.now + spec.launch_backoff_s
+        if world.patience.failures >= spec.launch_failures_max and world.controls.launching:
+            raise BrokenRuleError("patience", f"launching goes on after {world.patience.failures} failures in a row")
+        if sum(ship.call == "launch" for ship in world.ships.values()) > spec.launches_in_flight_max:
+            raise BrokenRuleError("launching", "too many launches at once")
+        new = set(launches) - self._launched
+        self._launched |= new
+        if not new:
+            return
+        good = 0
+        for ship in world.ships.values():
+            if ship.gone or ship.id in new:
+                continue
+            going = ship.draining or ship.failed or ship.unreachable
+            good += ship.assigned if going else len(ship.seats)
+        missing = spec.seats_wanted - good
+        if len(new) > -(-missing // spec.seats_per_ship):
+            raise BrokenRuleError("launching", f"{len(new)} ships are launched for {missing} missing seats")
+
+    def _check_ends(self, before: Before, commands: Sequence[Command]) -> None:
+        ended = {command.ship for command in commands if isinstance(command, TerminateShip)}
+        for user, assignment in before.assignments.items():
+            if assignment.ship in ended and not self._may_go(assignment.ship):
+                raise BrokenRuleError("destroyed", f"{assignment.ship} is ended while {user} sits there")
+
+    # --- links and desired states -----------------------------------------------------------------------------------
+
+    def _check_key(self, ship: ShipId, key: str, *, token_ok: bool) -> None:
+        if self.bound_keys.setdefault(ship, key) != key or not token_ok:
+            raise BrokenRuleError("stranger", f"somebody with another key is let in as {ship}")
+
+    def _check_generation(self, ship: ShipId, desired: Desired) -> None:
+        last = self._sent.get(ship)
+        if last is None or desired.generation > last.generation:
+            return
+        if desired.generation < last.generation or desired.workspaces != last.workspaces:
+            raise BrokenRuleError("generation", f"{ship} is told two things as generation {desired.generation}")
+
+    # --- sessions and workspaces ------------------------------------------------------------------------------------
+
+    def _check_sessions(self, fleet: Fleet, events: Sequence[Event]) -> None:
+        world = fleet.world
+        for event in events:
+            match event:
+                case LoggedIn(_, session, expires_at):
+                    self._acked[session] = expires_at
+                case LoggedOut(session):
+                    self._acked.pop(session, None)
+                case UserRevoked(user):
+                    for session in [s for s in self._acked if s.startswith(f"{user}:")]:
+                        del self._acked[session]
+        for session, expires_at in list(self._acked.items()):
+            if session not in world.sessions:
+                if expires_at > self._latest:
+                    raise BrokenRuleError("forgotten", f"{session} ends before its time")
+                del self._acked[session]
+        for session, entry in world.sessions.items():
+            if session not in self._acked:
+                raise BrokenRuleError("session", f"{session} is in force after its end")
+            if entry.expires_at + self.house.clock_went_back_s < self._latest - 1.0:
+                raise BrokenRuleError("session", f"{session} is in force after its time")
+
+    def _check_incarnations(self, fleet: Fleet, events: Sequence[Event]) -> None:
+        world = fleet.world
+        if any(isinstance(event, EventSpecApplied) for event in events):
+            self._incarnations = {k: w for k, w in self._incarnations.items() if k[2] in world.projects}
+        for user, assignment in world.assignments.items():
+            for name, workspace in world.ships[assignment.ship].seats[assignment.seat].workspaces.items():
+                if self._incarnations.setdefault((user, assignment.epoch, name), workspace.id) != workspace.id:
+                    raise BrokenRuleError("files", f"{user} finds another {name} on the same seat: {workspace.id}")
+
+    # --- the ground truth -------------------------------------------------------------------------------------------
+
+    def _check_new_route(self, key: RouteKey, place: Placement) -> None:
+        machine = self.house.provider.by_host(place.host)
+        if machine is None or machine.ever_hostile or not place.workspace.startswith(f"{machine.ship}."):
+            return  # it has gone meanwhile: check_truth looks at where the route leads now
+        truth = machine.truth.get(place.workspace)
+        if truth is None or place.port not in truth.answered_on:
+            raise BrokenRuleError("route", f"{key} is published before {place.workspace} answered on {place.port}")
+        spec = self.house.mux.spec.project(key[1])
+        if spec is not None and spec.has_secrets and truth.secrets_of != key[0]:
+            raise BrokenRuleError("secrets", f"{key} is published without the secrets of {key[0]}")
+
+    def check_truth(self) -> None:
+        """No route leads to anything but a workspace of its attendee."""
+        by_host = {machine.host: machine for machine in self.house.provider.machines.values()}
+        for (user, project), place in self.house.mux.routes.items():
+            machine = by_host.get(place.host)
+            if machine is None or machine.ever_hostile:
+                continue
+            found = machine.listening(place.port)
+            if found is None:
+                continue
+            if found != place.workspace:
+                raise BrokenRuleError("route", f"{user}'s {project} leads to {found}, not to {place.workspace}")
+            owners = machine.truth[found].owners
+            if owners - {user}:
+                raise BrokenRuleError("route", f"{user}'s {project} leads to {found}, which is {sorted(owners)}'s")
+
+    def check_machine(self, machine: SimMachine) -> None:
+        """After an action on a machine: nothing there is two people's, and the core knows of all of it."""
+        if machine.ever_hostile:
+            return
+        for identity, truth in machine.truth.items():
+            if len(truth.owners) > 1:
+                raise BrokenRuleError("files", f"{identity} was bound to {sorted(truth.owners)}")
+        kept = self.house.mux.kept.ships.get(machine.ship)
+        if kept is not None and kept.wanted is ShipWanted.RUN and kept.state is not ShipState.TERMINATED:
+            known = {workspace.id for workspace in kept.workspaces}
+            for identity in machine.workspaces:
+                if identity not in known:
+                    raise BrokenRuleError("unknown", f"{machine.ship} holds {identity}, which the core has forgotten")
+
+    def unsettled(self) -> Iterator[str]:
+        """In peace: what has not come to rest yet. Nothing, when everything has converged."""
+        mux = self.house.mux
+        if not mux.up:
+            yield "the mux is down"
+            return
+        yield from _unseated(mux.fleet.world)
+        yield from self._unrouted(mux.fleet.world)
+        yield from self._unreaped(mux.fleet.world)
+
+    def _unrouted(self, world: World) -> Iterator[str]:
+        routes = self.house.mux.routes
+        for user, assignment in world.assignments.items():
+            here = world.ships[assignment.ship].seats[assignment.seat].workspaces
+            warm = {name for name, spec in world.projects.items() if spec.start == "warm"}
+            for name in (warm | here.keys()) - {"bad"}:
+                if (user, name) not in routes:
+                    found = here.get(name)
+                    yield f"{user} has no route to {name}, which is {found and (found.id, found.state, found.reported)}"
+        for (user, project), place in routes.items():
+            machine = self.house.provider.by_host(place.host)
+            if machine is None or machine.listening(place.port) != place.workspace:
+                yield f"the route of {user} to {project} leads nowhere"
+
+    def _unreaped(self, world: World) -> Iterator[str]:
+        machines = self.house.provider.machines
+        ships = {ship.id: ship for ship in world.ships.values() if ship.state is not ShipState.TERMINATED}
+        for unknown in sorted(machines.keys() - ships.keys()):
+            yield f"{unknown} exists and is not known"
+        for ship in ships.values():
+            if ship.id not in machines:
+                yield f"{ship.id} is known and does not exist"
+            elif ship.gone or ship.call is not None or ship.unreachable or ship.link is None:
+                yield f"{ship.id} is {ship.state}, wanted {ship.wanted}, call {ship.call}, link {ship.link}"
+            elif (agent := self.house.agents.get(ship.id)) is None or not agent.settled():
+                yield f"{ship.id} has not done what it was told"
+            elif ship.report is None or ship.report.generation != ship.generation:
+                yield f"{ship.id} has not said that it has done what it was told"
+            elif machines[ship.id].workspaces.keys() - ship.workspaces.keys():
+                yield f"{ship.id} holds what is not wanted"
+
+
+def _unseated(world: World) -> Iterator[str]:
+    wanted = world.spec.fleet.seats_wanted
+    if world.waiting and len(world.assignments) < wanted:
+        yield f"{list(world.waiting)} wait although {wanted - len(world.assignments)} seats are nobody's"
+    if world.offers.total + len(world.assignments) < wanted:
+        yield f"{world.offers.total} seats are ready and {len(world.assignments)} are taken, of {wanted}"
+    surplus = world.tally.usable - wanted
+    for ship in world.ships.values():
+        if not ship.gone and not ship.assigned and not ship.draining and len(ship.seats) <= surplus:
+            yield f"{ship.id} is surplus"
