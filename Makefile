@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-long lint bench clean chromium docker suite
+.PHONY: help demo test test-long lint bench clean chromium docker suite images lock-images
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ lint: $(VENV) ## Style, types and who may import whom
 
 bench: $(VENV) ## Measure the data plane on this machine
 	@$(BIN)/python -m bench $(ARGS)
+
+images: ## Build mux/base and the examples with the Docker engine at DOCKER_HOST
+	@tools/images $(ARGS)
+
+lock-images: $(VENV) ## Take what uv.lock says of JupyterLab over into images/base
+	@.tools/venv/bin/uv export --quiet --frozen --only-group demo --no-emit-project --no-header --format requirements.txt \
+	  | $(BIN)/python tools/lock_images.py
 
 clean: ## Remove what the other targets made; the demo's state in .mux stays
 	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

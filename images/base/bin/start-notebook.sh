@@ -1,0 +1,3 @@
+#!/bin/bash
+# The older name of start-notebook.py.
+exec start-notebook.py "$@"
