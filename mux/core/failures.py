@@ -67,7 +67,8 @@ def succeeded(world: World, ship: Ship, project: ProjectName) -> None:
         world.touch(ship)
     failures = world.project_failures.get(project)
     if failures is not None:
-        failures.pop(ship.id, None)
+        for other_id in [each for each in failures if each == ship.id or each not in world.ships]:
+            del failures[other_id]
     mended = world.broken.pop(project, None) is not None
     if mended or not failures:
         # Old failures elsewhere are past as well, or the next single one would make it broken again.
@@ -88,8 +89,14 @@ def forget_project(world: World, project: ProjectName) -> None:
 
 
 def forget_ship(world: World, ship: Ship) -> None:
-    """A ship has ended: its failures say nothing any more."""
+    """A ship has ended: its failures say nothing any more.
+
+    But for those that it was ended for: if another ship fails in the same way after it, both are evidence against the
+    project. Else a project that fails wherever it is started anew would have ships blamed and replaced one by one.
+    """
     for project, failures in list(world.project_failures.items()):
+        if ship.failures.get(project) and project not in world.broken:
+            continue
         failures.pop(ship.id, None)
         if not failures:
             del world.project_failures[project]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import LaunchShip
-from mux.core.events import LaunchFailed, MachinesListed
-from mux.core.model import MachineStatus, ShipId
+from mux.core.events import EventSpecApplied, LaunchFailed, MachinesListed
+from mux.core.model import MachineStatus, ProjectName, ShipId
 from tests.core.room import Room, event_spec
 
 ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
@@ -71,3 +71,25 @@ def test_a_ship_that_moves_leaves_its_address_to_others() -> None:
     room.do(MachinesListed({ONE: moved, TWO: replace(first, ship=TWO)}, room.now))
     assert {place.host for place in room.fleet.published().routes.values() if place} == {"127.0.0.9", first.host}
     assert len(room.routes()) == 4
+
+
+def test_a_project_that_fails_on_one_new_ship_after_the_other_is_at_fault_and_not_they() -> None:
+    room = Room(event_spec(attendees=2, seats_per_ship=1, heartbeat_grace_s=1e6))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.settle()
+    good = set(room.machines)
+    room.do(EventSpecApplied(event_spec(attendees=3, seats_per_ship=1, heartbeat_grace_s=1e6)))
+    for _ in range(40):
+        room.answer_all()
+        for ship, known in list(room.machines.items()):
+            known.failing = frozenset() if ship in good else frozenset({ProjectName("intro")})
+            if known.link is None:
+                room.dial(ship)
+                room.answer_all()
+            if ship in room.machines:
+                room.report(ship)
+        room.do(after=20)
+    assert set(room.fleet.world.broken) == {"intro"}
+    assert room.fleet.world.controls.ships_made == 4
+    assert room.fleet.world.controls.launching
