@@ -332,7 +332,7 @@ class Agent:
             item = wanted.get(here.id)
             if here.state == "running" and item is not None and item.run_key == here.run_key:
                 project = item.spec.project
-                url = f"http://127.0.0.1:{here.port}{project.base_path}{project.health_path.lstrip('/')}"
+                url = f"http://{self._runtime.address}:{here.port}{project.base_path}{project.health_path.lstrip('/')}"
                 yield Probe(here.id, here.starts, url, item.spec.token)
 
     def _healthy(self) -> frozenset[str]:

@@ -14,22 +14,26 @@ import asyncio
 import contextlib
 import fcntl
 import io
+import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
+from urllib.parse import urlsplit
 
 import psutil
 import structlog
 
 from ship_agent.agent import Agent, Link, Observe, stop_all
-from ship_agent.join import Join, JoinError, read_join
+from ship_agent.join import LOOPBACK, Join, JoinError, read_join
 from ship_agent.link_client import LinkClient, LinkRefusedError
 from ship_agent.runtimes.base import Runtime, RuntimeFailure
+from ship_agent.runtimes.docker import SOCKET_DEFAULT, DockerRuntime
 from ship_agent.runtimes.process import ProcessRuntime
 from ship_agent.runtimes.shim import write_json
 
@@ -63,7 +67,7 @@ def main() -> None:
 
 async def _run(directory: Path) -> None:
     join = read_join(directory / "join.json")
-    runtime = make_runtime(join.runtime, directory)
+    runtime = make_runtime(join.runtime, directory, join)
 
     def connect(take: Any, observe: Observe) -> Link:
         return LinkClient(join, key_path=directory / "agent.key", on_desired=take, observe=observe)
@@ -86,7 +90,8 @@ async def _run(directory: Path) -> None:
 
 
 async def _stop_workspaces(directory: Path) -> None:
-    runtime = make_runtime(_runtime_name(directory), directory)
+    join = _join_if_any(directory)
+    runtime = make_runtime(join.runtime if join else _runtime_by_files(directory), directory, join)
     await runtime.open()
     try:
         failures = await stop_all(runtime)
@@ -96,20 +101,51 @@ async def _stop_workspaces(directory: Path) -> None:
         raise CommandError("; ".join(failures))
 
 
-def make_runtime(name: str, directory: Path) -> Runtime:
-    """The runtime of that name on a ship's directory. Raises CommandError."""
+def make_runtime(name: str, directory: Path, join: Join | None = None) -> Runtime:
+    """The runtime of that name on a ship's directory. Raises CommandError.
+
+    Args:
+        name: ``process`` or ``docker``.
+        directory: the ship's.
+        join: who the ship is; None if that is not known any more, which is enough to stop workspaces.
+    """
     if name == ProcessRuntime.name:
         return ProcessRuntime(directory)
-    raise CommandError(f"this agent has no runtime {name!r}; it has: {ProcessRuntime.name}")
+    if name == DockerRuntime.name:
+        address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET_DEFAULT}"
+        if not address.startswith("unix://"):
+            raise CommandError("DOCKER_HOST is not a Unix socket; the agent needs the engine of its own machine")
+        return DockerRuntime(
+            directory,
+            event=join.event if join else "",
+            ship=join.ship if join else "",
+            socket_path=address.removeprefix("unix://"),
+            address=join.address if join else LOOPBACK,
+            forbidden=_addresses_of(join.control_url) if join else (),
+        )
+    raise CommandError(f"this agent has no runtime {name!r}; it has: {ProcessRuntime.name}, {DockerRuntime.name}")
 
 
-def _runtime_name(directory: Path) -> str:
-    """The ship's runtime; without a readable join.json there can only be what needs no other program."""
+def _addresses_of(control_url: str) -> list[str]:
+    """The mux's addresses, which no workspace is to reach. Those of this machine are out of reach anyway."""
+    host = urlsplit(control_url).hostname or ""
     try:
-        join: Join = read_join(directory / "join.json")
+        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CommandError(f"{host}: the mux's name cannot be looked up ({error.strerror}); mend it") from error
+    return sorted({str(entry[4][0]) for entry in found if not ipaddress.ip_address(entry[4][0]).is_loopback})
+
+
+def _join_if_any(directory: Path) -> Join | None:
+    try:
+        return read_join(directory / "join.json")
     except JoinError:
-        return ProcessRuntime.name
-    return join.runtime
+        return None
+
+
+def _runtime_by_files(directory: Path) -> str:
+    """The runtime of a ship whose join.json cannot be read, by what lies there."""
+    return DockerRuntime.name if (directory / "containers").is_dir() else ProcessRuntime.name
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 One task for each running workspace, so that one that hangs holds up no other. Owns the HTTP client. Knows nothing of
 what follows from an answer.
 
-Rules: only 127.0.0.1 is asked; no cookie is kept (all workspaces have one host), no redirect followed, and of a body
+Rules: only this machine is asked; no cookie is kept (all workspaces have one host), no redirect followed, and of a body
 only a bound is read. A first answer is looked for often; afterwards a workspace is unhealthy only after several
 failures in a row, since a busy kernel may miss one.
 """
@@ -38,7 +38,7 @@ class Probe:
     Args:
         workspace: its id.
         starts: which start; another one is asked anew.
-        url: ``http://127.0.0.1:port/…``.
+        url: ``http://address:port/…``, on this machine.
         token: what it demands.
     """
 

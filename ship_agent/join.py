@@ -12,6 +12,7 @@ Owns the format of ``join.json`` and of the key file. Knows nothing of the link 
     join_token   secret that the first agent key is bound with
     runtime      ``process`` or ``docker``
     boot         identity of this boot of the machine: fresh at each launch and start, kept at an agent's restart
+    address      IPv4 address of this machine that containers' ports are published on; may be missing: 127.0.0.1
 
 Rules: the file holds a secret, so nobody but its owner may read it; it is replaced whole, never edited; an error names
 the file and the field, never a value.
@@ -19,6 +20,7 @@ the file and the field, never a value.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -43,6 +45,9 @@ JOIN_BYTES_MAX = 64 * 1024
 KEY_BYTES_MAX = 4096
 """Bound of the key file: an Ed25519 key in PEM has 119 bytes."""
 
+LOOPBACK = "127.0.0.1"
+"""Where workspaces answer on a ship that shares its machine with the mux."""
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RUNTIME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -62,6 +67,7 @@ class Join:
     join_token: str = field(repr=False)
     runtime: str
     boot: str
+    address: str = LOOPBACK
 
 
 _FIELDS = ("ship", "event", "control_url", "ca_pem", "join_token", "runtime", "boot")
@@ -79,7 +85,7 @@ def read_join(path: Path) -> Join:
     for name in _FIELDS:
         if not isinstance(raw.get(name), str) or not raw[name]:
             raise JoinError(f"{path}: {name} is missing or not a string; write the join information again")
-    join = Join(**{name: raw[name] for name in _FIELDS})
+    join = Join(**{name: raw[name] for name in _FIELDS}, address=_address(path, raw.get("address", LOOPBACK)))
     if not _ID.fullmatch(join.ship) or not _ID.fullmatch(join.boot) or not _RUNTIME.fullmatch(join.runtime):
         raise JoinError(f"{path}: ship, boot or runtime is not a valid name; write the join information again")
     if not _is_control_url(join.control_url):
@@ -89,7 +95,7 @@ def read_join(path: Path) -> Join:
 
 def write_join(path: Path, join: Join) -> None:
     """Write ``join.json`` with mode 0600, whole or not at all. Raises JoinError."""
-    raw = {"version": JOIN_VERSION, **{name: getattr(join, name) for name in _FIELDS}}
+    raw = {"version": JOIN_VERSION, **{name: getattr(join, name) for name in _FIELDS}, "address": join.address}
     _write_private(path, json.dumps(raw, indent=1).encode())
 
 
@@ -108,6 +114,16 @@ def agent_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(loaded, Ed25519PrivateKey):
         raise JoinError(f"{path}: not an Ed25519 key; the ship must be launched anew")
     return loaded
+
+
+def _address(path: Path, value: object) -> str:
+    try:
+        address = ipaddress.IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise JoinError(f"{path}: address is not an IPv4 address; write the join information again") from None
+    if address.is_unspecified or address.is_multicast:
+        raise JoinError(f"{path}: address is not one of a machine; write the join information again")
+    return str(address)
 
 
 def _is_control_url(text: str) -> bool:

@@ -39,7 +39,7 @@ async def resolve_images_by_engine(file: EventFile, environ: Mapping[str, str]) 
     if not address.startswith("unix://"):
         raise ConfigError([Fault("DOCKER_HOST", shown(address), "the address of a Unix socket, unix:///…")])
     connector = aiohttp.UnixConnector(address.removeprefix("unix://"))
-    engine = aiodocker.Docker(url=address, connector=connector)
+    engine = aiodocker.Docker(url="unix://localhost", connector=connector)
     try:
         async with asyncio.timeout(ENGINE_MAX_S):
             return await _resolved(engine, file)

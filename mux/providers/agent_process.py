@@ -26,7 +26,7 @@ AGENT_JSON_BYTES_MAX = 4096
 """Bound of ``agent.json``, which holds two numbers."""
 START_TIME_TOLERANCE_S = 1.0
 """The kernel counts start times in hundredths of a second from a boot time that it states in whole seconds."""
-PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+PASSED_ON = ("DOCKER_HOST", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 """All that an agent gets of the mux's environment, PATH apart. No MUX_… variable is among them."""
 
 

@@ -116,6 +116,8 @@ class Runtime(Protocol):
     """What every backend does. Calls raise :class:`RuntimeFailure`; none blocks the event loop."""
 
     name: str
+    address: str
+    """IPv4 address of this machine on which workspaces answer at their ports."""
 
     async def open(self) -> None:
         """Find what an earlier agent left and check that the runtime works."""

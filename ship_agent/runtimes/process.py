@@ -17,10 +17,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -30,6 +29,7 @@ from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, Runtime
 from ship_agent.runtimes.cgroups import Cgroups
 from ship_agent.runtimes.images import TEMPORARY, ImageStore, remove_tree, translated
 from ship_agent.runtimes.shim import KILL_MAX_S, process_mark
+from ship_agent.runtimes.tasks import finish
 from ship_agent.runtimes.workspace import (
     NOTHING_KEPT,
     SHIM_LOST,
@@ -45,7 +45,6 @@ from ship_agent.runtimes.workspace import (
     write_launch,
 )
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 POLL_S = 1.0
@@ -78,6 +77,7 @@ class ProcessRuntime:
     """
 
     name = "process"
+    address = "127.0.0.1"
 
     def __init__(self, directory: Path, *, cgroups: Cgroups | None = None) -> None:
         self._directory = directory.resolve()
@@ -137,7 +137,7 @@ class ProcessRuntime:
         """Copy an image here and verify it."""
         async with self._pulls.setdefault(digest, asyncio.Lock()):
             progress(f"copying the image of {project.name}")
-            await _finish(asyncio.to_thread(self._images.pull, project, digest))
+            await finish(asyncio.to_thread(self._images.pull, project, digest))
 
     async def images(self) -> frozenset[str]:
         """Digests that are here."""
@@ -145,7 +145,7 @@ class ProcessRuntime:
 
     async def forget_image(self, digest: str) -> None:
         """Delete an image that nothing needs."""
-        await _finish(asyncio.to_thread(self._images.forget, digest))
+        await finish(asyncio.to_thread(self._images.forget, digest))
 
     async def start(self, spec: WorkspaceSpec) -> None:
         """Start a workspace on its files. One that runs with the same specification is left alone."""
@@ -155,7 +155,7 @@ class ProcessRuntime:
                 if held.kept.run_key == spec.run_key():
                     return
                 raise RuntimeFailure("files_in_use", "it still runs with another specification; stop it first")
-            await _finish(self._start(spec, held))
+            await finish(self._start(spec, held))
         self._changed.set()
 
     async def _start(self, spec: WorkspaceSpec, held: _Held | None) -> None:
@@ -190,7 +190,7 @@ class ProcessRuntime:
             if held is None:
                 raise RuntimeFailure("workspace_missing", "there is no such workspace; start it first")
             kept = replace(held.kept, epoch=spec.epoch, receipt=spec.receipt)
-            await _finish(asyncio.to_thread(kept.save, held.directory))
+            await finish(asyncio.to_thread(kept.save, held.directory))
             held.kept = kept
         self._changed.set()
 
@@ -199,7 +199,7 @@ class ProcessRuntime:
         async with self._lock(workspace):
             held = self._held.get(workspace)
             if held is not None:
-                await _finish(self._stop(held, grace_s))
+                await finish(self._stop(held, grace_s))
         self._changed.set()
 
     async def _stop(self, held: _Held, grace_s: float) -> None:
@@ -227,7 +227,7 @@ class ProcessRuntime:
         async with self._lock(workspace):
             held = self._held.get(workspace)
             if held is not None:
-                await _finish(self._remove(workspace, held))
+                await finish(self._remove(workspace, held))
         self._locks.pop(workspace, None)
         self._changed.set()
 
@@ -311,16 +311,6 @@ async def _ended(pid: int, mark: str) -> None:
             loop.remove_reader(descriptor)
     finally:
         os.close(descriptor)
-
-
-async def _finish(work: Awaitable[T]) -> T:
-    """Carry ``work`` to its end even if the caller is cancelled, so that a lock is never released in the middle."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def _delete(directory: Path) -> None:

@@ -74,10 +74,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-if "--stubborn" in sys.argv:
+if os.environ.get("STUBBORN"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("serving", flush=True)
-ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), port), Handler).serve_forever()
 """
 
 COMMAND = [sys.executable, "-I", "-S", "-u", "{home}/server.py", "{port}", "{base_path}"]
@@ -104,23 +104,26 @@ def digest_of(image: Path) -> str:
 
 def project_of(image: Path, **changes: object) -> Project:
     """A project of kind http that runs the server of an image."""
-    values: dict[str, object] = {
-        "name": "intro",
-        "image": str(image),
-        "digest": digest_of(image),
-        "kind": "http",
-        "port": 8888,
-        "command": COMMAND,
-        "environment": {},
-        "memory_bytes": 256 << 20,
-        "cpus": 1.0,
-        "pids": 64,
-        "shm_bytes": 64 << 20,
-        "base_path": "/camp/intro/",
-        "health_path": "api",
-        **changes,
-    }
-    return Project.model_validate(values)
+    return project_with({"image": str(image), "digest": digest_of(image), "command": COMMAND, **changes})
+
+
+def project_with(values: dict[str, object]) -> Project:
+    """A project of kind http; image, digest and command must be given."""
+    return Project.model_validate(
+        {
+            "name": "intro",
+            "kind": "http",
+            "port": 8888,
+            "environment": {},
+            "memory_bytes": 256 << 20,
+            "cpus": 1.0,
+            "pids": 64,
+            "shm_bytes": 64 << 20,
+            "base_path": "/camp/intro/",
+            "health_path": "api",
+            **values,
+        }
+    )
 
 
 def free_port() -> int:

@@ -222,4 +222,5 @@ async def test_a_runtime_that_it_lacks_is_named(machine: Machine) -> None:
 
     ended = machine.run("run")
 
-    assert (ended.returncode, ended.stderr) == (1, "ship-agent: this agent has no runtime 'other'; it has: process\n")
+    said = "ship-agent: this agent has no runtime 'other'; it has: process, docker\n"
+    assert (ended.returncode, ended.stderr) == (1, said)

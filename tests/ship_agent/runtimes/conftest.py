@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -49,6 +49,10 @@ class Lab:
         self._images += 1
         return make_image(self.directory / f"image-{self._images}", **of)
 
+    async def project(self, *, hooks: dict[str, str] | None = None, text: str = "as given", **changes: Any) -> Project:
+        """A project with an image of its own."""
+        return project_of(self.image(hooks=hooks, text=text), **changes)
+
     def spec(self, project: Project, name: str = "ship-1.0.intro.1", **changes: Any) -> WorkspaceSpec:
         """A workspace of a project, on a free port."""
         values: dict[str, Any] = {
@@ -62,10 +66,15 @@ class Lab:
         }
         return WorkspaceSpec(**values)
 
+    async def pulled(self, **of: Any) -> WorkspaceSpec:
+        """A workspace whose image is there."""
+        spec = self.spec(await self.project(**of))
+        await self.runtime.pull(spec.project, spec.digest, lambda _: None)
+        return spec
+
     async def started(self, **of: Any) -> WorkspaceSpec:
         """A workspace that answers."""
-        spec = self.spec(project_of(self.image(), **of))
-        await self.runtime.pull(spec.project, spec.digest, lambda _: None)
+        spec = await self.pulled(**of)
         await self.runtime.start(spec)
         await self.answers(spec)
         return spec
@@ -78,12 +87,12 @@ class Lab:
             return await answer.json(content_type=None)
 
     async def answers(self, spec: WorkspaceSpec) -> int:
-        """Wait until a workspace answers; the pid of its server."""
+        """Wait until a workspace answers; the machine's id of the process that its run stands and falls with."""
         async with asyncio.timeout(30):
             while True:
                 try:
                     pid: int = (await self.ask(spec, "api"))["pid"]
-                except aiohttp.ClientConnectionError:
+                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
                     state = (await self.runtime.inspect())[spec.id]
                     assert state.state == "running", await self.runtime.log_tail(spec.id, 50)
                     await asyncio.sleep(0.02)
@@ -99,6 +108,21 @@ class Lab:
                     return state
         raise AssertionError("changes ended")
 
+    async def close(self) -> None:
+        """Remove everything, and let go."""
+        await self.session.close()
+        for workspace in await self.runtime.inspect():
+            await self.runtime.remove(workspace)
+        await self.runtime.close()
+
+    async def processes_of(self, spec: WorkspaceSpec, inside: list[int]) -> list[int]:
+        """The machine's ids of a workspace's processes, those that it names ``inside`` among them."""
+        return inside
+
+    def left_over(self) -> list[str]:
+        """What is left in the runtime of things that belong to this lab."""
+        return []
+
     def living(self) -> list[int]:
         """Processes of any workspace of this lab, by what the system says of them."""
         found = []
@@ -111,15 +135,20 @@ class Lab:
         return found
 
 
-@pytest.fixture(params=["process"])
-async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lab]:
-    """A lab for each runtime. At the end everything is removed, and nothing may be left running."""
-    lab = Lab(tmp_path)
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(lab.session.close)
-        await lab.runtime.open()
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab of the runtime `process`."""
+    async with opened(Lab(tmp_path)) as lab:
         yield lab
-        for workspace in await lab.runtime.inspect():
-            await lab.runtime.remove(workspace)
-        await lab.runtime.close()
+
+
+@asynccontextmanager
+async def opened(lab: Lab) -> AsyncIterator[Lab]:
+    """At the end everything is removed, and nothing may be left running."""
+    await lab.runtime.open()
+    try:
+        yield lab
+    finally:
+        await lab.close()
     assert lab.living() == []
+    assert lab.left_over() == []

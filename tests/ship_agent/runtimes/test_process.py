@@ -365,3 +365,24 @@ async def test_two_directories_of_one_machine_do_not_meet(lab: Lab, tmp_path: Pa
     await other.close()
 
     assert (await lab.runtime.inspect())[spec.id].state == "running"
+
+
+async def test_an_image_that_is_not_the_same_any_more_is_refused(lab: Lab) -> None:
+    image = lab.image()
+    project = project_of(image)
+    (image / "home/notes.txt").write_text("edited since")
+
+    with pytest.raises(RuntimeFailure, match="mux apply") as changed:
+        await lab.runtime.pull(project, project.digest, lambda _: None)
+
+    assert changed.value.code == "image_changed"
+    assert await lab.runtime.images() == frozenset()
+
+
+async def test_a_project_of_kind_http_without_a_command_is_refused(lab: Lab) -> None:
+    spec = await lab.pulled(command=[])
+
+    with pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(spec)
+
+    assert failure.value.code == "command_missing"

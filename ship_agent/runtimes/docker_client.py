@@ -1,0 +1,136 @@
+"""The Docker engine, as far as the runtime needs it: calls that can be repeated, logs, seeds.
+
+Owns the client and its connections. Knows nothing of workspaces' states.
+
+Rules: what is to be deleted and is not there is fine. Nothing made here on the way to something else outlives the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from aiodocker.volumes import DockerVolume
+
+from ship_agent.runtimes import docker_spec
+from ship_agent.runtimes.base import RuntimeFailure
+from ship_agent.runtimes.docker_errors import is_missing, translated
+from ship_agent.runtimes.docker_logs import failed_hook, hooks_are_done
+from ship_agent.runtimes.docker_spec import LABEL_SCOPE, Image
+
+CALL_MAX_S = 60.0
+"""How long one ordinary call of the engine may take; creating a container takes a tenth of a second."""
+START_LOG_BYTES = 4 << 20
+"""How much of a starting container's log is read for hooks that fail."""
+LINE_BYTES_MAX = 64 * 1024
+"""What is kept of a line that has no end yet."""
+
+
+class EngineClient:
+    """One engine, and what is this ship's in it.
+
+    Args:
+        socket: the engine's Unix socket.
+        scope: marks what belongs to this ship.
+    """
+
+    def __init__(self, socket: str, scope: str) -> None:
+        # No bound of connections: streams hold one each, and a pull must not make a stop wait.
+        self._connector = aiohttp.UnixConnector(socket, limit=0)
+        self._scope = scope
+        self.docker = aiodocker.Docker(
+            url="unix://localhost",  # for composing addresses; the connector knows the socket
+            connector=self._connector,
+            timeout=aiohttp.ClientTimeout(total=CALL_MAX_S),
+        )
+
+    async def close(self) -> None:
+        """Let go of it."""
+        await self.docker.close()
+        await self._connector.close()
+
+    async def info(self) -> Mapping[str, Any]:
+        """What the engine says of itself. Raises RuntimeFailure when it cannot run workspaces."""
+        with translated("the Docker engine"):
+            info: Mapping[str, Any] = await self.docker.system.info()
+        if info.get("OSType") != "linux":
+            raise RuntimeFailure("engine_failed", "the Docker engine runs no Linux containers; use one that does")
+        return info
+
+    def container(self, name: str) -> DockerContainer:
+        """A container by id or name, whether it is there or not."""
+        return self.docker.containers.container(name)
+
+    async def create(self, configuration: Mapping[str, Any], name: str) -> DockerContainer:
+        """Make a container. Raises DockerError."""
+        return await self.docker.containers.create(dict(configuration), name=name)
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """This ship's containers, whether they run or not. Raises DockerError."""
+        found = await self.docker.containers.list(all=True, filters={"label": [f"{LABEL_SCOPE}={self._scope}"]})
+        return [container._container for container in found]
+
+    async def delete_container(self, name: str) -> None:
+        """Kill and delete a container, with its anonymous volumes: an image may declare some. Raises DockerError."""
+        try:
+            await self.container(name).delete(force=True, v=True)
+        except DockerError as error:
+            if not is_missing(error):
+                raise
+
+    async def delete_volume(self, name: str) -> None:
+        """Delete a volume. Raises DockerError."""
+        try:
+            await DockerVolume(self.docker, name).delete()
+        except DockerError as error:
+            if not is_missing(error):
+                raise
+
+    async def delete_volumes(self) -> None:
+        """Delete this ship's volumes: a kill in the middle of a seed leaves one. Raises DockerError."""
+        volumes = await self.docker.volumes.list(filters={"label": [f"{LABEL_SCOPE}={self._scope}"]})
+        for volume in volumes.get("Volumes") or ():
+            await self.delete_volume(volume["Name"])
+
+    async def seed(self, workspace: str, directory: Path, image: Image) -> None:
+        """Copy an image's home into an empty directory, with owners and modes. Raises RuntimeFailure.
+
+        The engine does so when a container is created on a new volume; the volume is the directory.
+        """
+        name = f"mux-{self._scope}-seed-{hashlib.sha256(workspace.encode()).hexdigest()[:16]}"
+        with translated(f"the files of {workspace}"):
+            await self.delete_container(name)
+            await self.delete_volume(name)
+            await self.docker.volumes.create(docker_spec.seed_volume(name, str(directory), self._scope))
+            try:
+                await self.create(docker_spec.seed(image, self._scope, name), name)
+                await self.delete_container(name)
+            finally:
+                await self.delete_volume(name)
+
+    async def log(self, container: str, lines: int) -> str:
+        """The last lines of a container's output. Raises DockerError."""
+        return "".join(await self.container(container).log(stdout=True, stderr=True, tail=str(lines)))
+
+    async def failing_hook(self, container: str) -> str:
+        """Read a starting container's log until a hook fails: its name, or an empty text when hooks are done."""
+        rest, read = "", 0
+        output = self.docker.containers.container(container).log(stdout=True, stderr=True, follow=True)
+        async with contextlib.aclosing(cast(AsyncGenerator[str, None], output)):
+            async for piece in output:
+                *lines, rest = (rest + piece).split("\n")
+                rest = rest[-LINE_BYTES_MAX:]
+                read += len(piece)
+                for line in lines:
+                    if hook := failed_hook(line):
+                        return hook
+                    if hooks_are_done(line) or read > START_LOG_BYTES:
+                        return ""
+        return ""

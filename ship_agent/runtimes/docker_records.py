@@ -1,0 +1,199 @@
+"""One container workspace on disk: its files and what is kept of it.
+
+Owns the layout of ``DIR/containers/<id>``:
+
+    home/           the attendee's files, mounted into the container
+    workspace.json  what it was last started with, epoch and receipt, how it ended (0600)
+    log             end of the output of a run whose container is gone
+
+Blocking: call it in a thread. Knows nothing of the engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from ship_agent.runtimes.base import RunningWorkspace, WorkspaceSpec
+from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
+from ship_agent.runtimes.shim import write_json
+
+log = structlog.get_logger(__name__)
+
+RECORD_BYTES_MAX = 8 << 20
+"""Bound of ``workspace.json``: SECRETS_KEPT_MAX values of the protocol's longest, and some."""
+SECRETS_KEPT_MAX = 256
+"""Values redacted from a log that outlives them; the oldest go first."""
+LOG_BYTES_MAX = 256 * 1024
+"""Of a log that is kept after its container: sixteen times what is shown."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is on disk of a workspace.
+
+    Args:
+        run_key, seat, project, digest, port: of the specification that it was last started with.
+        epoch, receipt: as last started or noted.
+        starts: how often it was started.
+        started_at: seconds since the epoch.
+        began: the engine's own word for when this run began; empty until it is known.
+        address: its address in the seat's network; empty in the ship's own.
+        egress: its rules: ``open``, ``none``, or destinations as networks with ports.
+        program: first word of its command; empty for the image's own.
+        exit_code: of the last end; None while it runs for the first time.
+        failure, detail: why the last run ended; empty if it was asked to.
+        ended: whether its last run has ended.
+        secrets: values that may be in its log.
+    """
+
+    run_key: str
+    seat: int
+    project: str
+    digest: str
+    port: int
+    epoch: int
+    starts: int
+    started_at: float
+    receipt: str = field(default="", repr=False)
+    began: str = ""
+    address: str = ""
+    egress: tuple[str, ...] = ()
+    program: str = ""
+    exit_code: int | None = None
+    failure: str = ""
+    detail: str = ""
+    ended: bool = False
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self | None:
+        """Read it; None if it is not there or damaged."""
+        try:
+            with (directory / "workspace.json").open("rb") as file:
+                raw = json.loads(file.read(RECORD_BYTES_MAX))
+            return cls(**{**raw, "secrets": tuple(raw["secrets"]), "egress": tuple(raw["egress"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def save(self, directory: Path) -> None:
+        """Write it, whole or not at all. Raises RuntimeFailure."""
+        with translated("the workspace's files"):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_json(str(directory / "workspace.json"), asdict(self))
+
+
+NOTHING_KEPT = Record(
+    run_key="", seat=0, project="unknown", digest=f"sha256:{'0' * 64}", port=1, epoch=0, starts=0, started_at=0.0
+)
+"""Stands for a ``workspace.json`` that a crash has damaged: files are there, and are started on or removed like any."""
+
+
+def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) -> Record:
+    """What is kept of a start that is about to be made; should the agent be killed now, it reads as an end."""
+    secrets = dict.fromkeys((*(last.secrets if last else ()), *spec.secrets.values(), spec.token))
+    return Record(
+        run_key=spec.run_key(),
+        seat=spec.seat,
+        project=spec.project.name,
+        digest=spec.digest,
+        port=spec.port,
+        epoch=spec.epoch,
+        receipt=spec.receipt,
+        starts=(last.starts if last else 0) + 1,
+        started_at=time.time(),
+        egress=egress,
+        program=spec.project.command[0] if spec.project.command else "",
+        exit_code=last.exit_code if last else None,
+        failure="exited",
+        detail="its start was interrupted",
+        ended=True,
+        secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
+    )
+
+
+def shown(identity: str, record: Record, *, running: bool) -> RunningWorkspace:
+    """A workspace as the runtime's protocol has it."""
+    return RunningWorkspace(
+        id=identity,
+        state="running" if running else "exited",
+        run_key=record.run_key,
+        seat=record.seat,
+        project=record.project,
+        digest=record.digest,
+        port=record.port,
+        epoch=record.epoch,
+        exit_code=record.exit_code,
+        failure=record.failure if not running else "",
+        detail=record.detail if not running else "",
+        started_at=record.started_at,
+        starts=record.starts,
+    )
+
+
+def find(root: Path) -> dict[str, Record]:
+    """Every workspace on disk; what never got files is cleared. Raises RuntimeFailure."""
+    found: dict[str, Record] = {}
+    with translated("the workspaces"):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in root.iterdir():
+            record = Record.load(directory)
+            never_started = record is None and not (directory / "home").is_dir()
+            if not _ID.fullmatch(directory.name) and not directory.name.startswith(TEMPORARY):
+                log.warning("neither a workspace nor ours", name=directory.name[:128])
+            elif never_started or directory.name.startswith(TEMPORARY):
+                remove_tree(directory)  # made, but never started: no file of anybody's is in it
+            else:
+                found[directory.name] = record or NOTHING_KEPT
+    return found
+
+
+def begin_seed(directory: Path) -> Path:
+    """An empty directory that a home can be made in."""
+    with translated("the workspace's files"):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = directory / f"{TEMPORARY}home"
+        remove_tree(fresh)
+        fresh.mkdir(mode=0o755)
+    return fresh
+
+
+def end_seed(directory: Path, fresh: Path) -> None:
+    """What was made becomes the home, in one step."""
+    with translated("the workspace's files"):
+        fresh.rename(directory / "home")
+
+
+def delete(directory: Path) -> None:
+    """Delete a workspace's files; it is gone with the rename, whatever happens afterwards."""
+    with translated("the workspace's files"):
+        debris = directory.with_name(f"{TEMPORARY}{directory.name}")
+        remove_tree(debris)
+        with contextlib.suppress(FileNotFoundError):
+            directory.rename(debris)
+        remove_tree(debris)
+
+
+def save_log(directory: Path, text: str) -> None:
+    """Keep the end of a log. One that cannot be kept is no reason to stop."""
+    with contextlib.suppress(OSError):
+        path = directory / "log"
+        path.touch(mode=0o600)
+        path.write_bytes(text.encode("utf-8", "replace")[-LOG_BYTES_MAX:])
+
+
+def read_log(directory: Path) -> str:
+    """The log that was kept; empty if there is none."""
+    try:
+        with (directory / "log").open("rb") as file:
+            return file.read(LOG_BYTES_MAX).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,365 @@
+"""What a container is created with: from a workspace's specification and what the engine says of its image.
+
+Pure: values in, the engine's JSON out (Docker Engine API, ``POST /containers/create``). Owns what every container is
+held to, and what a project may be allowed beyond that.
+
+Rules: no capability, no new privileges, no swap, bounds on memory, processors, processes, files, /dev/shm and logs.
+Whatever weakens that is named in the project's ``allow``; what is not named there is refused, never just done. Token
+and secrets are in the environment, never in arguments.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ship_agent.protocol.messages import Project
+from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+
+FILES_MAX = 8192
+"""Open files of each process: far above a notebook's need, far below what starves the machine."""
+SHM_FREE_BYTES = 64 << 20
+"""What /dev/shm may have without an opt-in: the engine's own default."""
+TMPFS_BYTES_MAX = 256 << 20
+"""Bound of /tmp, /run and /var/tmp each where the root is read-only; it counts towards the memory limit."""
+LOG_FILE_BYTES = 5 << 20
+LOG_FILES = 2
+"""Output kept of one run: two files of five megabytes, as for processes."""
+ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+"""What a start as root needs to change owners, then its user, and to pass signals on. KILL ends at the container."""
+ROOT_USERS = frozenset({"", "0", "root"})
+HOME_DEFAULT = "/home/jovyan"
+SYSTEM_PLACES = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/run", "/sbin", "/sys", "/tmp"}  # noqa: S108
+    | {"/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/var"}
+)
+"""What cannot be an attendee's home: mounting files there would hide the image."""
+READ_ONLY_LABEL = "mux.read-only"
+"""Label of an image that works with a read-only root."""
+SOCKET_INSIDE = "/var/run/docker.sock"
+
+LABEL = "mux."
+"""First part of the labels of containers and networks."""
+LABEL_SCOPE = "mux.scope"
+LABEL_ROLE = "mux.role"
+LABEL_WORKSPACE = "mux.workspace"
+LABEL_SEAT = "mux.seat"
+
+_INITS = ("tini", "dumb-init", "docker-init", "s6-svscan", "init")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What matters of an image (``GET /images/{name}/json``).
+
+    Args:
+        id: the image's id, ``sha256:…``.
+        user: whom it starts as, as the image says it.
+        home: where attendees' files are.
+        command: its own command.
+        entrypoint: its own entry point.
+        workdir: its own working directory.
+        read_only: it says that it works with a read-only root.
+    """
+
+    id: str
+    user: str
+    home: str
+    command: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    workdir: str
+    read_only: bool
+
+    @property
+    def starts_as_root(self) -> bool:
+        """Whether it starts as root unless told otherwise."""
+        return self.user.partition(":")[0] in ROOT_USERS
+
+    @property
+    def has_init(self) -> bool:
+        """Whether its entry point is an init that reaps orphans."""
+        return bool(self.entrypoint) and posixpath.basename(self.entrypoint[0]) in _INITS
+
+
+def image_of(inspected: Mapping[str, Any]) -> Image:
+    """What matters of what the engine says. Raises RuntimeFailure when it cannot be a workspace's image."""
+    config = inspected.get("Config") or {}
+    variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+    workdir = config.get("WorkingDir") or ""
+    home = variables.get("HOME") or (workdir if workdir not in SYSTEM_PLACES else "") or HOME_DEFAULT
+    home = posixpath.normpath(home)
+    if not home.startswith("/") or home.startswith("//") or home in SYSTEM_PLACES or ":" in home:
+        raise RuntimeFailure(
+            "image_invalid", f"the image's HOME, {home[:100]}, cannot be an attendee's home; set another one in it"
+        )
+    return Image(
+        id=str(inspected["Id"]),
+        user=str(config.get("User") or ""),
+        home=home,
+        command=tuple(config.get("Cmd") or ()),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        workdir=workdir,
+        read_only=(config.get("Labels") or {}).get(READ_ONLY_LABEL) == "true",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a container goes.
+
+    Args:
+        scope: marks what belongs to this ship.
+        event, ship: for labels.
+        name: of the container.
+        home: directory on the ship with the attendee's files.
+        listen: address on which its port is published.
+        network: name of the seat's network; empty for the ship's own.
+        address: the container's address in it.
+        hosts: names and addresses that it may look up, where it can look up no others.
+        dns: whether it may look up names at all.
+        socket: path of the engine's socket, and its group.
+        starts: which start of the workspace this is.
+        init: have the engine add an init.
+        ipv6: the ship's kernel has IPv6, which is to be off inside.
+    """
+
+    scope: str
+    event: str
+    ship: str
+    name: str
+    home: str
+    listen: str
+    network: str
+    address: str
+    hosts: tuple[tuple[str, str], ...]
+    dns: bool
+    socket: tuple[str, int]
+    starts: int
+    init: bool = True
+    ipv6: bool = True
+
+
+def check_allowed(project: Project, image: Image) -> None:
+    """Refuse what the project is not allowed. Raises RuntimeFailure, which another try does not change."""
+    if image.starts_as_root and "root" not in project.allow:
+        raise RuntimeFailure(
+            "root_refused",
+            f'the image of {project.name} starts as root; give it a USER, or put "root" into the project\'s allow',
+        )
+    if project.shm_bytes > SHM_FREE_BYTES and "shm" not in project.allow:
+        raise RuntimeFailure(
+            "shm_refused", f'{project.name} wants more than 64MiB of shm; put "shm" into the project\'s allow'
+        )
+    if "host_network" in project.allow and project.egress != "open":
+        raise RuntimeFailure(
+            "egress_refused",
+            f"{project.name} is on the ship's own network, where no egress rule holds; drop one of both",
+        )
+
+
+def container_port(spec: WorkspaceSpec) -> int:
+    """The port that the command must listen on."""
+    return spec.port if "host_network" in spec.project.allow else spec.project.port
+
+
+def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
+    """What is added to the image's own environment; the last ones cannot be overridden by the project."""
+    base = spec.project.base_path
+    return {
+        **spec.project.environment,
+        **spec.secrets,
+        "HOME": image.home,
+        "JUPYTER_TOKEN": spec.token,
+        "MUX_TOKEN": spec.token,
+        "MUX_WORKSPACE": spec.id,
+        "MUX_PROJECT": spec.project.name,
+        "MUX_PORT": str(container_port(spec)),
+        "MUX_BASE_PATH": base,
+        "CONTAINER_AUTH_TOKEN": spec.token,
+        "CONTAINER_BASE_URL": base.strip("/"),
+    }
+
+
+def command(spec: WorkspaceSpec, image: Image) -> list[str] | None:
+    """The command: the project's own with its placeholders filled, JupyterLab's by docker-stacks' contract, or None
+    for the image's own. Raises RuntimeFailure.
+    """
+    if spec.project.command:
+        values = {"{port}": str(container_port(spec)), "{base_path}": spec.project.base_path, "{home}": image.home}
+        return [_filled(argument, values) for argument in spec.project.command]
+    if spec.project.kind != "jupyter":
+        if not image.command and not image.entrypoint:
+            raise RuntimeFailure(
+                "command_missing",
+                f"neither the project {spec.project.name} nor its image has a command; give it one in the event file",
+            )
+        return None
+    # Images of 2023 and before have only the .sh.
+    own = image.command[0] if image.command else ""
+    program = own if posixpath.basename(own).startswith("start-notebook.") else "start-notebook.py"
+    return [
+        program,
+        "--ServerApp.ip=0.0.0.0",
+        f"--ServerApp.port={container_port(spec)}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.base_url={spec.project.base_path}",
+        "--ServerApp.open_browser=False",
+        "--ServerApp.allow_remote_access=True",
+        # Whoever ends a workspace is the mux: neither a button nor a timer of Jupyter's own.
+        "--ServerApp.quit_button=False",
+        "--ServerApp.shutdown_no_activity_timeout=0",
+        # No question about news, no look at a package index: a workshop may have no way out.
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+        "--LabApp.extension_manager=readonly",
+    ]
+
+
+def _filled(argument: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        argument = argument.replace(placeholder, value)
+    return argument
+
+
+def labels(spec: WorkspaceSpec, place: Place) -> dict[str, str]:
+    """What a container says of itself: for people, and for an agent that finds it again."""
+    return {
+        LABEL_SCOPE: place.scope,
+        LABEL_ROLE: "workspace",
+        LABEL_WORKSPACE: spec.id,
+        LABEL_SEAT: str(spec.seat),
+        "mux.event": place.event,
+        "mux.ship": place.ship,
+        "mux.project": spec.project.name,
+        "mux.epoch": str(spec.epoch),
+        "mux.digest": spec.digest,
+        "mux.port": str(spec.port),
+        "mux.starts": str(place.starts),
+        "mux.allow": " ".join(spec.project.allow),
+    }
+
+
+def container(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]:
+    """The body of ``POST /containers/create``. Raises RuntimeFailure for what is not allowed."""
+    project, allow = spec.project, spec.project.allow
+    check_allowed(project, image)
+    host_network = "host_network" in allow
+    config: dict[str, Any] = {
+        "Image": image.id,
+        "Env": [f"{name}={value}" for name, value in environment(spec, image).items()],
+        "Labels": labels(spec, place),
+        "HostConfig": host_config(spec, image, place),
+        # Its own health is asked by the agent; a check in the image would only cost processors.
+        "Healthcheck": {"Test": ["NONE"]},
+        "Tty": False,
+        "OpenStdin": False,
+    }
+    if (arguments := command(spec, image)) is not None:
+        config["Cmd"] = arguments
+    if image.workdir in ("", "/"):
+        config["WorkingDir"] = image.home
+    if "root" in allow:
+        config["User"] = "0:0"
+    if not host_network:
+        config["Hostname"] = project.name
+        config["ExposedPorts"] = {f"{container_port(spec)}/tcp": {}}
+        config["NetworkingConfig"] = {
+            "EndpointsConfig": {place.network: {"IPAMConfig": {"IPv4Address": place.address}}}
+        }
+    return config
+
+
+def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]:
+    """Limits, mounts, network and privileges."""
+    project, allow = spec.project, spec.project.allow
+    host_network = "host_network" in allow
+    mounts = [{"Type": "bind", "Source": place.home, "Target": image.home, "BindOptions": {"Propagation": "rprivate"}}]
+    config: dict[str, Any] = {
+        "Memory": project.memory_bytes,
+        # The same as memory: no swap, so that the limit is one.
+        "MemorySwap": project.memory_bytes,
+        "NanoCpus": int(project.cpus * 1_000_000_000),
+        "PidsLimit": project.pids,
+        "ShmSize": project.shm_bytes,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": FILES_MAX, "Hard": FILES_MAX},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "CapDrop": ["ALL"],
+        "CapAdd": capabilities(project),
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "IpcMode": "private",
+        "PublishAllPorts": False,
+        "RestartPolicy": {"Name": "no"},
+        "Init": place.init and not image.has_init,
+        "LogConfig": {
+            "Type": "json-file",
+            "Config": {"max-size": str(LOG_FILE_BYTES), "max-file": str(LOG_FILES)},
+        },
+        "OomKillDisable": False,
+        "NetworkMode": "host" if host_network else place.network,
+    }
+    if project.oci_runtime:
+        config["Runtime"] = project.oci_runtime
+    if read_only_root(project, image):
+        config["ReadonlyRootfs"] = True
+        options = f"rw,nosuid,nodev,size={min(TMPFS_BYTES_MAX, project.memory_bytes)}"
+        config["Tmpfs"] = {
+            "/tmp": f"{options},mode=1777",  # noqa: S108 - of the container
+            "/var/tmp": f"{options},mode=1777",  # noqa: S108 - of the container
+            "/run": f"{options},mode=1777",
+        }
+    if "docker_socket" in allow:
+        path, group = place.socket
+        mounts.append({"Type": "bind", "Source": path, "Target": SOCKET_INSIDE})
+        config["GroupAdd"] = [str(group)]
+    if not host_network:
+        port = f"{container_port(spec)}/tcp"
+        config["PortBindings"] = {port: [{"HostIp": place.listen, "HostPort": str(spec.port)}]}
+        if place.ipv6:
+            config["Sysctls"] = {"net.ipv6.conf.all.disable_ipv6": "1"}
+        config["ExtraHosts"] = [f"{name}:{address}" for name, address in place.hosts]
+        if not place.dns:
+            # Nobody answers there: a name that is not listed fails at once, and no query leaves.
+            config["Dns"] = ["127.0.0.1"]
+    config["Mounts"] = mounts
+    return config
+
+
+def capabilities(project: Project) -> list[str]:
+    """What is given back after all capabilities are dropped."""
+    named = [name.removeprefix("CAP_") for name in project.allow if name.startswith("CAP_")]
+    return sorted({*named, *(ROOT_CAPABILITIES if "root" in project.allow else ())})
+
+
+def read_only_root(project: Project, image: Image) -> bool:
+    """Whether the container's root is read-only."""
+    return project.root_filesystem == "read_only" or (project.root_filesystem == "auto" and image.read_only)
+
+
+def seed(image: Image, scope: str, volume: str) -> dict[str, Any]:
+    """A container that is created and never started: the engine copies the image's home into the new volume then."""
+    return {
+        "Image": image.id,
+        "Cmd": ["true"],
+        "Entrypoint": [],
+        "Labels": {LABEL_SCOPE: scope, LABEL_ROLE: "seed"},
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Mounts": [{"Type": "volume", "Source": volume, "Target": image.home}],
+        },
+    }
+
+
+def seed_volume(name: str, directory: str, scope: str) -> dict[str, Any]:
+    """A local volume that is a directory of the ship's."""
+    return {
+        "Name": name,
+        "Driver": "local",
+        "DriverOpts": {"type": "none", "o": "bind", "device": directory},
+        "Labels": {LABEL_SCOPE: scope, LABEL_ROLE: "seed"},
+    }
