@@ -93,6 +93,11 @@ def _projects(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                 (f"{key}.command", f"{key}.kind", "fleet.runtime"),
                 Fault(f"{key}.command", "nothing", "a program, since the kind http has none of its own", None, where),
             )
+        if file.fleet.runtime == "process" and project.kind == "camp":
+            yield (
+                (f"{key}.kind", "fleet.runtime"),
+                Fault(f"{key}.kind", '"camp"', '"jupyter" or "http": a camp image is a container\'s', None, where),
+            )
         if project.shm_bytes > project.memory_bytes:
             yield (
                 (f"{key}.shm", f"{key}.memory"),

@@ -146,7 +146,7 @@ def dotted(location: Sequence[str | int]) -> str:
         if isinstance(step, int):
             path += f"[{step}]"
         else:
-            path += ("." if path else "") + (step if _BARE_KEY.match(step) else shown(step))
+            path += ("." if path else "") + (step if _BARE_KEY.fullmatch(step) else shown(step))
     return path
 
 

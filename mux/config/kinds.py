@@ -190,9 +190,9 @@ def size(low: int, high: int) -> Kind:
     """A number of bytes with its unit, as powers of two."""
 
     def read(value: object) -> int:
-        match = _SIZE.match(value) if isinstance(value, str) and value.isascii() else None
+        match = _SIZE.fullmatch(value) if isinstance(value, str) and value.isascii() else None
         if match is None:
-            loose = _LOOSE_SIZE.match(value.strip()) if isinstance(value, str) and len(value) < 32 else None
+            loose = _LOOSE_SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 32 else None
             guess = f'"{loose[1]}{loose[2].upper()}iB"' if loose and loose[1].isascii() else None
             raise Refused(Part(nearest=guess))
         thousandths = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0"))
@@ -242,7 +242,7 @@ def _host(value: str) -> str | None:
         name = value.casefold()
     labels = name.split(".")
     # A last label of digits only would be read as an IPv4 address by some clients (WHATWG URL, "ends in a number").
-    if len(name) > HOST_CHARS_MAX or labels[-1].isdigit() or not all(_LABEL.match(label) for label in labels):
+    if len(name) > HOST_CHARS_MAX or labels[-1].isdigit() or not all(_LABEL.fullmatch(label) for label in labels):
         return None
     return name
 
@@ -365,7 +365,7 @@ def variable_name_ok(name: str) -> bool:
     """Whether an environment variable of a workspace may be called so."""
     return (
         len(name) <= VARIABLE_CHARS_MAX
-        and _VARIABLE.match(name) is not None
+        and _VARIABLE.fullmatch(name) is not None
         and name not in RESERVED_VARIABLES
         and not name.startswith("MUX_")
     )

@@ -116,8 +116,9 @@ class ProjectTable(Table):
     kind: Annotated[
         str,
         Key(
-            kinds.choice("jupyter", "http"),
-            "jupyter is given base path and token as Jupyter wants them; http is any web application.",
+            kinds.choice("jupyter", "camp", "http"),
+            "jupyter is given base path and token as Jupyter wants them; camp is an image by the contract of the "
+            "RISECamp tutorials; http is any web application.",
             "jupyter",
         ),
     ] = "jupyter"
@@ -130,9 +131,13 @@ class ProjectTable(Table):
         ),
     ] = "warm"
     port: Annotated[
-        int,
-        Key(kinds.whole(1, 65535), "Port inside a container. A process is told its port instead.", 8888),
-    ] = 8888
+        int | None,
+        Key(
+            kinds.whole(1, 65535),
+            "Port inside a container. A process is told its port instead. Default: 8080 for camp, else 8888.",
+            8888,
+        ),
+    ] = None
     path: Annotated[
         str | None,
         Key(
@@ -180,7 +185,7 @@ class ProjectTable(Table):
         Key(
             kinds.health_path(),
             "Path below the project's that answers 2xx or 3xx once a workspace is ready. "
-            "Default: api for jupyter, the project's own path for http.",
+            "Default: api for jupyter, jupyter/api for camp, the project's own path for http.",
             "api",
         ),
     ] = None
@@ -234,7 +239,14 @@ class ProjectTable(Table):
         """The health path that is in force, below the base path."""
         if self.health_path is not None:
             return self.health_path
-        return "api" if self.kind == "jupyter" else ""
+        return {"jupyter": "api", "camp": "jupyter/api"}.get(self.kind, "")
+
+    @property
+    def effective_port(self) -> int:
+        """The port inside a container that is in force."""
+        if self.port is not None:
+            return self.port
+        return 8080 if self.kind == "camp" else 8888
 
 
 class FleetTable(Table):

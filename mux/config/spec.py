@@ -46,11 +46,11 @@ def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec
         image=image,
         digest=digest,
         title=project.shown_title,
-        kind=cast(Literal["jupyter", "http"], project.kind),
+        kind=cast(Literal["jupyter", "camp", "http"], project.kind),
         start=cast(Literal["warm", "on_use"], project.start),
-        port=project.port,
+        port=project.effective_port,
         command=project.command,
-        environment=dict(project.environment),
+        environment=_environment(file, project),
         memory_bytes=project.memory_bytes,
         cpus=project.cpus,
         pids=project.pids,
@@ -62,3 +62,10 @@ def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec
         root_filesystem=cast(Literal["auto", "read_only", "writable"], project.root_filesystem),
         oci_runtime=project.oci_runtime,
     )
+
+
+def _environment(file: EventFile, project: ProjectTable) -> dict[str, str]:
+    """The project's variables; a camp image is told where it is found, as its start script expects."""
+    if project.kind != "camp":
+        return dict(project.environment)
+    return {"CAMP_HOST": file.event.public_address.origin.partition("://")[2], **project.environment}

@@ -36,12 +36,14 @@ class FeedSettings:
         session_cookie: name of the session cookie.
         event_name: shown on the proxy's own pages.
         projects: every project's name. Order as in the event file.
+        landings: projects whose ``/camp/<project>/`` the control process answers, by leading further.
     """
 
     public_origin: str
     session_cookie: str
     event_name: str
     projects: tuple[ProjectName, ...] = ()
+    landings: frozenset[ProjectName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def _settings_to_json(settings: FeedSettings) -> dict[str, Any]:
         "session_cookie": settings.session_cookie,
         "event_name": settings.event_name,
         "projects": list(settings.projects),
+        "landings": sorted(settings.landings),
     }
 
 
@@ -177,6 +180,7 @@ def _settings_from_json(raw: dict[str, Any]) -> FeedSettings:
         session_cookie=str(raw["session_cookie"]),
         event_name=str(raw["event_name"]),
         projects=tuple(ProjectName(name) for name in raw["projects"]),
+        landings=frozenset(ProjectName(name) for name in raw["landings"]),
     )
 
 

@@ -101,6 +101,10 @@ class Machine:
     port_count: int = 0
 
 
+LANDINGS: Mapping[str, str] = {"camp": "jupyter/"}
+"""Kinds whose workspaces answer their base path with 404: where attendees enter instead, below it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectSpec:
     """One tutorial, as the event file describes it.
@@ -109,7 +113,8 @@ class ProjectSpec:
         name: stands in the path.
         image: reference as written: a directory for the ``process`` runtime, an image name for ``docker``.
         digest: what the reference resolved to; workspaces run this, whatever the reference says later.
-        kind: ``jupyter`` gets base path and token as Jupyter wants them; ``http`` is any web application.
+        kind: ``jupyter`` gets base path and token as Jupyter wants them; ``camp`` is an image by the contract of the
+            RISECamp tutorials; ``http`` is any web application.
         start: ``warm`` before anybody comes, or ``on_use`` at the attendee's first request.
         port: port inside a container; a process is told its port instead.
         command: start command; empty for the image's own, or the kind's default.
@@ -130,7 +135,7 @@ class ProjectSpec:
     image: str
     digest: str
     title: str = ""
-    kind: Literal["jupyter", "http"] = "jupyter"
+    kind: Literal["jupyter", "camp", "http"] = "jupyter"
     start: Literal["warm", "on_use"] = "warm"
     port: int = 8888
     command: tuple[str, ...] = ()
@@ -145,6 +150,11 @@ class ProjectSpec:
     allow: tuple[str, ...] = ()
     root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
     oci_runtime: str = ""
+
+    @property
+    def landing(self) -> str:
+        """Path below the base path to which that itself leads; empty where the workspace answers it."""
+        return LANDINGS.get(self.kind, "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from mux.core.commands import SendDesired
 from mux.core.events import Event, FleetParked, FleetUnparked
 from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
-from mux.core.model import ProjectName, ShipId, ShipState
+from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
@@ -331,6 +331,7 @@ def feed_settings(file: EventFile) -> FeedSettings:
         session_cookie=session_cookie(secure(file)),
         event_name=event.shown_title,
         projects=tuple(ProjectName(project.name) for project in file.projects),
+        landings=frozenset(ProjectName(project.name) for project in file.projects if project.kind in LANDINGS),
     )
 
 

@@ -28,6 +28,9 @@ REQUEST_DROPPED = HOP_BY_HOP | frozenset(b"forwarded proxy x-real-ip x-scheme".s
 """Fields that never pass towards an upstream."""
 REQUEST_PREFIXES_DROPPED = (b"x-forwarded-", b"x-mux-")
 
+_LOOPBACK = re.compile(rb"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
+"""Hosts by which a workspace names itself and nobody else (RFC 6761 section 6.3)."""
+
 _PORT = re.compile(rb":[0-9]*\Z")
 _ABSOLUTE_LOCATION = re.compile(rb"(?i:(https?)://)([^/?#]*)(.*)", re.DOTALL)
 
@@ -157,9 +160,9 @@ def _without_port(authority: bytes) -> bytes:
 def public_location(value: bytes, destination: Destination) -> bytes:
     """A workspace's Location as the public address has it (RFC 9110 section 10.2.2).
 
-    Mapped are the upstream's own address, the public host under the wrong scheme, and the public host name with
-    whatever port the workspace believes in if the path is the workspace's own. The result is absolute, so that a path
-    that begins with two slashes cannot lead to another host.
+    Mapped are the upstream's own address, the public host under the wrong scheme, and, if the path is the workspace's
+    own, the public host name or a loopback one with whatever port the workspace believes in. The result is absolute,
+    so that a path that begins with two slashes cannot lead to another host.
     """
     match = _ABSOLUTE_LOCATION.fullmatch(value)
     if match is None:
@@ -172,6 +175,8 @@ def public_location(value: bytes, destination: Destination) -> bytes:
         own |= {host}
     prefix = destination.prefix
     inside = bool(prefix) and (rest == prefix or rest.startswith((prefix + b"/", prefix + b"?", prefix + b"#")))
-    if authority in own or authority in site.hosts or (inside and _without_port(authority) == site.hostname):
+    name = _without_port(authority)
+    here = inside and (name == site.hostname or _LOOPBACK.fullmatch(name) is not None)
+    if here or authority in own or authority in site.hosts:
         return site.origin + rest
     return value

@@ -204,10 +204,12 @@ class FeedRouter:
     def _workspace(self, path: bytes, user: UserId) -> tuple[RouteKey, Route] | None:
         if not path.startswith(CAMP):
             return None
-        segment = path[len(CAMP) :].partition(b"/")[0]
+        segment, slash, rest = path[len(CAMP) :].partition(b"/")
         key = (user, ProjectName(segment.decode("latin-1")))
         route = self.table.routes.get(key)
-        return None if route is None else (key, route)
+        if route is None or (slash and not rest and key[1] in self.settings.landings):
+            return None
+        return key, route
 
 
 def check_origin(request: RequestHead, site: Site) -> None:

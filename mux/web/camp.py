@@ -120,11 +120,12 @@ class Camp:
         path, question, query = request.raw_path.partition("?")
         segment, slash, rest = path.removeprefix("/camp/").partition("/")
         name = ProjectName(unquote(segment))
-        if all(project.name != name for project in self._engine.projects()):
+        project = next((each for each in self._engine.projects() if each.name == name), None)
+        if project is None:
             return self._unknown(request)
         as_page = not wants_json(request) and request.method in ("GET", "HEAD")
-        if as_page and (segment != name or not slash):
-            return redirect(f"/camp/{name}/{rest}{question}{query}")
+        if as_page and (segment != name or not slash or (project.landing and not rest)):
+            return redirect(f"/camp/{name}/{rest or project.landing}{question}{query}")
 
         view = self._engine.attendee_view(visitor.user, self._clock())
         cards = camp_view(view, self._route_ready(visitor))

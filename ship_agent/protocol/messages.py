@@ -118,7 +118,7 @@ class Project(Message):
     name: Name
     image: Annotated[str, Field(max_length=1024)]
     digest: Digest
-    kind: Literal["jupyter", "http"]
+    kind: Literal["jupyter", "camp", "http"]
     port: Port
     command: Annotated[list[Text], Field(max_length=64)]
     environment: Annotated[dict[Annotated[str, Field(max_length=128)], Text], Field(max_length=128)]

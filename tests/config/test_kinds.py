@@ -127,6 +127,14 @@ def test_numbers_are_finite_and_within_bounds(value: object) -> None:
         kinds.number(1, 10).read(value)
 
 
+def test_a_line_end_belongs_to_no_name_and_no_size() -> None:
+    assert not kinds.variable_name_ok("COURSE\n")
+    assert kinds.variable_name_ok("COURSE")
+    for kind, value in ((SIZE, "1KiB\n"), (kinds.listener(), "::1\n:80"), (kinds.address(), "http://camp\n")):
+        with pytest.raises(Refused):
+            kind.read(value)
+
+
 @pytest.mark.parametrize("value", ["/api", "../api", "a/../b", "a b", "a\nb", "a#b", "x" * 300, 3])
 def test_a_health_path_stays_below_its_project(value: object) -> None:
     with pytest.raises(Refused):

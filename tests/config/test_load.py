@@ -90,7 +90,8 @@ def test_every_fault_is_reported_at_once() -> None:
 def test_a_fault_is_one_clear_sentence() -> None:
     fault = faults_in(changed('kind = "http"', 'kind = "htpp"'))["project[1].kind"]
     assert str(fault) == (
-        'project[1].kind (project "streaming"): found "htpp"; allowed: "jupyter" or "http"; did you mean "http"?'
+        'project[1].kind (project "streaming"): found "htpp"; '
+        'allowed: "jupyter" or "camp" or "http"; did you mean "http"?'
     )
 
 
@@ -107,6 +108,7 @@ def test_a_fault_is_one_clear_sentence() -> None:
         ("[fleet]", '[listen]\nadmin = "localhost:8000"\n[fleet]', "listen.admin"),
         ("[fleet]", '[listen]\ncontrol = "[::1]:20001"\n[fleet]', "listen.control"),
         ("[fleet]", '[listen]\npublic = "192.0.2.1:8000"\n[fleet]', "listen.public"),
+        ('kind = "http"', 'kind = "camp"', "project[1].kind"),
         ('name = "streaming"', 'name = "intro"', "project[1].name"),
         ('name = "streaming"', 'name = "static"', "project[1].name"),
         ('memory = "2GiB"', 'memory = "1GiB"\nshm = "2GiB"', "project[0].shm"),

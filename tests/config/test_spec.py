@@ -29,6 +29,14 @@ def test_the_core_is_given_what_the_file_says() -> None:
     assert streaming.command == ("python3", "-m", "http.server", "{port}")
 
 
+def test_a_camp_image_has_its_contracts_port_health_path_and_host() -> None:
+    text = changed('kind = "http"', 'kind = "camp"').replace("[fleet]", '[fleet]\nruntime = "docker"')
+    streaming = to_spec(parsed(text), DIGESTS).projects[1]
+    assert (streaming.kind, streaming.port, streaming.health_path) == ("camp", 8080, "jupyter/api")
+    assert streaming.landing == "jupyter/"
+    assert streaming.environment == {"CAMP_HOST": "localhost:8000", "COURSE": "2026", "LEVEL": "three"}
+
+
 def test_defaults_of_the_fleet_are_the_cores() -> None:
     names = {field.name: field.default for field in dataclasses.fields(FleetSpec)}
     for entry in FleetTable.entries():

@@ -26,7 +26,8 @@ COOKIE = "mux_session"
 HOST = b"Host: camp.test:8000\r\n"
 ALICE, BOB = UserId("u-alice"), UserId("u-bob")
 INTRO = ProjectName("intro")
-SETTINGS = FeedSettings(ORIGIN, COOKIE, "Test Camp", (INTRO,))
+SPARK = ProjectName("spark")
+SETTINGS = FeedSettings(ORIGIN, COOKIE, "Test Camp", (INTRO, SPARK), frozenset({SPARK}))
 PATIENCE_S = 20.0
 """After which a test that waits for bytes fails instead of hanging."""
 

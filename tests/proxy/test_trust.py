@@ -9,7 +9,7 @@ import pytest
 
 from mux.core.model import ProjectName
 from mux.core.routes import Delta, Route, RouteTable, SessionEntry
-from tests.proxy.rig import ALICE, BOB, HOST, INTRO, Rig, answering, cookie, request, session_of
+from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SPARK, Rig, answering, cookie, request, session_of
 from tests.proxy.test_refusals import WEBSOCKET
 
 ORIGIN_LINE = b"Origin: http://camp.test:8000"
@@ -393,6 +393,10 @@ async def test_a_workspaces_cookies_are_confined(rig: Rig, path: bytes, sent: by
     [
         ("http://127.0.0.1:{port}/camp/intro/tree", "http://camp.test:8000/camp/intro/tree"),
         ("http://camp.test:8080/camp/intro/jupyter/tree?a=b", "http://camp.test:8000/camp/intro/jupyter/tree?a=b"),
+        ("http://localhost:8080/camp/intro/jupyter/lab", "http://camp.test:8000/camp/intro/jupyter/lab"),
+        ("http://127.0.0.1:8080/camp/intro", "http://camp.test:8000/camp/intro"),
+        ("http://localhost:8080/callback", "http://localhost:8080/callback"),
+        ("http://localhost.evil.test/camp/intro/", "http://localhost.evil.test/camp/intro/"),
         ("https://camp.test:8000/x", "http://camp.test:8000/x"),
         ("http://127.0.0.1:{port}//evil.test/", "http://camp.test:8000//evil.test/"),
         ("http://camp.test:8080/elsewhere", "http://camp.test:8080/elsewhere"),
@@ -418,6 +422,15 @@ async def test_the_pages_responses_are_not_confined(rig: Rig) -> None:
     )
     response = await rig.ask(request(b"GET /camp/"))
     assert response.head == b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(fields) + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+async def test_a_project_with_a_landing_has_its_bare_path_answered_by_the_pages(rig: Rig) -> None:
+    routes = {**rig.table.routes, (ALICE, SPARK): rig.route(rig.alice, "ws-spark")}
+    await rig.publish(RouteTable(sessions=rig.table.sessions, routes=routes))
+    assert (await rig.ask(request(b"GET /camp/spark/"))).body == b"web"
+    assert (await rig.ask(request(b"GET /camp/spark/?a=b"))).body == b"web"
+    for path in (b"/camp/spark", b"/camp/spark/jupyter/", b"/camp/intro/"):
+        assert (await rig.ask(request(b"GET " + path))).body == b"alice"
 
 
 async def test_no_route_reaches_the_pages(rig: Rig) -> None:

@@ -10,7 +10,7 @@ from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHa
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
 
-PROJECTS = (
+PROJECTS: tuple[ProjectSpec, ...] = (
     ProjectSpec(ProjectName("intro"), "images/intro", "sha256:1", title="First steps"),
     ProjectSpec(ProjectName("deep-dive"), "images/deep-dive", "sha256:2", title="Deep dive", start="on_use"),
 )
@@ -36,6 +36,7 @@ class FakeEngine:
     """Satisfies `mux.web.deps.EngineLike`. Seats are what the test says with :meth:`seat` and :meth:`queue`."""
 
     def __init__(self) -> None:
+        self.specs = PROJECTS
         self.sessions: dict[SessionHash, SessionEntry] = {}
         self.views: dict[UserId, AttendeeView] = {}
         self.routes: set[tuple[UserId, ProjectName]] = set()
@@ -61,7 +62,7 @@ class FakeEngine:
         return self.fleet
 
     def projects(self) -> tuple[ProjectSpec, ...]:
-        return PROJECTS
+        return self.specs
 
     def seats_left(self) -> int:
         return 3
@@ -106,7 +107,7 @@ class FakeEngine:
 
     async def queue(self, user: UserId, position: int, total: int, text: str, code: str = "full") -> None:
         """Put ``user`` into the queue."""
-        cards = tuple(ProjectCard(one.name, one.title, "waiting", "Opens when you have a seat.") for one in PROJECTS)
+        cards = tuple(ProjectCard(one.name, one.title, "waiting", "Opens when you have a seat.") for one in self.specs)
         self.views[user] = AttendeeView(WaitingView(position, total, code, text), cards)
         await self.news()
 
@@ -116,7 +117,7 @@ class FakeEngine:
             state, text = cards.get(spec.name, default)
             return ProjectCard(spec.name, spec.title, state, text)  # type: ignore[arg-type]
 
-        return AttendeeView(None, tuple(card(spec) for spec in PROJECTS))
+        return AttendeeView(None, tuple(card(spec) for spec in self.specs))
 
     def _set_card(self, user: UserId, project: ProjectName, state: str, text: str) -> None:
         view = self.views.get(user, self._seated({}))

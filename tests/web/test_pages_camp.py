@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,15 @@ async def test_each_project_has_a_card_with_its_state_and_the_same_link_for_ever
     assert 'href="/camp/intro/"' in page
     assert '<section id="waiting" class="panel queue" aria-label="Waiting room" hidden>' in page
     assert 'http-equiv="refresh"' not in page
+
+
+async def test_a_project_with_a_landing_is_entered_there(home: House) -> None:
+    home.engine.specs = (*home.engine.specs, replace(home.engine.specs[0], name=ProjectName("spark"), kind="camp"))
+    browser = await home.signed_in()
+    await home.engine.seat(ADA, {"spark": ("ready", "Ready.")}, "spark")
+    assert (await browser.get("/camp/spark")).headers["Location"] == "/camp/spark/jupyter/"
+    assert (await browser.get("/camp/spark/?a=b")).headers["Location"] == "/camp/spark/jupyter/?a=b"
+    assert (await browser.get("/camp/spark/jupyter/lab")).headers["Location"] == "/camp/spark/jupyter/lab"
 
 
 async def test_a_workspace_without_a_route_is_not_called_ready(home: House) -> None:
