@@ -274,9 +274,9 @@ class Fleet:
 
 
 def _restore_ship(world: World, record: ShipRecord) -> None:
-    ship = Ship.restored(record)
+    ship = Ship.restored(record, world.now)
     world.ships[ship.id] = ship
-    world.touch(ship, save=False)
+    world.touch(ship, save=ship.launched_at != record.launched_at)
     if ship.state is ShipState.TERMINATED:
         return
     if ship.host:

@@ -88,6 +88,7 @@ def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
         return
     ship.call = None
     ship.ordered = True
+    ship.ordered_at = world.now
     world.touch(ship, save=False)
     _place(world, ship, event.machine)
 
@@ -241,7 +242,9 @@ def _unseen(world: World, ship: Ship, asked_at: float) -> None:
     if ship.wanted is ShipWanted.GONE:
         _terminated(world, ship)
         return
-    if (ship.state is ShipState.PENDING and not (ship.host or ship.ordered)) or ship.launched_at >= asked_at:
+    if ship.state is ShipState.PENDING and not (ship.host or ship.ordered):
+        return
+    if max(ship.launched_at, ship.ordered_at) >= asked_at:
         return
     ship.missing += 1
     if ship.missing >= MISSING_MAX:

@@ -51,6 +51,10 @@ class SeatIndex:
             self._buckets.setdefault(offers, {})[ship] = None
         self.total += offers - before
 
+    def all(self) -> dict[ShipId, int]:
+        """Every ship that offers seats, with how many."""
+        return dict(self._offers)
+
     def fullest(self) -> ShipId | None:
         """The ship with the fewest free seats, but at least one; among equals the smallest id."""
         if not self._buckets:

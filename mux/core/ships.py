@@ -47,6 +47,7 @@ class Workspace:
         healthy: the last report said that it answers.
         reported: the last report, None before the first, and after anything that makes it say nothing any more.
         port_stands_until: no move before that (seconds since the epoch).
+        port_since: generation that gave it its port; what a ship says before it got there is about another port.
     """
 
     id: WorkspaceId
@@ -58,6 +59,7 @@ class Workspace:
     healthy: bool = False
     reported: WorkspaceReport | None = None
     port_stands_until: float = 0.0
+    port_since: int = 0
 
     @property
     def state(self) -> WorkspaceState:
@@ -95,6 +97,7 @@ class Ship:
         call: the provider call in flight.
         missing: listings in a row that did not have it.
         ordered: the provider took the order to launch it.
+        ordered_at: when it said so; a listing that was asked for earlier need not have the machine.
         failures: by project, free workspaces that failed here in a row, since any workspace last got well.
         ports_taken: ports of its range that other programs were found on.
         ports_told: that it has no free port has been told.
@@ -125,6 +128,7 @@ class Ship:
     call: Call | None = None
     missing: int = 0
     ordered: bool = False
+    ordered_at: float = 0.0
     failures: dict[ProjectName, int] = field(default_factory=dict)
     ports_taken: set[int] = field(default_factory=set)
     ports_told: bool = False
@@ -136,8 +140,8 @@ class Ship:
         return cls(id=ship, seats=[Seat(index) for index in range(seats)], life=ship_lifecycle(ship), launched_at=now)
 
     @classmethod
-    def restored(cls, record: ShipRecord) -> Ship:
-        """A ship as it was stored, before anything is heard of it again."""
+    def restored(cls, record: ShipRecord, now: float) -> Ship:
+        """A ship as it was stored, before anything is heard of it again. ``now``: seconds since the epoch."""
         ship = cls(
             id=record.id,
             seats=[Seat(index) for index in range(record.seats)],
@@ -150,7 +154,8 @@ class Ship:
             host=record.host,
             port_first=record.port_first,
             port_count=record.port_count,
-            launched_at=record.launched_at,
+            # A clock that was set back must not make it look as if it were launched after every listing.
+            launched_at=min(record.launched_at, now),
             cordoned=record.cordoned,
             draining=record.draining,
             failed=record.failed,
@@ -165,6 +170,8 @@ class Ship:
                 kept.port,
                 workspace_lifecycle(kept.id, kept.state),
                 kept.healthy,
+                # Whether its port was moved just before the mux was restarted is not known any more.
+                port_since=0 if kept.healthy else record.generation,
             )
             ship.workspaces[kept.id] = workspace
             if kept.state not in (WorkspaceState.DRAINING, WorkspaceState.STOPPED):

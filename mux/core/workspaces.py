@@ -159,7 +159,7 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
                 world.touch(ship)
         elif word is None:
             _unsaid(world, ship, workspace, report)
-        else:
+        elif report.generation >= workspace.port_since:
             if word != workspace.reported:
                 _said(world, ship, workspace, word)
             if _port_taken(word):
@@ -212,6 +212,7 @@ def _move_port(world: World, ship: Ship, workspace: Workspace, word: WorkspaceRe
     workspace.port_stands_until = world.now + PORT_MOVE_S
     workspace.reported = None
     _wanted_changed(world, ship)
+    workspace.port_since = ship.generation
 
 
 def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: bool) -> None:

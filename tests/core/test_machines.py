@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import LaunchShip
-from mux.core.events import EventSpecApplied, LaunchFailed, MachinesListed
-from mux.core.model import MachineStatus, ProjectName, ShipId
+from mux.core.events import EventSpecApplied, LaunchFailed, LaunchSucceeded, MachinesListed
+from mux.core.model import Machine, MachineStatus, ProjectName, ShipId
 from tests.core.room import Room, event_spec
 
 ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
@@ -93,3 +93,28 @@ def test_a_project_that_fails_on_one_new_ship_after_the_other_is_at_fault_and_no
     assert set(room.fleet.world.broken) == {"intro"}
     assert room.fleet.world.controls.ships_made == 4
     assert room.fleet.world.controls.launching
+
+
+def test_a_listing_asked_for_before_a_slow_launch_was_answered_is_no_evidence_against_the_machine() -> None:
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.answer()  # the listing: a launch is asked for
+    room.pending.clear()
+    asked_at = room.now + 10
+    machine = Machine(ONE, MachineStatus.PENDING)
+    room.do(LaunchSucceeded(ONE, machine), after=20)
+    room.do(MachinesListed({}, asked_at), after=1)
+    room.do(MachinesListed({}, room.now + 10), after=15)
+    assert not room.fleet.world.ships[ONE].gone
+    room.do(MachinesListed({}, room.now + 10), after=15)
+    assert room.fleet.world.ships[ONE].gone
+
+
+def test_a_machine_is_missed_after_a_restart_with_a_clock_that_was_set_back() -> None:
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.settle()
+    room.machines.clear()
+    room.now -= 900
+    room.restart()
+    for _ in range(2):
+        room.do(MachinesListed({}, room.now + 14), after=15)
+    assert room.fleet.world.ships[ONE].gone

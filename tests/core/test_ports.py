@@ -122,3 +122,48 @@ def test_ports_of_what_is_still_draining_are_not_given_again() -> None:
         for workspace in list(room.fleet.world.ships[ONE].workspaces.values()):
             assert 20_000 <= workspace.port < 20_064
     assert len(room.fleet.world.ships[ONE].workspaces) <= 64
+
+
+def test_what_a_ship_says_before_it_has_reached_a_move_is_about_the_port_before() -> None:
+    """A report under way says healthy, of a port that the workspace has already left again: no route to the new one."""
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.settle()
+    room.log_in("ada")
+    room.settle()
+    known = room.machines[ONE]
+    workspace = next(iter(room.fleet.world.ships[ONE].workspaces.values()))
+    taken = WorkspaceReport(workspace.id, ReportedState.RESTARTING, reason="port_in_use", epoch=1)
+    healthy = WorkspaceReport(workspace.id, ReportedState.HEALTHY, epoch=1)
+
+    def say(word: WorkspaceReport, generation: int) -> None:
+        known.seq += 1
+        assert known.link is not None
+        room.do(ShipReported(ONE, known.link, ShipReport(known.seq, generation, workspaces=(word,))), after=2)
+
+    generation = room.fleet.world.ships[ONE].generation
+    say(taken, generation)
+    assert room.fleet.world.ships[ONE].generation == generation + 1
+    say(healthy, generation)
+    assert room.routes() == set()
+    say(healthy, generation + 1)
+    assert room.routes() == {("ada", "intro")}
+
+
+def test_a_restart_does_not_take_words_about_an_old_port_for_words_about_the_new_one() -> None:
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.settle()
+    room.log_in("ada")
+    room.settle()
+    generation = room.fleet.world.ships[ONE].generation
+    workspace = next(iter(room.fleet.world.ships[ONE].workspaces.values()))
+    taken = WorkspaceReport(workspace.id, ReportedState.RESTARTING, reason="port_in_use", epoch=1)
+    link = room.machines[ONE].link
+    assert link is not None
+    room.do(ShipReported(ONE, link, ShipReport(99, generation, workspaces=(taken,))), after=2)
+    room.restart()
+    link = room.dial(ONE)
+    healthy = WorkspaceReport(workspace.id, ReportedState.HEALTHY, epoch=1)
+    room.do(ShipReported(ONE, link, ShipReport(1, generation, workspaces=(healthy,))))
+    assert room.routes() == set()
+    room.do(ShipReported(ONE, link, ShipReport(2, generation + 1, workspaces=(healthy,))))
+    assert room.routes() == {("ada", "intro")}

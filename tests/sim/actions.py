@@ -15,7 +15,7 @@ FAULTS = (
     "network", "partition", "launches_fail", "launches_fatal", "provider_slow", "answers_lost", "listings_fail",
     "ends_fail", "machine_dies", "machine_hangs", "machine_reboots", "agent_restarts", "agent_dies",
     "workspace_crashes", "workspace_hangs", "machine_fails", "port_taken", "mux_killed", "clock_jumps", "claimant",
-    "hostile", "disk_full",
+    "hostile", "stray", "disk_full",
 )  # fmt: skip
 ORGANIZERS = (
     "apply", "doors", "cordon", "drain", "evict", "lost", "release", "park", "launching", "revoke",

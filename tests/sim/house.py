@@ -165,8 +165,15 @@ class House:
         for ship in world.ships.values():
             if ship.cordoned:
                 post(ShipCordoned(ship.id, False))
-            if (ship.unreachable or ship.failed) and not ship.gone and ship.state is not ShipState.PENDING:
+            # Who comes back by themselves, or is known to the provider to be gone, needs no organizer.
+            silent = ship.unreachable and not self._comes_back(ship.id) and ship.id not in self.provider.vanished
+            in_use = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
+            if not ship.gone and ((silent and in_use) or (ship.failed and ship.assigned)):
                 post(ShipDeclaredLost(ship.id))
+
+    def _comes_back(self, ship: ShipId) -> bool:
+        agent = self.agents.get(ship)
+        return agent is not None and agent.alive and agent.machine.up
 
     # --- what is told of it -----------------------------------------------------------------------------------------
 
@@ -428,16 +435,19 @@ class House:
             self.mux.kill_at = point
 
     def _clock_jumps(self, action: Action) -> None:
-        seconds = (600.0 if action.pick % 3 == 0 else 45.0) * (2 * action.size - 1)
+        seconds = (7200.0 if action.pick % 3 == 0 else 45.0) * (2 * action.size - 1)
         self.mux.clock_ahead += seconds
+        if action.pick % 2:
+            self.mux.dies("as the clock is set")
         self.clock_went_back_s += max(0.0, -seconds)
 
     def _claimant(self, action: Action) -> None:
         """Somebody else says that they are a ship: one with a token that leaked after use, or with none."""
         ship = self._ship(action)
-        if ship is None or not self.mux.up or ship not in self.rules.bound_keys:
+        if ship is None or not self.mux.up:
             return
-        token = self.mux.keys.join_token(ship) if action.size < 0.5 else "guessed"
+        leaked = action.size < 0.5 and ship in self.rules.bound_keys
+        token = self.mux.keys.join_token(ship) if leaked else "guessed"
         self._connect(ship, sha256(b"stranger").hexdigest(), "boot-1", token, None)
 
     def _hostile(self, action: Action) -> None:
@@ -445,6 +455,10 @@ class House:
         if machine is not None:
             machine.hostile = machine.ever_hostile = True
             self.time.after(5 + 60 * action.size, setattr, machine, "hostile", False)
+
+    def _stray(self, action: Action) -> None:
+        """A machine of an earlier event, which the store does not know."""
+        self.provider.make(ShipId(f"ship-{9000 + action.pick}"))
 
     def _disk_full(self, action: Action) -> None:
         self.mux.store_fails_until = self.time.now + 1 + 10 * action.size

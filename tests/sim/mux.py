@@ -62,7 +62,7 @@ class SimMux:
         self.routes: dict[RouteKey, Placement] = {}
         self.links: dict[LinkId, Connection] = {}
         self.up = False
-        self.clock_ahead = EPOCH_S
+        self.clock_ahead = self._ahead = EPOCH_S
         self.kill_at: KillPoint | None = None
         self.store_fails_until = 0.0
         self.batches = 0
@@ -75,8 +75,8 @@ class SimMux:
         self._timer_set = 0
 
     def clock(self) -> float:
-        """The mux's wall clock, which organizers may set."""
-        return self.house.time.now + self.clock_ahead
+        """The process's clock: what the wall clock said at its start, counted on steadily."""
+        return self.house.time.now + self._ahead
 
     # --- life and death ---------------------------------------------------------------------------------------------
 
@@ -87,6 +87,7 @@ class SimMux:
         self.up = True
         self._run += 1
         self._working = self._woken = False
+        self._ahead = self.clock_ahead
         self.kill_at = None
         self._ids = count(1)
         self.fleet = self.kept.restored(self.spec, self.clock())

@@ -155,6 +155,8 @@ class Connection:
         if self.ship_open and self._agent is not None and self.ship_end.state is protocol.State.LINKED:
             self._report_at = self._time.now + REPORT_SPACING_S
             self.ship_end.report(self._agent.observe(), self._time.now)
+            if self._agent.machine.hostile and self._dice.roll("noise", self.number, self._frames) < 0.1:
+                self._send("mux", '{"type": "observed", "seq": "\\u202e"}')
             self._flush_ship()
 
     def _flush_ship(self) -> None:
@@ -240,10 +242,12 @@ class Connection:
     def _ping_failed(self, side: str) -> None:
         if not self._partitioned():
             return
-        if side == "mux":
+        if side == "mux" and self.mux_open:
             self._mux_hears_end()
-        else:
+            self._tell_ship_of_end()
+        elif side == "ship" and self.ship_open:
             self._ship_ends()
+            self._tell_mux_of_end(silently=False)
 
     def _tell_ship_of_end(self) -> None:
         dead = self._partitioned()

@@ -79,13 +79,14 @@ class Provider:
             post(LaunchFailed(ship, "no capacity", fatal=self.troubles.launches_fatal > now))
             return
         if ship not in self.machines:
-            self._make(ship)
+            self.make(ship)
         if self.troubles.answers_lost > now:
             post(LaunchFailed(ship, "no answer within the deadline"))
         else:
             post(LaunchSucceeded(ship, self._described(self.machines[ship], fresh=True)))
 
-    def _make(self, ship: ShipId) -> None:
+    def make(self, ship: ShipId) -> None:
+        """A machine begins to be."""
         self._calls += 1
         taken = {machine.host for machine in self.machines.values()}
         # The lowest free one: addresses of machines that are gone are used again at once.

@@ -17,6 +17,7 @@ from mux.core.commands import (
     AcceptLink,
     Command,
     LaunchShip,
+    Notify,
     Placement,
     Publish,
     SaveAssignment,
@@ -35,6 +36,7 @@ from mux.core.events import (
     SeatReleased,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReported,
     UserRevoked,
 )
 from mux.core.fleet import Fleet
@@ -42,6 +44,7 @@ from mux.core.model import (
     Assignment,
     Desired,
     Doors,
+    LinkId,
     ProjectName,
     SessionHash,
     ShipId,
@@ -79,6 +82,8 @@ class Before:
 
     assignments: dict[UserId, Assignment]
     waiting: tuple[UserId, ...]
+    offers: dict[ShipId, int]
+    doors_open: bool
 
 
 class Rules:
@@ -107,12 +112,15 @@ class Rules:
         self._launching = True
         self._not_before = 0.0
         self._latest = 0.0
+        self._seqs: dict[ShipId, tuple[LinkId, int]] = {}
+        self._boots: dict[ShipId, int] = {}
 
     # --- a batch, step by step --------------------------------------------------------------------------------------
 
     def before(self, fleet: Fleet) -> Before:
         """To be called before the core handles a batch."""
-        return Before(dict(fleet.world.assignments), tuple(fleet.world.waiting))
+        world = fleet.world
+        return Before(dict(world.assignments), tuple(world.waiting), world.offers.all(), world.doors_open)
 
     def decided(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
         """The core has decided, and nothing is persisted yet."""
@@ -128,9 +136,13 @@ class Rules:
                 case ShipDeclaredLost(ship) | ShipDrained(ship, True):
                     self._may_lose.add(ship)
         self._check_seats(fleet, before, events, commands)
+        self._check_newcomers(fleet, before, events)
+        self._check_doors(fleet, before, events)
         self._check_queue(fleet, before, events)
+        self._check_reports(fleet, events)
         self._check_launches(fleet, events, commands)
-        self._check_ends(before, commands)
+        self._check_stuck(fleet)
+        self._check_ends(before, events, commands)
         for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
             self._check_generation(ship, ends.desired)
 
@@ -172,6 +184,7 @@ class Rules:
                     connection = mux.links.get(link)
                     if connection is not None:
                         self._check_key(ship, connection.key, token_ok=connection.number >= 0)
+                        self._check_boot(ship)
                 case SendDesired(ship, _, desired):
                     self._sent[ship] = desired
         self.check_truth()
@@ -179,6 +192,7 @@ class Rules:
     def restored(self, fleet: Fleet) -> None:
         """A new process has started from the store."""
         world = fleet.world
+        self._seqs.clear()
         if world.assignments != self._assignments:
             raise BrokenRuleError("forgotten", "a restart finds other assignments")
         missing = set(self._waiting) - set(world.waiting)
@@ -234,6 +248,49 @@ class Rules:
         if len({(a.ship, a.seat) for a in after.values()}) != len(after):
             raise BrokenRuleError("seat", "a seat has two attendees")
 
+    def _check_newcomers(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
+        world = fleet.world
+        new = [a for user, a in world.assignments.items() if before.assignments.get(user) != a]
+        for assignment in new:
+            ship = world.ships[assignment.ship]
+            if ship.cordoned or ship.draining or ship.failed or ship.unreachable or ship.link is None:
+                raise BrokenRuleError("newcomer", f"{assignment.user} is seated on {ship.id}, which is not healthy")
+        if len(new) == 1 and len(events) == 1 and isinstance(events[0], LoggedIn):
+            fewest = min(before.offers.values(), default=0)
+            if before.offers.get(new[0].ship) != fewest:
+                raise BrokenRuleError("newcomer", f"{new[0].user} is seated on {new[0].ship}, not on the fullest ship")
+        evicted = {
+            e.ship for e in events if isinstance(e, ShipDeclaredLost) or (isinstance(e, ShipDrained) and e.evict)
+        }
+        for user, assignment in world.assignments.items():
+            if assignment.ship in evicted:
+                raise BrokenRuleError("evict", f"{user} still sits on {assignment.ship}")
+
+    def _check_doors(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
+        world = fleet.world
+        if world.controls.doors is not Doors.AUTO or world.doors_open:
+            return
+        if before.doors_open and not any(isinstance(event, DoorsSet) for event in events):
+            raise BrokenRuleError("doors", "doors that had opened are closed again")
+        if world.offers.total + len(world.assignments) >= world.spec.fleet.ready_seats:
+            raise BrokenRuleError("doors", f"{world.offers.total} seats are ready and the doors stay closed")
+
+    def _check_reports(self, fleet: Fleet, events: Sequence[Event]) -> None:
+        for event in events:
+            if not isinstance(event, ShipReported) or (ship := fleet.world.ships.get(event.ship)) is None:
+                continue
+            if ship.link is None or ship.report is None:
+                continue
+            if ship.report is event.report and ship.link != event.link:
+                raise BrokenRuleError("late", f"a report over an older link of {ship.id} counts")
+            if ship.link == event.link and ship.report.seq < event.report.seq:
+                raise BrokenRuleError("late", f"report {ship.report.seq} of {ship.id} counts after {event.report.seq}")
+            if ship.link == event.link:
+                highest = self._seqs.get(ship.id, (event.link, 0))
+                if highest[0] == event.link and ship.report.seq < highest[1]:
+                    raise BrokenRuleError("late", f"report {ship.report.seq} of {ship.id} counts after {highest[1]}")
+                self._seqs[ship.id] = event.link, ship.report.seq
+
     def _check_queue(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
         world = fleet.world
         still = [user for user in before.waiting if user in world.waiting]
@@ -287,10 +344,30 @@ class Rules:
         if len(new) > -(-missing // spec.seats_per_ship):
             raise BrokenRuleError("launching", f"{len(new)} ships are launched for {missing} missing seats")
 
-    def _check_ends(self, before: Before, commands: Sequence[Command]) -> None:
+    def _check_stuck(self, fleet: Fleet) -> None:
+        world = fleet.world
+        under_way = sum(ship.call == "launch" for ship in world.ships.values())
+        if not world.listed or not world.controls.launching or world.now < world.patience.not_before:
+            return
+        if under_way >= world.spec.fleet.launches_in_flight_max:
+            return
+        for ship in world.ships.values():
+            waits = ship.state is ShipState.PENDING and ship.wanted is ShipWanted.RUN and ship.call is None
+            if waits and not (ship.host or ship.ordered or ship.failed):
+                raise BrokenRuleError("launching", f"{ship.id} waits to be launched, and nothing is under way")
+
+    def _check_ends(self, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        for command in commands:
+            if (
+                isinstance(command, Notify)
+                and command.code == "ship_lost"
+                and not self._may_go(ShipId(command.subject))
+            ):
+                raise BrokenRuleError("lost", f"{command.subject} counts as lost although its machine is there")
         ended = {command.ship for command in commands if isinstance(command, TerminateShip)}
+        released = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
         for user, assignment in before.assignments.items():
-            if assignment.ship in ended and not self._may_go(assignment.ship):
+            if assignment.ship in ended and user not in released and not self._may_go(assignment.ship):
                 raise BrokenRuleError("destroyed", f"{assignment.ship} is ended while {user} sits there")
 
     # --- links and desired states -----------------------------------------------------------------------------------
@@ -298,6 +375,19 @@ class Rules:
     def _check_key(self, ship: ShipId, key: str, *, token_ok: bool) -> None:
         if self.bound_keys.setdefault(ship, key) != key or not token_ok:
             raise BrokenRuleError("stranger", f"somebody with another key is let in as {ship}")
+
+    def _check_boot(self, ship: ShipId) -> None:
+        machine = self.house.provider.machines.get(ship)
+        if machine is None or machine.ever_hostile:
+            return
+        before = self._boots.get(ship, 0)
+        self._boots[ship] = machine.boot
+        if before and before != machine.boot:
+            for (user, project), place in self.house.mux.routes.items():
+                if place.host == machine.host and machine.listening(place.port) is None:
+                    raise BrokenRuleError(
+                        "boot", f"{ship} booted anew, and {user} is still routed to its old {project}"
+                    )
 
     def _check_generation(self, ship: ShipId, desired: Desired) -> None:
         last = self._sent.get(ship)
@@ -355,8 +445,12 @@ class Rules:
     def check_truth(self) -> None:
         """No route leads to anything but a workspace of its attendee."""
         by_host = {machine.host: machine for machine in self.house.provider.machines.values()}
+        kept = self.house.mux.kept.ships
         for (user, project), place in self.house.mux.routes.items():
             machine = by_host.get(place.host)
+            record = kept.get(ShipId(place.workspace.partition(".")[0]))
+            if self.house.mux.up and record is not None and record.wanted is not ShipWanted.RUN:
+                raise BrokenRuleError("route", f"{user}'s {project} leads to {record.id}, which should not run")
             if machine is None or machine.ever_hostile:
                 continue
             found = machine.listening(place.port)

@@ -1,0 +1,286 @@
+"""Deliberate mistakes in the core, one rule each, and whether the simulation notices.
+
+A mutation replaces one piece of a module's source, in memory: the changed functions get the changed code, nothing is
+written. `python -m tests.sim.mutations --search 300` looks for a seed that catches each one and writes
+``mutations.json``; docs/explanation/simulation.md shows it. One that nothing catches stands in the table as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+from tests.sim.actions import scenario
+from tests.sim.rules import BrokenRuleError
+from tests.sim.transcript import broken
+
+TABLE = Path(__file__).with_name("mutations.json")
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "simulation.md"
+TABLE_BEGINS, TABLE_ENDS = "<!-- table of mutations -->", "<!-- end of the table -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One mistake.
+
+    Args:
+        name: what the core now does.
+        module: below ``mux.core``.
+        old: source that stands there exactly once.
+        new: what stands there instead.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation("a route to a workspace with secrets does not wait for its restart", "workspaces",
+             "if spec is not None and spec.has_secrets:\n", "if False:\n"),
+    Mutation("the epoch of a report is not looked at", "workspaces",
+             "seat.user is not None and word.epoch != seat.epoch", "False"),
+    Mutation("who sat on a lost ship does not go back to the queue", "attendance",
+             "        if user in world.sessions_of:\n            enqueue(world, user, first=True)",
+             "        if False:\n            enqueue(world, user, first=True)"),
+    Mutation("a route is published before its workspace answers", "workspaces",
+             "if workspace.state is not WorkspaceState.BOUND or not workspace.healthy:",
+             "if workspace.state is WorkspaceState.DRAINING:"),
+    Mutation("a bound workspace has a route although it does not answer", "workspaces",
+             "if workspace.state is not WorkspaceState.BOUND or not workspace.healthy:",
+             "if workspace.state is not WorkspaceState.BOUND:"),
+    Mutation("a silent ship counts as lost", "liveness",
+             "    ship.unreachable = True\n    grace",
+             "    from mux.core.machines import lost\n    lost(world, ship, 'silent')\n    grace"),
+    Mutation("an assignment that ended is not deleted from the store", "fleet",
+             "commands += [ForgetAssignment(user) for user in changes.assignments]", "pass"),
+    Mutation("an assignment is not saved", "attendance",
+             "    world.changes.assignments[user] = None\n    world.changes.users[user] = None\n    seat.user = user",
+             "    world.changes.users[user] = None\n    seat.user = user"),
+    Mutation("a session is not saved", "attendance",
+             "    world.changes.sessions[session] = None\n    world.deadlines.set(", "    world.deadlines.set("),
+    Mutation("draining a workspace does not raise the generation", "workspaces",
+             "        del seat.workspaces[workspace.project]\n    _wanted_changed(world, ship)",
+             "        del seat.workspaces[workspace.project]\n    ship.sent_at = 0.0\n    world.touch(ship)"),
+    Mutation("no change raises the generation", "workspaces",
+             "    ship.generation += 1\n", "    pass\n"),
+    Mutation("the port of a draining workspace is given again at once", "ships",
+             "held = self.ports_taken | {workspace.port for workspace in self.workspaces.values()}",
+             "held = self.ports_taken | {w.port for s in self.seats for w in s.workspaces.values()}"),
+    Mutation("a draining workspace counts as stopped before its ship says so", "workspaces",
+             "if word is None and report.generation >= ship.generation:", "if word is None:"),
+    Mutation("a draining workspace that the ship still holds counts as stopped", "workspaces",
+             "if word is None and report.generation >= ship.generation:",
+             "if report.generation >= ship.generation:"),
+    Mutation("one listing without a machine is enough to lose it", "machines", "MISSING_MAX = 2", "MISSING_MAX = 1"),
+    Mutation("a machine that is gone is never missed", "machines", "MISSING_MAX = 2", "MISSING_MAX = 1 << 30"),
+    Mutation("any key is accepted for a ship", "liveness", "if ship.key and ship.key != event.key:", "if False:"),
+    Mutation("a join token is not asked for", "liveness",
+             "if not ship.key and not event.token_ok:", "if False:"),
+    Mutation("a ship that is not healthy still offers seats", "totals", "    if ship.healthy:\n", "    if True:\n"),
+    Mutation("the index of seats is not brought up to date after an assignment", "attendance",
+             "        assign(world, user, ship, seat)\n        count(world, ship)",
+             "        assign(world, user, ship, seat)"),
+    Mutation("sessions do not expire", "attendance",
+             '    world.deadlines.set(("session", session), expires_at)\n', "    pass\n"),
+    Mutation("a failed launch is tried again under another id", "ships",
+             "return waits and not self.host and not self.ordered", "return False"),
+    Mutation("the queue is served from its end", "attendance",
+             "user = next(iter(world.waiting))", "user = next(reversed(world.waiting))"),
+    Mutation("newcomers go to the head of the queue", "attendance",
+             "        world.waiting[user] = entry\n", "        world.waiting = {user: entry, **world.waiting}\n"),
+    Mutation("closed doors let people in", "attendance", "    if not world.doors_open:\n", "    if False:\n"),
+    Mutation("ships that are on their way do not count as seats", "totals",
+             "usable=assigned if going or doubtful else seats,",
+             "usable=assigned if going or doubtful or ship.call else seats,"),
+    Mutation("draining a ship moves the people on it", "fleet", "    if event.evict:\n", "    if True:\n"),
+    Mutation("evicting leaves people where they are", "fleet", "    if event.evict:\n", "    if False:\n"),
+    Mutation("a ship that failed is ended with people on it", "machines",
+             "if ship.gone or ship.assigned or not", "if ship.gone or not"),
+    Mutation("surplus ships are ended with people on them", "machines",
+             "if not ship.gone and not ship.assigned and not ship.draining]", "if not ship.gone]"),
+    Mutation("a move does not raise the epoch", "attendance",
+             "epoch = world.epochs.get(user, 0) + 1", "epoch = world.epochs.get(user, 0) or 1"),
+    Mutation("orphans are left running", "machines",
+             "        world.effect(TerminateShip(ship_id))\n", "        pass\n"),
+    Mutation("a call that failed is not made again", "machines",
+             '    if ship.wanted is ShipWanted.GONE:\n        _call(world, ship, "terminate")',
+             "    if ship.wanted is ShipWanted.GONE:\n        pass"),
+    Mutation("launching goes on while paused", "planner",
+             "    if not enabled:\n", "    if False:\n"),
+    Mutation("a failed launch is followed by the next at once", "machines",
+             "backing_off = world.now < world.patience.not_before", "backing_off = False"),
+    Mutation("launching never gives up", "planner",
+             "return self.failures >= spec.launch_failures_max", "return False"),
+    Mutation("a second boot is not noticed", "liveness",
+             "if ship.boot_identity != event.boot or ship.state is ShipState.PENDING:",
+             "if ship.state is ShipState.PENDING:"),
+    Mutation("a new link does not get the desired state", "liveness",
+             "    ship.report = None\n    ship.sent_at = 0.0\n", "    ship.report = None\n"),
+    Mutation("a ship that is behind is not told again", "liveness",
+             "    if behind and world.now", "    if False and world.now"),
+    Mutation("reports over older links count", "liveness",
+             "if ship is None or ship.link != event.link or (", "if ship is None or ("),
+    Mutation("an older report counts after a newer one", "liveness",
+             "event.report.seq <= ship.report.seq", "False"),
+    Mutation("the end of an old link ends the new one", "liveness",
+             "if ship is not None and ship.link == event.link:", "if ship is not None:"),
+    Mutation("a bound workspace is replaced when the image changes", "workspaces",
+             "return seat.user is None and (spec.digest != workspace.digest or spec.start == \"on_use\")",
+             "return spec.digest != workspace.digest"),
+    Mutation("what failed on an attendee's seat is replaced", "workspaces",
+             "workspace.failed and seat.user is None:", "workspace.failed:"),
+    Mutation("failed workspaces of free seats are never replaced", "workspaces",
+             "workspace.failed and seat.user is None:", "False:"),
+    Mutation("a released seat keeps its workspaces", "attendance",
+             "    seat.epoch = 0\n    for workspace in list(seat.workspaces.values()):",
+             "    seat.epoch = 0\n    for workspace in ():"),
+    Mutation("routes of a ship that is to end stay", "workspaces",
+             "ship.wanted is not ShipWanted.RUN or not ship.host", "not ship.host"),
+    Mutation("an address that was given to a new ship is still routed to", "machines",
+             '        before.host = ""\n', "        pass\n"),
+    Mutation("launches tried again do not count among those under way", "machines",
+             "islice(world.unordered, room)", "islice(world.unordered, None)"),
+    Mutation("a ship that does not become available is kept for ever", "machines",
+             "    ship.failed = f\"not available within", "    _ = f\"not available within"),
+    Mutation("doors that opened by themselves close again after a restart", "attendance",
+             "world.controls = replace(controls, doors_opened=True)", "world.controls.__class__"),
+    Mutation("a project that always fails holds seats back for ever", "workspaces",
+             "project.name in world.broken\n        or (", "("),
+    Mutation("what ships were ended for is forgotten", "failures",
+             "if ship.failures.get(project) and project not in world.broken:", "if False:"),
+    Mutation("the emptiest ship comes first", "scheduler",
+             "min(self._buckets[min(self._buckets)])", "min(self._buckets[max(self._buckets)])"),
+    Mutation("parked ships are not started again", "machines",
+             '                _call(world, ship, "start")\n', "                pass\n"),
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def applied(mutation: Mutation) -> Iterator[None]:
+    """The core with a mistake in it. Raises LookupError when the source does not say what is to be changed."""
+    module = importlib.import_module(f"mux.core.{mutation.module}")
+    source = inspect.getsource(module)
+    if source.count(mutation.old) != 1:
+        raise LookupError(
+            f"{mutation.name!r}: its source stands {source.count(mutation.old)} times in {module.__name__}"
+        )
+    changed = ModuleType(module.__name__)
+    changed.__dict__.update({k: v for k, v in vars(module).items() if k.startswith("__")})
+    # Dataclasses look their module up by name while they are made; it stays the original there.
+    exec(compile(ast.parse(source.replace(mutation.old, mutation.new)), module.__file__ or "", "exec"), vars(changed))
+    undo = list(_exchange(module, changed))
+    if not undo:
+        raise LookupError(f"{mutation.name!r} changes nothing that can be exchanged")
+    try:
+        yield
+    finally:
+        for target, name, before in undo:
+            setattr(target, name, before)
+
+
+def _exchange(module: ModuleType, changed: ModuleType) -> Iterator[tuple[object, str, object]]:
+    """Put the changed code and constants into the module; what was changed, to put it back."""
+    pairs: list[tuple[object, object]] = [(module, changed)]
+    pairs += [(held, vars(changed)[name]) for name, held in vars(module).items() if _own_class(held, module)]
+    for here, there in pairs:
+        for name, held in list(vars(here).items()):
+            other = vars(there).get(name)
+            function, changed_one = _function(held), _function(other)
+            if function is not None and changed_one is not None:
+                if function.__code__ != changed_one.__code__:
+                    before, function.__code__ = function.__code__, changed_one.__code__
+                    yield function, "__code__", before
+            elif isinstance(held, int) and here is module and held != other:
+                setattr(module, name, other)
+                yield module, name, held
+
+
+def _function(held: object) -> FunctionType | None:
+    """The function that a name of a module or class stands for, or None."""
+    if isinstance(held, property):
+        held = held.fget
+    elif isinstance(held, classmethod):
+        held = held.__func__
+    return held if isinstance(held, FunctionType) else None
+
+
+def _own_class(held: object, module: ModuleType) -> bool:
+    return isinstance(held, type) and held.__module__ == module.__name__
+
+
+def caught(mutation: Mutation, seed: int) -> BrokenRuleError | None:
+    """What a seed says to a mistake."""
+    with applied(mutation):
+        return broken(scenario(seed))
+
+
+def search(mutation: Mutation, seeds: int) -> dict[str, object]:
+    """The first seed that catches a mistake, as a row of the table."""
+    row: dict[str, object] = {"mutation": mutation.name, "module": mutation.module}
+    for seed in range(seeds):
+        found = caught(mutation, seed)
+        if found is not None:
+            return row | {"seed": seed, "rule": found.rule, "says": found.text[:160]}
+    return row | {"seed": None, "rule": "", "says": f"not caught in {seeds} seeds"}
+
+
+def _search(job: tuple[Mutation, int]) -> dict[str, object]:
+    return search(*job)
+
+
+def table() -> list[dict[str, object]]:
+    """The table as kept."""
+    rows: list[dict[str, object]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return rows
+
+
+def page_table(rows: list[dict[str, object]]) -> str:
+    """The table as the page shows it."""
+    lines = ["| mistake | in | seed | rule that breaks |", "|---|---|---|---|"]
+    for row in rows:
+        seed = "none" if row["seed"] is None else row["seed"]
+        lines.append(f"| {row['mutation']} | `{row['module']}` | {seed} | {row['rule'] or row['says']} |")
+    return "\n".join(lines)
+
+
+def write(rows: list[dict[str, object]]) -> None:
+    """Keep the table as data, and in the page."""
+    TABLE.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if PAGE.exists():
+        text = PAGE.read_text(encoding="utf-8")
+        before, _, rest = text.partition(TABLE_BEGINS)
+        _, _, after = rest.partition(TABLE_ENDS)
+        PAGE.write_text(f"{before}{TABLE_BEGINS}\n{page_table(rows)}\n{TABLE_ENDS}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """0 when every mistake is caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutations", description=__doc__)
+    parser.add_argument("--search", type=int, default=300, help="seeds to try for each")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--only", default="", help="mutations whose name contains this; nothing is written")
+    chosen = parser.parse_args()
+    jobs = [(mutation, chosen.search) for mutation in MUTATIONS if chosen.only in mutation.name]
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        rows = list(pool.map(_search, jobs))
+    for row in rows:
+        sys.stdout.write(f"{row['seed']!s:>5}  {row['rule']:<10} {row['mutation']}: {row['says']}\n")
+    if not chosen.only:
+        write(rows)
+    return int(any(row["seed"] is None for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
