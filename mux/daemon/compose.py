@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from mux.core.events import Event, FleetParked, FleetUnparked
 from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
 from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
+from mux.daemon.clock import SteadyClock
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
@@ -136,6 +136,7 @@ class Control:
         self.keys = keys
         self.file = file
         self.data = data
+        self.clock = SteadyClock()
         self.engine: Engine
         self.auth: Auth
         self.publisher: Publisher
@@ -166,7 +167,7 @@ class Control:
         return control
 
     async def _build_fleet(self) -> None:
-        file, now = self.file, time.time()
+        file, now = self.file, self.clock()
         records = await self.store.load(now)
         fleet = Fleet.restored(
             to_spec(file, await self.store.digests()),
@@ -202,9 +203,9 @@ class Control:
             token = self.keys.join_token(ship)
             return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime)
 
-        self.effects = Effects(self.provider, order_for, self._tell, time.time)
+        self.effects = Effects(self.provider, order_for, self._tell, self.clock)
         notes = QuarantineFile(self.data / "run" / "kept-out.json")
-        self.engine = Engine(fleet, self.store, self.publisher, self.effects, time.time, notes=notes)
+        self.engine = Engine(fleet, self.store, self.publisher, self.effects, self.clock, notes=notes)
 
     def _build_web(self, environ: Mapping[str, str]) -> None:
         file, base = self.file, self.file.base
@@ -221,7 +222,7 @@ class Control:
             admin_origin=event.admin_address.origin,
             runtime=file.fleet.runtime,
             secure=secure(file),
-            clock=time.time,
+            clock=self.clock,
         )
         self.admin = AdminDeps(
             engine=self.engine,
@@ -229,7 +230,7 @@ class Control:
             roster=Roster(self.store, self.keys, self.auth.passwords),
             tokens=ApiTokens(self.store, self.keys),
             applier=EventApplier(self.engine, self.store, base=base, environ=environ, applied=self._applied),
-            clock=time.time,
+            clock=self.clock,
             metrics=self._metrics,
             version=__version__,
             public_address=event.public_address.origin,
@@ -285,7 +286,7 @@ class Control:
                 await self.engine.submit(FleetParked())
                 while not all(
                     ship.state in (ShipState.PARKED, ShipState.TERMINATED)
-                    for ship in self.engine.status(time.time()).ships
+                    for ship in self.engine.status(self.clock()).ships
                 ):
                     version = await self.engine.changed(version, PARK_S)
         except (TimeoutError, EngineBusyError):
@@ -313,7 +314,7 @@ class Control:
         await self.endpoint.carry_out(words)
 
     def _metrics(self) -> str:
-        return metrics_text(self.engine.status(time.time()), self.publisher.proxies, self.publisher.counters())
+        return metrics_text(self.engine.status(self.clock()), self.publisher.proxies, self.publisher.counters())
 
     async def _applied(self, file: EventFile, secrets: Mapping[ProjectName, Any]) -> None:
         self.file = file
