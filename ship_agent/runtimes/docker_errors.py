@@ -59,7 +59,7 @@ def failure(error: DockerError, what: str) -> RuntimeFailure:
         return RuntimeFailure("disk_full", f"the disk is full: no room for {what}; free some space", retryable=True)
     if "port is already allocated" in text or "address already in use" in text:
         return RuntimeFailure("port_in_use", f"{what}: another program has its port: {said}", retryable=True)
-    if "runtime name" in text and ("unknown" in text or "invalid" in text):
+    if "unknown runtime specified" in text or "invalid runtime name" in text:
         return RuntimeFailure(
             "oci_runtime_missing", f"{what}: this ship's Docker does not know that OCI runtime: {said}"
         )

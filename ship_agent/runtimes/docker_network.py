@@ -15,6 +15,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +114,19 @@ class Networks:
         with_name = await self._find(seat)
         if with_name is not None:
             return with_name
-        for left in reversed(range(OVERLAP_TRIES)):
-            subnet = await self._free_subnet()
+        overlap: DockerError | None = None
+        for subnet in await self._free_subnets():
             try:
                 await self._engine.networks.create(self._configuration(seat, subnet))
             except DockerError as error:
-                if "overlap" not in error.message.lower() or not left:
+                if "overlap" not in error.message.lower():
                     raise
+                overlap = error
             else:
                 return subnet
-        raise RuntimeFailure("network_full", "no subnet is left for another seat", retryable=True)
+        raise RuntimeFailure(
+            "network_full", "no subnet is left for another seat; end some workspaces", retryable=True
+        ) from overlap
 
     def _configuration(self, seat: int, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
         return {
@@ -145,17 +149,18 @@ class Networks:
                 return ipaddress.IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
         return None
 
-    async def _free_subnet(self) -> ipaddress.IPv4Network:
+    async def _free_subnets(self) -> list[ipaddress.IPv4Network]:
+        """The first free ones, beginning at a place of this ship's own, so that ships on one engine seldom meet."""
         taken = []
         for network in await self._listed():
             for part in (network.get("IPAM") or {}).get("Config") or ():
                 subnet = ipaddress.ip_network(part.get("Subnet", "0.0.0.0/32"), strict=False)
                 if isinstance(subnet, ipaddress.IPv4Network):
                     taken.append(subnet)
-        for subnet in ipaddress.IPv4Network(POOL).subnets(new_prefix=SUBNET_BITS):
-            if not any(subnet.overlaps(other) for other in taken):
-                return subnet
-        raise RuntimeFailure("network_full", "no subnet is left for another seat", retryable=True)
+        every = list(ipaddress.IPv4Network(POOL).subnets(new_prefix=SUBNET_BITS))
+        first = int(self._scope, 16) % len(every)
+        free = (each for each in every[first:] + every[:first] if not any(each.overlaps(other) for other in taken))
+        return list(islice(free, OVERLAP_TRIES))
 
     async def _listed(self) -> list[dict[str, Any]]:
         networks: list[dict[str, Any]] = await self._engine.networks.list()

@@ -47,6 +47,9 @@ LABEL_ROLE = "mux.role"
 LABEL_WORKSPACE = "mux.workspace"
 LABEL_SEAT = "mux.seat"
 
+NOTEBOOK_FLAGS = "--NotebookApp.allow_origin='*' --NotebookApp.allow_remote_access=True"
+"""What the contract of the kind ``camp`` has Jupyter started with."""
+
 _INITS = ("tini", "dumb-init", "docker-init", "s6-svscan", "init")
 
 
@@ -168,6 +171,7 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
     """What is added to the image's own environment; the last ones cannot be overridden by the project."""
     base = spec.project.base_path
     return {
+        **({"NOTEBOOK_FLAGS": NOTEBOOK_FLAGS} if spec.project.kind == "camp" else {}),
         **spec.project.environment,
         **spec.secrets,
         "HOME": image.home,
@@ -323,8 +327,9 @@ def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, An
             config["Sysctls"] = {"net.ipv6.conf.all.disable_ipv6": "1"}
         config["ExtraHosts"] = [f"{name}:{address}" for name, address in place.hosts]
         if not place.dns:
-            # Nobody answers there: a name that is not listed fails at once, and no query leaves.
+            # Nobody answers there: a name that is not listed fails within a second, and no query leaves.
             config["Dns"] = ["127.0.0.1"]
+            config["DnsOptions"] = ["timeout:1", "attempts:1"]
     config["Mounts"] = mounts
     return config
 

@@ -11,7 +11,7 @@ from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.tree import walk
 
 SERVER = """
-import json, os, signal, subprocess, sys
+import json, os, signal, socket, subprocess, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -55,6 +55,17 @@ class Handler(BaseHTTPRequestHandler):
                 child.kill()
                 child.wait()
             return self.answer(200, len(children))
+        if what == "connect":
+            try:
+                socket.create_connection((query["host"], int(query["port"])), 1).close()
+            except OSError as error:
+                return self.answer(200, type(error).__name__)
+            return self.answer(200, "connected")
+        if what == "eat":
+            return self.answer(200, len(bytearray(int(query["n"]))))
+        if what == "who":
+            shm = os.statvfs("/dev/shm")
+            return self.answer(200, [os.getuid(), os.getgid(), shm.f_blocks * shm.f_frsize])
         if what == "print":
             print(query["text"], flush=True)
             return self.answer(200, None)

@@ -218,7 +218,10 @@ async def test_the_log_tail_has_the_last_lines_without_secrets(lab: Lab) -> None
     for number in range(60):
         await lab.ask(spec, "print", text=f"line {number} {TOKEN} \x1b[31mhunter2-hunter2\x1b[0m\x07")
 
-    tail = await lab.runtime.log_tail(spec.id, 50)
+    tail = ""
+    async with asyncio.timeout(20):
+        while "line 59" not in tail:  # output is on its way for a moment
+            tail = await lab.runtime.log_tail(spec.id, 50)
 
     assert tail.splitlines()[-1] == "line 59 [redacted] [redacted]"
     assert len(tail.splitlines()) == 50
