@@ -65,12 +65,14 @@ def enqueue(world: World, user: UserId, *, first: bool = False) -> None:
         world.waiting = {user: entry, **world.waiting}
     else:
         world.waiting[user] = entry
+    world.places_in_queue = None
     world.changes.waiting[user] = None
 
 
 def leave_queue(world: World, user: UserId) -> None:
     """Take somebody out of the queue; fine if they are not in it."""
     if world.waiting.pop(user, None) is not None:
+        world.places_in_queue = None
         world.changes.waiting[user] = None
 
 

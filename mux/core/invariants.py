@@ -72,7 +72,9 @@ def _sessions(world: World) -> Iterator[str]:
     for user in world.sessions_of:
         if user not in world.assignments and user not in world.waiting:
             yield f"{user} is logged in, has no seat and does not wait for one"
-    for user in world.waiting:
+    for place, user in enumerate(world.waiting, 1):
+        if world.places_in_queue is not None and world.places_in_queue.get(user) != place:
+            yield f"{user} is told another place in the queue than {place}"
         if user not in world.sessions_of:
             yield f"{user} waits without a login"
 

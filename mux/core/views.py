@@ -144,7 +144,7 @@ def attendee_view(world: World, user: UserId) -> AttendeeView:
 
 
 def _waiting_view(world: World, user: UserId) -> WaitingView:
-    position = next((place for place, other in enumerate(world.waiting, 1) if other == user), len(world.waiting) + 1)
+    position = world.place_in_queue(user)
     return explain(room(world), position, max(len(world.waiting), position))
 
 

@@ -66,6 +66,7 @@ class World:
         self.sessions: dict[SessionHash, Session] = {}
         self.sessions_of: dict[UserId, dict[SessionHash, None]] = {}
         self.waiting: dict[UserId, Waiting] = {}
+        self.places_in_queue: dict[UserId, int] | None = None
         self.controls = SaveControls(Doors.AUTO, doors_opened=False, launching=True, ships_made=0, turns=0)
         self.saved_controls: SaveControls | None = None
         self.patience = LaunchPatience()
@@ -91,6 +92,15 @@ class World:
         """Whether newcomers get seats."""
         controls = self.controls
         return controls.doors is Doors.OPEN or (controls.doors is Doors.AUTO and controls.doors_opened)
+
+    def place_in_queue(self, user: UserId) -> int:
+        """Where somebody stands in the queue: 1 is next; behind everybody for one who does not wait.
+
+        Counted once after each change of the queue, since everybody in it asks.
+        """
+        if self.places_in_queue is None:
+            self.places_in_queue = {waiting: place for place, waiting in enumerate(self.waiting, 1)}
+        return self.places_in_queue.get(user, len(self.waiting) + 1)
 
     def seat_of(self, user: UserId) -> tuple[Ship, Seat] | None:
         """The attendee's ship and seat, or None."""

@@ -495,3 +495,20 @@ def test_the_invariants_notice_a_double_seat() -> None:
     world.assignments[UserId("eve")] = world.assignments[UserId("ada")]
     with pytest.raises(Exception, match="a seat has two attendees"):
         Fleet(world).validate()
+
+
+def test_everybody_in_the_queue_is_told_their_place_after_each_change() -> None:
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.log_in("ada", "bob", "eve", "dan")
+
+    def places() -> list[int]:
+        views = [attendee_view(room.fleet.world, UserId(name)).waiting for name in ("ada", "bob", "eve", "dan", "kim")]
+        return [view.position for view in views if view]
+
+    assert places() == [1, 2, 3, 4, 5]
+    room.do(LoggedOut(SessionHash("session of bob")))
+    assert places() == [1, 4, 2, 3, 4]
+    room.settle()
+    assert places() == [3, 1, 2, 3]
+    room.do(ShipDeclaredLost(ShipId("ship-0001")))
+    assert places() == [1, 4, 2, 3, 4]
