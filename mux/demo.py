@@ -1,7 +1,8 @@
 """``mux demo``: a whole mux on this machine, with people, projects and real JupyterLab, in one directory.
 
 Owns the demo's event file and its people; everything else is the mux itself, run as any event is. Needs no terminal and
-asks nothing, so that scripts can drive it. A second start goes on where the first one ended.
+asks nothing, so that scripts can drive it. A second start goes on where the first one ended, with the runtime that it
+had.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import time
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from mux.auth.codes import new_code
+from mux.demo_runtime import EXAMPLES, IMAGES, Choice, Runtime, Wanted, choose
 from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, say, supervise
 
 PORT = 8000
@@ -30,7 +33,6 @@ POLL_S = 0.5
 """How often the demo looks how far the fleet is."""
 SILENT_S = 15.0
 """Progress is told again after this long, even if nothing has changed: somebody may be wondering."""
-IMAGES = Path(__file__).resolve().parent.parent / "images"
 
 EVENT_FILE = """\
 # The demo's event file. `mux demo` writes it anew at each start; `mux init` writes one for an event of your own.
@@ -44,17 +46,17 @@ admin_address = "http://127.0.0.1:{admin}"
 [[project]]
 name = "intro"
 title = "Introduction"
-image = {intro}
+image = {images[0]}
 
 [[project]]
 name = "stats"
 title = "Statistics by simulation"
-image = {stats}
+image = {images[1]}
 start = "on_use"
 
 [fleet]
 provider = "local"
-runtime = "process"
+runtime = "{runtime}"
 attendees = 4
 seats_per_ship = 2
 ready_seats = 1
@@ -83,13 +85,14 @@ class Person:
     code: str
 
 
-def run(directory: Path, *, as_json: bool = False, port: int = PORT) -> int:
+def run(directory: Path, *, as_json: bool = False, port: int = PORT, runtime: Wanted = "auto") -> int:
     """Run the demo until it is stopped.
 
     Args:
         directory: where everything is kept.
         as_json: print what is ready as one line of JSON, and progress on standard error only.
         port: attendees' port; the next two are used as well.
+        runtime: what runs the workspaces; ``auto``: see `mux.demo_runtime`.
 
     Returns the exit code, after one clear line when it cannot start.
     """
@@ -99,8 +102,9 @@ def run(directory: Path, *, as_json: bool = False, port: int = PORT) -> int:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Before anything is written: another demo may be running on what is there.
         os.close(lock(directory / "data"))
-        people = lay_out(directory, port)
-        demo = Demo(directory, people, as_json=as_json)
+        chosen = choose(runtime, kept_runtime(directory), os.environ)
+        people = lay_out(directory, port, chosen.runtime)
+        demo = Demo(directory, people, chosen, as_json=as_json)
         return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=demo.watch))
     except SupervisorError as error:
         say(str(error))
@@ -110,17 +114,29 @@ def run(directory: Path, *, as_json: bool = False, port: int = PORT) -> int:
         return 1
 
 
-def lay_out(directory: Path, port: int) -> list[Person]:
+def kept_runtime(directory: Path) -> Runtime | None:
+    """The runtime that an earlier demo in a directory began with; None if there was none."""
+    try:
+        found = tomllib.loads((directory / "event.toml").read_text(errors="replace"))["fleet"]["runtime"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not (directory / "data" / "mux.db").exists():
+        return None
+    return "docker" if found == "docker" else "process"
+
+
+def lay_out(directory: Path, port: int, runtime: Runtime = "process") -> list[Person]:
     """Write the event file, and the roster if there is none. Raises OSError, SupervisorError."""
-    images = {name: IMAGES / folder for name, folder in (("intro", "example"), ("stats", "example-stats"))}
-    missing = [str(path) for path in images.values() if not path.is_dir()]
+    images = [str(IMAGES / name) for name in EXAMPLES] if runtime == "process" else [f"mux/{name}" for name in EXAMPLES]
+    missing = [path for path in images if runtime == "process" and not Path(path).is_dir()]
     if missing:
         raise SupervisorError(f"the demo's images are not here ({', '.join(missing)}); run it from a checkout of mux")
     text = EVENT_FILE.format(
         public=port,
         admin=port + 1,
         control=port + 2,
-        **{name: json.dumps(str(path)) for name, path in images.items()},
+        runtime=runtime,
+        images=[json.dumps(image) for image in images],
     )
     _write(directory / "event.toml", text)
     roster = directory / "roster.csv"
@@ -156,19 +172,21 @@ class Demo:
     Args:
         directory: the demo's.
         people: who may enter.
+        chosen: what runs the workspaces.
         as_json: one line of JSON instead of text.
     """
 
-    def __init__(self, directory: Path, people: list[Person], *, as_json: bool) -> None:
+    def __init__(self, directory: Path, people: list[Person], chosen: Choice, *, as_json: bool) -> None:
         self._directory = directory
         self._people = people
+        self._chosen = chosen
         self._as_json = as_json
         self._told = ""
         self._told_at = 0.0
 
     async def watch(self, settings: Settings) -> None:
         """Runs beside the mux until every seat is ready."""
-        self._tell("starting; runtime: process (workspaces are child processes of this machine)")
+        self._tell(f"starting; runtime: {self._chosen}")
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
             while (status := await self._status(session)) is None or not _ready(status):
@@ -201,6 +219,7 @@ class Demo:
                 "admin": admin,
                 "attendees": [{"name": person.name, "code": person.code} for person in attendees],
                 "organizer": {"name": organizer.name, "code": organizer.code},
+                "runtime": self._chosen.runtime,
                 "directory": str(self._directory),
                 "pid": os.getpid(),
             }

@@ -48,6 +48,8 @@ ANSWER_S_MAX = 60.0
 """Bound of one answer of the engine to this module: to remove a network or container takes a moment."""
 LOOK_S = 0.05
 BRIDGE = "mux-tests0"
+OWN_NETWORKS = frozenset({"bridge", "host", "none"})
+"""Every engine has them."""
 POOLS = ("10.213", "10.149", "10.85", "10.21")
 """First halves of addresses that the engine may take: the first that overlaps no address of this machine."""
 CONTAINERD = """\
@@ -125,6 +127,23 @@ class Engine:
         done = subprocess.run(["docker", *words], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout.strip()
+
+
+def left_in(engine: Engine, ships: Path) -> list[str]:
+    """What ships have left in an engine and in the packet filter.
+
+    Args:
+        engine: which one; others may be using it.
+        ships: directory with the ships' own directories, by which they mark what is theirs.
+    """
+    names = [" ".join(each["Names"]) for each in engine.ask("GET", "/containers/json?all=1")]
+    names += [each["Name"] for each in engine.ask("GET", "/networks")]
+    names += [each["Name"] for each in engine.ask("GET", "/volumes")["Volumes"] or []]
+    for table in ("filter", "raw"):
+        names += [line for line in _iptables(table, "-S") if line.startswith("-N ")]
+    marks = [hashlib.sha256(os.fsencode(ship.resolve())).hexdigest()[:8] for ship in ships.iterdir()]
+    assert marks, f"there are no ships in {ships}"
+    return [name for name in names if any(mark in name for mark in marks)]
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -318,9 +337,11 @@ class Keeper:
                 with contextlib.suppress(OSError):
                     ask("DELETE", f"/containers/{container['Id']}?force=1&v=1")
             for network in ask("GET", "/networks"):
-                if network["Name"] not in {"bridge", "host", "none"}:
+                if network["Name"] not in OWN_NETWORKS:
                     with contextlib.suppress(OSError):
                         ask("DELETE", f"/networks/{network['Id']}")
+            # Of builds that nothing stands on any more; younger ones are the cache of the next build.
+            ask("POST", f"/images/prune?filters={quote(json.dumps({'dangling': ['true'], 'until': ['24h']}))}")
             for volume in ask("GET", "/volumes")["Volumes"] or []:
                 with contextlib.suppress(OSError):
                     ask("DELETE", f"/volumes/{quote(volume['Name'])}?force=1")

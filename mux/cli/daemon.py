@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,14 @@ from mux.cli.output import say
 
 DEMO_DIRECTORY = Path(".mux") / "demo"
 DEMO_PORT = 8000
+
+
+class DemoRuntime(StrEnum):
+    """What may be asked to run the demo's workspaces."""
+
+    AUTO = "auto"
+    PROCESS = "process"
+    DOCKER = "docker"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,12 +56,15 @@ def demo(
     port: Annotated[
         int, typer.Option("--port", min=1024, max=65533, help="Attendees' port; the next two are used as well.")
     ] = DEMO_PORT,
+    runtime: Annotated[
+        DemoRuntime, typer.Option("--runtime", help="What runs workspaces; auto: Docker where an engine answers.")
+    ] = DemoRuntime.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print addresses and codes as one line of JSON.")] = False,
 ) -> int:
     """Run a small mux on this machine: two ships, two projects, three attendees."""
     from mux.demo import run  # noqa: PLC0415 - as above
 
-    return run(directory, as_json=as_json, port=port)
+    return run(directory, as_json=as_json, port=port, runtime=runtime.value)
 
 
 def proxy(

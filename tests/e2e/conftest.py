@@ -12,8 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.docker_engine import ROOT, Engine, left_in
 from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.people import Room
+from tests.images.conftest import build
 from tests.parts import require
 
 FAILED = pytest.StashKey[bool]()
@@ -41,11 +43,16 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def mux(browser: Browser) -> AsyncIterator[MuxUnderTest]:
-    """A whole mux with three attendees and one organizer, all seats ready."""
+async def mux(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator[MuxUnderTest]:
+    """A whole mux with three attendees and one organizer, all seats ready; the parameter is its runtime."""
+    engine: Engine | None = None
+    if request.param == "docker":
+        engine = request.getfixturevalue("docker_engine")
+        build(engine)
+        build(engine, ROOT / "tests/images/camp")
     # Not below pytest's own directory: a Unix socket's path is short.
     directory = Path(tempfile.mkdtemp(prefix="mux-e2e-"))
-    under_test = MuxUnderTest(directory)
+    under_test = MuxUnderTest(directory, engine)
     try:
         await under_test.start()
         await under_test.invite(ATTENDEES)
@@ -54,6 +61,8 @@ async def mux(browser: Browser) -> AsyncIterator[MuxUnderTest]:
         yield under_test
         await under_test.stop()
         assert under_test.processes() == [], "mux left processes behind"
+        if engine is not None:
+            assert left_in(engine, directory / "data" / "ships") == [], "mux left something in the engine"
     finally:
         if left := under_test.processes():
             await kill(left)
@@ -62,8 +71,8 @@ async def mux(browser: Browser) -> AsyncIterator[MuxUnderTest]:
 
 
 @pytest.fixture(scope="session")
-def kept() -> dict[str, BrowserContext]:
-    """Browsers of attendees who stay logged in from test to test; they end with Chromium."""
+def kept(mux: MuxUnderTest) -> dict[str, BrowserContext]:
+    """Browsers of attendees who stay logged in to one mux from test to test; they end with Chromium."""
     return {}
 
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -20,7 +21,9 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.docker_engine import ROOT, Engine
+
+EXAMPLES = [str(ROOT / "images" / name) for name in ("example", "example-stats")]
 MUX = str(Path(sys.executable).with_name("mux"))
 READY_S_MAX = 180.0
 """Bound of the wait for ready seats: eight JupyterLabs start on two cores that have other things to do."""
@@ -34,7 +37,7 @@ SHIPS = range(30_000, 32_700, 100)
 
 EVENT = """\
 [event]
-name = "camp"
+name = "{event}"
 title = "Camp of the browser tests"
 public_address = "http://localhost:{public}"
 admin_address = "http://127.0.0.1:{admin}"
@@ -42,16 +45,17 @@ admin_address = "http://127.0.0.1:{admin}"
 [[project]]
 name = "intro"
 title = "Introduction to notebooks"
-image = "{images}/example"
+image = "{images[0]}"
 
 [[project]]
 name = "stats"
 title = "Statistics by simulation"
-image = "{images}/example-stats"
+image = "{images[1]}"
 start = "on_use"
-
+{more}
 [fleet]
 provider = "local"
+runtime = "{runtime}"
 attendees = 4
 seats_per_ship = 2
 ready_seats = 4
@@ -67,6 +71,17 @@ control = "127.0.0.1:{control}"
 [data]
 directory = "data"
 """
+
+
+CAMP = """
+[[project]]
+name = "spark"
+kind = "camp"
+image = "mux/camp"
+start = "on_use"
+allow = ["root"]
+"""
+"""A further project where there are containers."""
 
 
 def free_ports(number: int, *, adjacent: bool = False) -> list[int]:
@@ -96,20 +111,33 @@ class MuxUnderTest:
 
     Args:
         directory: for the event file and everything else; its path must be short (Unix sockets).
+        engine: the Docker engine that workspaces run on; None for processes.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: Engine | None = None) -> None:
+        self.engine = engine
+        # The engine may hold containers of other tests.
+        self.event = f"camp-{secrets.token_hex(4)}"
         self.directory = directory
         self.config = directory / "event.toml"
         self.log = directory / "mux.log"
         self.codes: dict[str, str] = {}
-        self.environment = clean_environment()
+        self.environment = clean_environment() | ({"DOCKER_HOST": engine.host} if engine else {})
         public, admin, control = free_ports(3)
         self.public = f"http://localhost:{public}"
         self.admin = f"http://127.0.0.1:{admin}"
         self._process: asyncio.subprocess.Process | None = None
         self.config.write_text(
-            EVENT.format(public=public, admin=admin, control=control, ports=free_range(), images=ROOT / "images"),
+            EVENT.format(
+                event=self.event,
+                public=public,
+                admin=admin,
+                control=control,
+                ports=free_range(),
+                runtime="docker" if engine else "process",
+                images=["mux/example", "mux/example-stats"] if engine else EXAMPLES,
+                more=CAMP if engine else "",
+            ),
             encoding="utf-8",
         )
 
@@ -194,6 +222,17 @@ class MuxUnderTest:
     def processes_of(self, part: str) -> list[psutil.Process]:
         """Processes of one part, by what stands in their command line."""
         return [process for process in self.processes() if part in " ".join(process.cmdline())]
+
+    def containers(self, project: str = "") -> list[str]:
+        """Ids of the containers of this mux's workspaces; ``project``: of that one alone."""
+        assert self.engine is not None
+        found = self.engine.ask("GET", "/containers/json")
+        labels = [(each["Id"], each["Labels"]) for each in found]
+        return [
+            identity
+            for identity, label in labels
+            if label.get("mux.event") == self.event and project in ("", label.get("mux.project"))
+        ]
 
     def log_tail(self) -> str:
         """The end of mux's own output."""

@@ -17,8 +17,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from tests.docker_engine import Engine, left_in
 from tests.e2e.harness import MUX, READY_S_MAX, STOP_S_MAX, clean_environment, free_ports, kill, processes_of
 from tests.e2e.lab import START_MS_MAX
+from tests.images.conftest import build
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
@@ -26,8 +28,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), py
 class Demo:
     """One demo in a directory; it can be started again there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, engine: Engine | None = None) -> None:
         self.directory = directory
+        self.engine = engine
         self.port = free_ports(3, adjacent=True)[0]
         self._process: asyncio.subprocess.Process | None = None
 
@@ -52,9 +55,14 @@ class Demo:
         with (self.directory / "demo.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 MUX, "demo", "--json", "--directory", str(self.directory / "demo"), "--port", str(self.port),
-                env=clean_environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
+                env=self._environment(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         return self._process
+
+    def _environment(self) -> dict[str, str]:
+        # Whatever this machine has, a test knows what the demo finds.
+        host = self.engine.host if self.engine else f"unix://{self.directory}/none.sock"
+        return clean_environment() | {"DOCKER_HOST": host}
 
     async def stop(self) -> None:
         """End it as Ctrl-C does."""
@@ -66,14 +74,23 @@ class Demo:
     def processes(self) -> list[psutil.Process]:
         return processes_of(self.directory)
 
+    def left(self) -> list[str]:
+        """What is there after the end that should not be."""
+        found = [" ".join(process.cmdline()) for process in self.processes()]
+        return found + (left_in(self.engine, self.directory / "demo/data/ships") if self.engine else [])
+
     def log_tail(self) -> str:
         return (self.directory / "demo.log").read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def demo() -> AsyncIterator[Demo]:
+async def demo(request: pytest.FixtureRequest) -> AsyncIterator[Demo]:
+    """A demo in a directory of its own; the parameter is what it finds to run on."""
+    engine: Engine | None = None
+    if getattr(request, "param", "process") == "docker":
+        engine = build(request.getfixturevalue("docker_engine"))
     directory = Path(tempfile.mkdtemp(prefix="mux-demo-"))
-    under_test = Demo(directory)
+    under_test = Demo(directory, engine)
     yield under_test
     if left := under_test.processes():
         await kill(left)
@@ -95,8 +112,12 @@ async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> Non
     assert "Traceback" not in "\n".join(said)
 
 
-async def test_it_leaves_no_process_behind_and_a_second_start_resumes(demo: Demo, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    "demo", ["process", pytest.param("docker", marks=pytest.mark.xdist_group("docker"))], indirect=True
+)
+async def test_it_leaves_nothing_behind_and_a_second_start_resumes(demo: Demo, browser: Browser) -> None:
     first = await demo.start()
+    assert first["runtime"] == ("docker" if demo.engine else "process")
     assert [len(first["attendees"]), bool(first["organizer"]["code"])] == [3, True]
     context = await browser.new_context()
     page = await context.new_page()
@@ -107,7 +128,7 @@ async def test_it_leaves_no_process_behind_and_a_second_start_resumes(demo: Demo
     heading = page.get_by_role("heading", name="Welcome", exact=True)
     await expect(heading).to_be_visible(timeout=START_MS_MAX)
     await demo.stop()
-    assert demo.processes() == []
+    assert demo.left() == []
     second = await demo.start()
     assert {**second, "pid": 0} == {**first, "pid": 0}
     # The same session, without a question, on the same seat: the workspace was parked with its files.
@@ -115,4 +136,4 @@ async def test_it_leaves_no_process_behind_and_a_second_start_resumes(demo: Demo
     await expect(heading).to_be_visible(timeout=START_MS_MAX)
     await context.close()
     await demo.stop()
-    assert demo.processes() == []
+    assert demo.left() == []

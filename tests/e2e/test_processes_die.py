@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(300),
+    pytest.mark.parametrize("mux", ["process"], indirect=True),
 ]
 
 CONTROL = "mux.daemon run"

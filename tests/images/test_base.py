@@ -139,7 +139,7 @@ def test_a_failing_hook_ends_the_start_and_the_last_line_says_which(
     done = run(built, *LIKE_A_SHIP, "mux/base", "echo", "the command", hooks=hooks)
     assert done.returncode == code
     assert re.fullmatch(
-        rf"start\.sh: the hook /usr/local/bin/{name} has failed with exit code \d; the server is not started",
+        rf"start\.sh: the hook /usr/local/bin/{name} ended with exit code \d; the server is not started",
         done.stderr.splitlines()[-1],
     )
     assert "the command" not in done.stdout

@@ -43,7 +43,7 @@ read_hook() {
 
 hook_failed() {
   running=
-  say "the hook $1 has failed with exit code $2; the server is not started"
+  say "the hook $1 ended with exit code $2; the server is not started"
   [ "$2" != 0 ] || exit 1
   exit "$2"
 }
