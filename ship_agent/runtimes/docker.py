@@ -30,7 +30,7 @@ from ship_agent.protocol.messages import Project
 from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes import docker_spec, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
-from ship_agent.runtimes.docker_client import CALL_MAX_S, EngineClient
+from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient
 from ship_agent.runtimes.docker_ends import EXIT_KILLED, command_missing, why_ended
 from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missing, is_missing, translated
 from ship_agent.runtimes.docker_events import Happened, follow
@@ -49,8 +49,6 @@ REMOVE_GRACE_S = 2.0
 """What is destroyed has nothing to save: time enough to close files."""
 END_LINES = 500
 """Lines of a log that are looked at when a container has ended."""
-START_LOG_S = 120.0
-"""How long a starting container's log is read for hooks that fail."""
 ALL_LIMITS = ("cpu", "files", "memory", "pids", "shm")
 INFO_OF_LIMITS = {"cpu": "CpuCfsQuota", "memory": "MemoryLimit", "pids": "PidsLimit"}
 """Limits that depend on the kernel, and what the engine calls them (``GET /info``)."""
@@ -337,7 +335,7 @@ class DockerRuntime:
             held.running = False
             if not held.record.ended:
                 held.record = replace(held.record, exit_code=code)
-        # Whatever its end was: it was asked for, so it is no failure.
+        # It was asked for, so it is no failure.
         await self._keep(held, replace(held.record, failure="", detail="", ended=True))
         await self._seats.release(workspace, held.record.seat)
 
@@ -477,8 +475,7 @@ class DockerRuntime:
     async def _read_start(self, workspace: str, held: _Held, container: str) -> None:
         """Read the log of a start; end one whose hook has failed while the image goes on."""
         try:
-            async with asyncio.timeout(START_LOG_S):
-                hook = await self._engine.failing_hook(container)
+            hook = await self._engine.failing_hook(container)
             if hook and held.container == container:
                 log.warning("a hook has failed, ending the start", workspace=workspace, hook=hook)
                 held.bad_hook = hook

@@ -7,6 +7,7 @@ Rules: what is to be deleted and is not there is fine. Nothing made here on the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
@@ -29,6 +30,10 @@ CALL_MAX_S = 60.0
 """How long one ordinary call of the engine may take; creating a container takes a tenth of a second."""
 START_LOG_BYTES = 4 << 20
 """How much of a starting container's log is read for hooks that fail."""
+START_LOG_S = 120.0
+"""For how long."""
+AFTER_HOOKS_S = 2.0
+"""And for how long after the start says that it is past its hooks."""
 LINE_BYTES_MAX = 64 * 1024
 """What is kept of a line that has no end yet."""
 
@@ -120,17 +125,25 @@ class EngineClient:
         return "".join(await self.container(container).log(stdout=True, stderr=True, tail=str(lines)))
 
     async def failing_hook(self, container: str) -> str:
-        """Read a starting container's log until a hook fails: its name, or an empty text when hooks are done."""
+        """Read a starting container's log until a hook fails: its name, or an empty text when hooks are done.
+
+        Lines of stdout and stderr overtake each other, so for a moment it is read on after hooks are done.
+        """
         rest, read = "", 0
-        output = self.docker.containers.container(container).log(stdout=True, stderr=True, follow=True)
-        async with contextlib.aclosing(cast(AsyncGenerator[str, None], output)):
-            async for piece in output:
-                *lines, rest = (rest + piece).split("\n")
-                rest = rest[-LINE_BYTES_MAX:]
-                read += len(piece)
-                for line in lines:
-                    if hook := failed_hook(line):
-                        return hook
-                    if hooks_are_done(line) or read > START_LOG_BYTES:
-                        return ""
+        output = self.container(container).log(stdout=True, stderr=True, follow=True)
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_LOG_S) as patience:
+                async with contextlib.aclosing(cast(AsyncGenerator[str, None], output)):
+                    async for piece in output:
+                        *lines, rest = (rest + piece).split("\n")
+                        rest = rest[-LINE_BYTES_MAX:]
+                        read += len(piece)
+                        for line in lines:
+                            if hook := failed_hook(line):
+                                return hook
+                            if hooks_are_done(line):
+                                patience.reschedule(min(patience.when() or 0.0, loop.time() + AFTER_HOOKS_S))
+                        if read > START_LOG_BYTES:
+                            break
         return ""

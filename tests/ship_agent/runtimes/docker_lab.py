@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +73,11 @@ class DockerLab(Lab):
             f"USER {user}",
         ]
         context = build_context("\n".join(lines), files)
-        built = await self.docker.images.build(fileobj=context, tag=IMAGE, encoding="identity", rm=True, forcerm=True)
+        # By content, and never deleted: tests of other workers use the same engine, and its cache.
+        name = f"{IMAGE}:{hashlib.sha256(context.getvalue()).hexdigest()[:16]}"
+        built = await self.docker.images.build(fileobj=context, tag=name, encoding="identity", rm=True, forcerm=True)
         digest = next(line["aux"]["ID"] for line in built if "ID" in line.get("aux", {}))
-        return project_with({"image": f"{IMAGE}:latest", "digest": digest, "command": COMMAND, **changes})
+        return project_with({"image": name, "digest": digest, "command": COMMAND, **changes})
 
     async def have_base(self) -> None:
         """The base image, made once for the engine."""

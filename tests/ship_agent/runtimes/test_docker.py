@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import re
 import socket
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiodocker.exceptions import DockerError
 
 from ship_agent.runtimes import docker_firewall
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from tests.docker_engine import Engine
+from tests.parts import require
+from tests.ship_agent.images import free_port
 from tests.ship_agent.runtimes.conftest import opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab
 
@@ -310,6 +314,16 @@ async def test_a_hook_that_fails_while_the_image_goes_on_ends_the_start(lab: Doc
     assert "no such data" in await lab.runtime.log_tail(spec.id, 50)
 
 
+async def test_a_failed_hook_is_noticed_even_if_its_line_is_overtaken(lab: DockerLab) -> None:
+    """Stdout and stderr come by different ways: "Executing the command" may be read first."""
+    late = "echo /usr/local/bin/start-notebook.d/9-late.sh has failed, continuing execution >&2; exec sleep 60"
+    spec = await lab.pulled(command=["sh", "-c", late])
+
+    await lab.runtime.start(spec)
+
+    assert "9-late.sh" in (await lab.exited(spec.id)).detail
+
+
 async def test_a_full_disk_is_told_as_such(lab: DockerLab) -> None:
     spec = await lab.pulled(command=["sh", "-c", "echo 'OSError: [Errno 28] No space left on device'; exit 1"])
 
@@ -375,3 +389,57 @@ async def test_neither_token_nor_secret_is_in_arguments_or_labels(lab: DockerLab
     shown = str([found["Config"]["Labels"], found["Config"]["Cmd"], found["Path"], found["Args"], found["Name"]])
     assert spec.token not in shown
     assert "a-secret-value" not in shown
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A registry of this machine; its host and port."""
+    program = require("docker-registry", "as root on Debian: tools/setup docker")
+    host = f"127.0.0.1:{free_port()}"
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\nhttp: {{addr: '{host}'}}\n"
+    )
+    with (tmp_path / "registry.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            assert process.poll() is None, (tmp_path / "registry.log").read_text()
+            with contextlib.suppress(OSError):
+                socket.create_connection((host.partition(":")[0], int(host.partition(":")[2])), 1).close()
+                break
+            time.sleep(0.05)  # it says nothing when it is there
+        yield host
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_an_image_is_fetched_by_digest_layer_by_layer_and_deleted_when_nothing_needs_it(
+    lab: DockerLab, registry: str
+) -> None:
+    project = await lab.project(text=f"only in {registry}")
+    name = f"{registry}/camp/intro"
+    await lab.docker.images.tag(project.digest, name, tag="1")
+    digest = next(
+        line["aux"]["Digest"] for line in await lab.docker.images.push(name, tag="1") if "Digest" in line.get("aux", {})
+    )
+    for reference in (f"{name}:1", project.image):
+        await lab.docker.images.delete(reference, force=True)
+    wanted = project.model_copy(update={"image": f"{name}:1", "digest": digest})
+    said: list[str] = []
+
+    await lab.runtime.pull(wanted, digest, said.append)
+
+    assert await lab.runtime.images() == {digest}
+    assert re.fullmatch(r"pulling intro: (\d+) of \1 layers", said[-1]), said
+    spec = lab.spec(wanted)
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    await lab.runtime.remove(spec.id)
+    await lab.runtime.forget_image(digest)
+    with pytest.raises(DockerError):
+        await lab.docker.images.inspect(f"{name}@{digest}")
+    with pytest.raises(RuntimeFailure) as missing:
+        await lab.runtime.pull(wanted, f"sha256:{'0' * 64}", said.append)
+    assert (missing.value.code, missing.value.retryable) == ("image_missing", False)
