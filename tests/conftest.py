@@ -1,8 +1,8 @@
 """For every test: what takes long goes first, and what shares expensive fixtures stays on one worker.
 
 `make test` uses several workers (pytest-xdist, ``--dist loadgroup``). A module is one group, since its tests share
-fixtures; the browser tests of one mux are one group together. Groups are handed out in the order of the tests, so the
-longest must not come last.
+fixtures. The browser tests of one mux are one group together, and so is everything that uses the one Docker engine: some
+tests end it to see what follows. Groups are handed out in the order of the tests, so the longest must not come last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ TESTS = Path(__file__).parent
 LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
 
 
+def _group(item: pytest.Item) -> str:
+    if isinstance(item, pytest.Function):
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "docker_engine" in item.fixturenames or "docker" in parameters:
+            return "docker"
+    return str(item.path.relative_to(TESTS))
+
+
 def _turn(item: pytest.Item) -> int:
     part = item.path.relative_to(TESTS).parts[0]
     return LONGEST_FIRST.index(part) if part in LONGEST_FIRST else len(LONGEST_FIRST)
@@ -30,4 +38,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
+            item.add_marker(pytest.mark.xdist_group(_group(item)))

@@ -6,11 +6,8 @@ import os
 import signal
 
 import psutil
-import pytest
 
 from tests.docker_engine import Engine, shared_engine
-
-pytestmark = pytest.mark.xdist_group("docker")
 
 
 def test_two_users_share_one_engine(docker_engine: Engine) -> None:

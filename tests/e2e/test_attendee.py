@@ -17,13 +17,12 @@ pytestmark = [
     pytest.mark.timeout(700),
 ]
 PROCESS = pytest.param("process", marks=pytest.mark.xdist_group("one mux"))
-DOCKER = pytest.param("docker", marks=pytest.mark.xdist_group("docker"))
-DOCKER_AT_LENGTH = pytest.param("docker", marks=[pytest.mark.xdist_group("docker"), pytest.mark.long])
+DOCKER_AT_LENGTH = pytest.param("docker", marks=pytest.mark.long)
 
-on_both = pytest.mark.parametrize("mux", [PROCESS, DOCKER], indirect=True)
+on_both = pytest.mark.parametrize("mux", [PROCESS, "docker"], indirect=True)
 on_both_at_length = pytest.mark.parametrize("mux", [PROCESS, DOCKER_AT_LENGTH], indirect=True)
 """What of Docker `make test` leaves out: nothing in it knows what runs a workspace."""
-on_docker = pytest.mark.parametrize("mux", [DOCKER], indirect=True)
+on_docker = pytest.mark.parametrize("mux", ["docker"], indirect=True)
 
 
 @on_both

@@ -112,9 +112,7 @@ async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> Non
     assert "Traceback" not in "\n".join(said)
 
 
-@pytest.mark.parametrize(
-    "demo", ["process", pytest.param("docker", marks=pytest.mark.xdist_group("docker"))], indirect=True
-)
+@pytest.mark.parametrize("demo", ["process", "docker"], indirect=True)
 async def test_it_leaves_nothing_behind_and_a_second_start_resumes(demo: Demo, browser: Browser) -> None:
     first = await demo.start()
     assert first["runtime"] == ("docker" if demo.engine else "process")

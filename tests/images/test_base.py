@@ -13,7 +13,7 @@ import pytest
 
 from tests.docker_engine import ROOT, Engine
 
-pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(700)]
+pytestmark = pytest.mark.timeout(700)
 
 LIKE_A_SHIP = (
     "--cap-drop=ALL",

@@ -10,7 +10,7 @@ import pytest
 from tests.docker_engine import ROOT, Engine
 from tests.images.conftest import build
 
-pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.timeout(700)]
+pytestmark = pytest.mark.timeout(700)
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 START_S_MAX = 60.0
