@@ -482,9 +482,7 @@ class DockerRuntime:
                 await self._engine.container(container).kill()
         except (DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # The container has gone, or is slow to start: an end is told by its event.
-            log.debug(
-                "the log of a start could not be read to its end", workspace=workspace, error=type(error).__name__
-            )
+            log.debug("the log of a start was not read to its end", workspace=workspace, error=type(error).__name__)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
