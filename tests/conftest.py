@@ -1,8 +1,8 @@
 """For every test: what takes long goes first, and what shares expensive fixtures stays on one worker.
 
 `make test` uses several workers (pytest-xdist, ``--dist loadgroup``). A module is one group, since its tests share
-fixtures. The browser tests of one mux are one group together, and so is everything that uses the one Docker engine: some
-tests end it to see what follows. Groups are handed out in the order of the tests, so the longest must not come last.
+fixtures. The browser tests of one mux are one group together, and so is everything that uses the one Docker engine:
+some tests end it to see what follows. Groups are handed out in the order of the tests: the longest must not come last.
 """
 
 from __future__ import annotations
