@@ -416,6 +416,10 @@ class House:
         machine = self._machine(action)
         if machine is not None:
             port = machine.port_first + action.pick % machine.port_count
+            kept = self.mux.kept.ships.get(machine.ship)
+            soon = [w.port for w in kept.workspaces if machine.listening(w.port) is None] if kept else []
+            if soon and action.size < 0.6:  # one that is about to be used
+                port = soon[action.pick % len(soon)]
             if machine.listening(port) is None:
                 machine.foreign_ports.add(port)
 

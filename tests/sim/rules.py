@@ -140,6 +140,11 @@ class Rules:
         self._check_doors(fleet, before, events)
         self._check_queue(fleet, before, events)
         self._check_reports(fleet, events)
+        accepted = {(command.ship, command.link) for command in commands if isinstance(command, AcceptLink)}
+        told = {(command.ship, command.link) for command in commands if isinstance(command, SendDesired)}
+        current = {(ship, link) for ship, link in accepted if fleet.world.ships[ship].link == link}
+        if current - told:
+            raise BrokenRuleError("told", f"{sorted(current - told)} is let in and not told what is wanted")
         self._check_launches(fleet, events, commands)
         self._check_stuck(fleet)
         self._check_ends(before, events, commands)

@@ -51,5 +51,6 @@ def test_ten_thousand_histories_and_their_table() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_fleet_of_hundreds_of_ships_settles_as_well() -> None:
-    House(scenario(11, scale=200), every=500).run()
+@pytest.mark.parametrize("seed", [3, 12])
+def test_a_fleet_of_hundreds_of_ships_settles_as_well(seed: int) -> None:
+    House(scenario(seed, scale=100), every=200).run()
