@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.docker_engine import Engine, left_in
 from tests.e2e.harness import MUX, READY_S_MAX, STOP_S_MAX, clean_environment, free_ports, kill, processes_of
@@ -112,26 +112,41 @@ async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> Non
     assert "Traceback" not in "\n".join(said)
 
 
-@pytest.mark.parametrize("demo", ["process", "docker"], indirect=True)
+@pytest.mark.parametrize("demo", ["docker"], indirect=True)
+async def test_with_an_engine_it_takes_docker_and_leaves_nothing_in_it(demo: Demo, browser: Browser) -> None:
+    ready = await demo.start()
+    assert ready["runtime"] == "docker"
+    assert "runtime: docker (workspaces are containers), since an engine answers at unix://" in demo.log_tail()
+    page = await entered(ready, browser)
+    await page.context.close()
+    await demo.stop()
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("demo", ["process", pytest.param("docker", marks=pytest.mark.long)], indirect=True)
 async def test_it_leaves_nothing_behind_and_a_second_start_resumes(demo: Demo, browser: Browser) -> None:
     first = await demo.start()
     assert first["runtime"] == ("docker" if demo.engine else "process")
     assert [len(first["attendees"]), bool(first["organizer"]["code"])] == [3, True]
-    context = await browser.new_context()
-    page = await context.new_page()
-    await page.goto(f"{first['public']}/camp/intro/lab/tree/01-welcome.ipynb")
-    await page.fill("#login", first["attendees"][0]["name"])
-    await page.fill("#secret", first["attendees"][0]["code"])
-    await page.get_by_role("button", name="Log in").click()
-    heading = page.get_by_role("heading", name="Welcome", exact=True)
-    await expect(heading).to_be_visible(timeout=START_MS_MAX)
+    page = await entered(first, browser)
     await demo.stop()
     assert demo.left() == []
     second = await demo.start()
     assert {**second, "pid": 0} == {**first, "pid": 0}
     # The same session, without a question, on the same seat: the workspace was parked with its files.
     await page.goto(f"{first['public']}/camp/intro/lab/tree/01-welcome.ipynb")
-    await expect(heading).to_be_visible(timeout=START_MS_MAX)
-    await context.close()
+    await expect(page.get_by_role("heading", name="Welcome", exact=True)).to_be_visible(timeout=START_MS_MAX)
+    await page.context.close()
     await demo.stop()
     assert demo.left() == []
+
+
+async def entered(ready: Mapping[str, Any], browser: Browser) -> Page:
+    """The page of the first attendee, who has come by a deep link and sees a notebook."""
+    page = await (await browser.new_context()).new_page()
+    await page.goto(f"{ready['public']}/camp/intro/lab/tree/01-welcome.ipynb")
+    await page.fill("#login", ready["attendees"][0]["name"])
+    await page.fill("#secret", ready["attendees"][0]["code"])
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("heading", name="Welcome", exact=True)).to_be_visible(timeout=START_MS_MAX)
+    return page
