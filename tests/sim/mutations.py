@@ -181,7 +181,7 @@ MUTATIONS = (
              "                world.published_routes.pop(key, None)"),
     Mutation("a ship that does not become available is kept for ever", "machines",
              "    ship.failed = f\"not available within", "    _ = f\"not available within"),
-    Mutation("doors that opened by themselves close again after a restart", "attendance",
+    Mutation("doors never open by themselves", "attendance",
              "world.controls = replace(controls, doors_opened=True)", "world.controls.__class__"),
     Mutation("a project that always fails holds seats back for ever", "workspaces",
              "project.name in world.broken\n        or (", "("),
