@@ -10,13 +10,13 @@ BIN := .venv/bin
 VENV := .venv/.complete
 
 # Most tests wait for processes, so there are more workers than cores; see tests/conftest.py for who gets what.
-WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-long lint bench clean chromium docker suite images lock-images
+.PHONY: help demo test test-docker test-long lint bench clean chromium docker suite images lock-images
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ help: ## Show this list
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
 
-test: lint chromium docker suite ## Lint, then every test that is not long (about four minutes)
-	@$(PYTEST) -m "not long" $(ARGS)
+test: lint chromium suite ## Lint, then every test that is neither long nor on Docker
+	@$(PYTEST) -m "not long and not docker" $(ARGS)
+
+test-docker: lint chromium docker ## The tests on real containers that are not long
+	@$(PYTEST) -m "docker and not long" $(ARGS)
 
 test-long: lint chromium docker suite ## All tests, and the full tables that they write
 	@$(PYTEST) $(ARGS)

@@ -16,14 +16,15 @@ from tests.docker_engine import docker_engine
 __all__ = ["docker_engine"]  # a fixture for every test
 
 TESTS = Path(__file__).parent
+DOCKER = "docker"
 LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
 
 
 def _group(item: pytest.Item) -> str:
     if isinstance(item, pytest.Function):
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "docker_engine" in item.fixturenames or "docker" in parameters:
-            return "docker"
+        if "docker_engine" in item.fixturenames or DOCKER in parameters:
+            return DOCKER
     return str(item.path.relative_to(TESTS))
 
 
@@ -37,5 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order and group the tests."""
     items.sort(key=_turn)
     for item in items:
+        group = _group(item)
+        if group == DOCKER:
+            item.add_marker(pytest.mark.docker)
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+            item.add_marker(pytest.mark.xdist_group(group))
