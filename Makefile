@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 VENV := .venv/.complete
 
-# Most tests wait for processes, so there are more workers than cores; see tests/conftest.py for who gets what.
+# One worker per core: browsers and JupyterLab share them with the tests. See tests/conftest.py for who gets what.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
