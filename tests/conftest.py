@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from tests.docker_engine import docker_engine
 
@@ -33,13 +34,17 @@ def _turn(item: pytest.Item) -> int:
     return LONGEST_FIRST.index(part) if part in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group the tests."""
     items.sort(key=_turn)
     for item in items:
         group = _group(item)
         if group == DOCKER:
             item.add_marker(pytest.mark.docker)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group))
+        if (own := item.get_closest_marker("xdist_group")) is not None:
+            group = str(own.args[0])
+        if config.getoption("loadgroup", default=False):
+            # pytest-xdist 3.8 writes the group into `_nodeid`, which pytest 9.2 does not read any more. Without this,
+            # tests of one group run on any worker, and nothing says so.
+            item._id = NodeId.parse(f"{item.nodeid}@{group}")
