@@ -25,8 +25,8 @@ from pydantic import ValidationError
 
 from ship_agent.health import HealthChecks, Probe
 from ship_agent.memory import START_MAX_S, Memory, failed, of_specification, seen
-from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed
-from ship_agent.report import observed_workspaces, phase
+from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project
+from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.resources import resources
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
 from ship_agent.runtimes.shim import write_json
@@ -108,6 +108,7 @@ class Agent:
         self._view = View()
         self._memory: dict[str, Memory] = {}
         self._pulls: dict[str, Memory] = {}
+        self._progress: dict[str, str] = {}
         self._tails: dict[str, str] = {}
         self._busy: set[str] = set()
         self._outcomes: list[_Outcome] = []
@@ -157,14 +158,16 @@ class Agent:
         """What is so, as a whole. ``seq`` is left for the link."""
         limits = self._runtime.limits()
         healthy = self._healthy()
+        workspaces = observed_workspaces(self._target, self._view, healthy, self._tails)
         return Observed(
             seq=0,
             generation=self._reached,
-            phase=phase(self._target, self._view, healthy),
+            phase=phase(self._target, self._view, healthy, self._progress),
             resources=await asyncio.to_thread(resources, self._directory),
             limits=list(limits.enforced),
             limits_missing=list(limits.missing),
-            workspaces=observed_workspaces(self._target, self._view, healthy, self._tails),
+            workspaces=workspaces,
+            stage=stage(self._target, self._view, workspaces),
         )
 
     # --- what comes in ----------------------------------------------------------------------------------------------
@@ -379,7 +382,7 @@ class Agent:
         runtime = self._runtime
         match action:
             case Pull(project, digest):
-                await runtime.pull(project, digest, lambda line: log.info("pulling", line=line))
+                await self._pull(project, digest)
             case Start(spec):
                 await runtime.start(spec)
             case Note(spec):
@@ -392,6 +395,18 @@ class Agent:
                 await runtime.remove(workspace)
             case ForgetImage(digest):
                 await runtime.forget_image(digest)
+
+    async def _pull(self, project: Project, digest: str) -> None:
+        def progress(line: str) -> None:
+            log.info("pulling", line=line)
+            self._progress[digest] = line
+            if self._link is not None:
+                self._link.report_soon()
+
+        try:
+            await self._runtime.pull(project, digest, progress)
+        finally:
+            self._progress.pop(digest, None)
 
     async def _timed_out(self, workspace: str) -> None:
         self._tails[workspace] = await self._tail(workspace)

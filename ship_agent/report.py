@@ -5,11 +5,11 @@ Pure. Every text is bounded here, and all log tails together, so that a report i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from ship_agent.memory import BOUND_FAILED_STARTS, Memory
-from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, WORKSPACES_MAX, ObservedWorkspace
+from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, WORKSPACES_MAX, ObservedWorkspace, Stage
 from ship_agent.runtimes.base import RunningWorkspace
 from ship_agent.step import Target, View, Wanted
 
@@ -47,15 +47,40 @@ def observed_workspaces(
     return found
 
 
-def phase(target: Target | None, view: View, healthy: frozenset[str]) -> str:
-    """One line for people: what the agent is about."""
+def phase(target: Target | None, view: View, healthy: frozenset[str], progress: Mapping[str, str] | None = None) -> str:
+    """One line for people: what the agent is about.
+
+    Args:
+        target: what is desired; None before the first.
+        view: what is so.
+        healthy: ids of workspaces that answer.
+        progress: what each pull under way has come to, by digest; for people.
+    """
     if target is None:
         return "waiting for the mux to say what is wanted"
-    pulling = sorted({target.images[digest].name for digest in view.busy if digest in target.images})
+    pulling = {digest: target.images[digest].name for digest in view.busy if digest in target.images}
     if pulling:
-        return f"fetching the image of {', '.join(pulling)}"[:DETAIL_CHARS_MAX]
+        said = progress or {}
+        lines = sorted({said.get(digest) or f"fetching the image of {name}" for digest, name in pulling.items()})
+        return ", ".join(lines)[:DETAIL_CHARS_MAX]
     wanted = [identity for identity, wanted in target.workspaces.items() if wanted.wanted != "suspended"]
     return f"{sum(identity in healthy for identity in wanted)} of {len(wanted)} workspaces are healthy"
+
+
+def stage(target: Target | None, view: View, workspaces: Iterable[ObservedWorkspace]) -> Stage:
+    """How far the ship is with getting ready.
+
+    Args:
+        target: what is desired; None before the first.
+        view: what is so.
+        workspaces: what is reported of them. One that has failed for good holds nothing up: another word says so.
+    """
+    if target is None:
+        return "installing"
+    states = {each.state for each in workspaces if each.id in target.workspaces}
+    if "pulling" in states or any(digest in target.images and digest not in view.images for digest in view.busy):
+        return "pulling"
+    return "starting" if states & {"starting", "restarting"} else "ready"
 
 
 def _workspace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mux.core.model import (
+    BootStage,
     Desired,
     DesiredWorkspace,
     ProjectName,
@@ -16,6 +17,7 @@ from mux.core.model import (
     ReportedState,
     Resources,
     ShipId,
+    ShipNotice,
     ShipReport,
     UserId,
     WorkspaceId,
@@ -125,4 +127,9 @@ def ship_report(observed: wire.Observed) -> ShipReport:
         ),
         limits=tuple(observed.limits),
         limits_missing=tuple(observed.limits_missing),
+        stage=BootStage(observed.stage),
+        notices=tuple(
+            ShipNotice(each.kind, each.at, clean_text(each.detail, chars_max=LINE_CHARS_MAX))
+            for each in observed.notices
+        ),
     )

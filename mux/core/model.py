@@ -285,6 +285,31 @@ class Resources:
     disk_free_bytes: int = 0
 
 
+class BootStage(StrEnum):
+    """How far a ship says that it is with getting ready."""
+
+    INSTALLING = "installing"
+    PULLING = "pulling"
+    STARTING = "starting"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class ShipNotice:
+    """What a machine's owner has announced for it, as the ship heard it.
+
+    Args:
+        kind: ``interruption`` (it is taken back), ``maintenance`` (stopped, rebooted or retired), ``rebalance`` (an
+            interruption has become likely).
+        at: when, in seconds since the epoch; None if that was not said.
+        detail: in the owner's words; the ship's text, hostile until escaped.
+    """
+
+    kind: Literal["interruption", "maintenance", "rebalance"]
+    at: float | None = None
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ShipReport:
     """What a ship says is so: a whole, never a difference.
@@ -297,6 +322,8 @@ class ShipReport:
         resources: its machine.
         limits: limits in force, by name.
         limits_missing: limits that the runtime cannot enforce here, by name.
+        stage: how far it is with getting ready.
+        notices: what is announced for its machine.
     """
 
     seq: int
@@ -306,6 +333,8 @@ class ShipReport:
     resources: Resources = field(default_factory=Resources)
     limits: tuple[str, ...] = ()
     limits_missing: tuple[str, ...] = ()
+    stage: BootStage = BootStage.STARTING
+    notices: tuple[ShipNotice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from ship_agent.protocol.messages import (
     Observed,
     ProtocolError,
     Refused,
+    RegistryLogins,
     Welcome,
 )
 
@@ -78,7 +79,7 @@ def encode(message: Message) -> str:
     return text
 
 
-def decode_from_mux(frame: str | bytes) -> Challenge | Welcome | Refused | ProtocolError | Desired:
+def decode_from_mux(frame: str | bytes) -> Challenge | Welcome | Refused | ProtocolError | RegistryLogins | Desired:
     """A message that the mux sent; ``bytes`` stand for a binary frame. Raises CodecError."""
     return _decode(MUX_MESSAGES, frame)
 
@@ -145,4 +146,6 @@ def _path_part(part: int | str) -> str:
     return str(part) if isinstance(part, int) or part in _FIELD_NAMES or part in _TYPES else "?"
 
 
-_TYPES = frozenset({"challenge", "hello", "welcome", "refused", "protocol_error", "desired", "observed"})
+_TYPES = frozenset(
+    {"challenge", "hello", "welcome", "refused", "protocol_error", "registry_logins", "desired", "observed"}
+)

@@ -10,7 +10,7 @@ Rules:
 - A message that cannot be read or is not due is answered with `ProtocolError`, counted, and changes nothing. The
   BAD_MESSAGES_MAX-th ends the link. A `ProtocolError` is never answered, but counted in the same way.
 - No input raises. After `Closed` nothing is accepted and nothing new is sent.
-- Only the newest unsent `Desired` and the newest unsent `Observed` are kept: each is a whole.
+- Only the newest unsent `RegistryLogins`, `Desired` and `Observed` are kept: each is a whole.
 - A ship reports at least every ``heartbeat_s`` after its last report (`ReportDue`). Whether a silent ship counts as
   unreachable is for the core to say. A dead connection is found by WebSocket pings (RFC 6455 section 5.5.2), which both
   shells send: they need no message, and work while neither side has anything to say.
@@ -32,6 +32,7 @@ from ship_agent.protocol.messages import (
     Observed,
     ProtocolError,
     Refused,
+    RegistryLogins,
     Welcome,
     hello_payload,
 )
@@ -106,6 +107,13 @@ class DesiredReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginsReceived:
+    """Ship's end: how to pull from registries; instead of what was said before."""
+
+    logins: RegistryLogins
+
+
+@dataclass(frozen=True, slots=True)
 class ReportDue:
     """Ship's end: a heartbeat has passed since the last report; call `ShipEnd.report` soon."""
 
@@ -148,7 +156,18 @@ class Closed:
     reason: str
 
 
-Event = Welcomed | WasRefused | DesiredReceived | ReportDue | Dialed | Reported | BadMessage | PeerComplained | Closed
+Event = (
+    Welcomed
+    | WasRefused
+    | DesiredReceived
+    | LoginsReceived
+    | ReportDue
+    | Dialed
+    | Reported
+    | BadMessage
+    | PeerComplained
+    | Closed
+)
 
 
 class _NotDueError(Exception):
@@ -283,6 +302,8 @@ class ShipEnd(_End):
                 return [Welcomed(message.heartbeat_s)]
             case Desired(), State.LINKED:
                 return [DesiredReceived(message)]
+            case RegistryLogins(), State.LINKED:
+                return [LoginsReceived(message)]
             case _:
                 raise _NotDueError(f"{message.type} is not due")
 
@@ -331,6 +352,7 @@ class MuxEnd(_End):
         self._server_certificate_sha256 = server_certificate_sha256
         self._verify = verify
         self._desired = ""
+        self._logins = ""
         self._allowance = float(RATE_BURST)
         self._allowance_at = now
         self._outbox.append(Challenge(nonce=nonce))
@@ -383,6 +405,14 @@ class MuxEnd(_End):
         if self.state is State.LINKED:
             self._desired = encode(desired)
 
+    def send_logins(self, logins: RegistryLogins) -> None:
+        """Say how to pull from registries. Ignored unless linked; replaces what is still unsent, goes before desired.
+
+        Raises CodecError when it is too large to be sent; the link goes on.
+        """
+        if self.state is State.LINKED:
+            self._logins = encode(logins)
+
     def handle_timer(self, now: float) -> list[Event]:
         """The time has come on; events that are due by ``now``."""
         if self._deadline is None or now < self._deadline:
@@ -392,11 +422,11 @@ class MuxEnd(_End):
         return self.refuse("busy", "the mux could not decide in time; dial again", retry=True)
 
     def messages_to_send(self) -> list[str]:
-        """As in the base; the newest desired last."""
+        """As in the base; the newest logins, and the newest desired last."""
         frames = super().messages_to_send()
-        if self._desired and self.state is State.LINKED:
-            frames.append(self._desired)
-            self._desired = ""
+        if self.state is State.LINKED:
+            frames += [frame for frame in (self._logins, self._desired) if frame]
+            self._logins = self._desired = ""
         return frames
 
     def _receive(self, frame: str | bytes, now: float) -> list[Event]:

@@ -1,12 +1,13 @@
 """Messages of the control protocol, version 1.
 
 One WebSocket text frame holds one message: a JSON object with a ``type``. Every field is bounded here, so that a
-message that parses is safe to keep. Unknown fields are refused within one version; a new field is a new version.
+message that parses is safe to keep. Unknown fields are refused; a new one has a default, so that what does not know it
+yet is still understood.
 
 The ship dials. The mux sends `Challenge`; the ship answers `Hello`, signed with its own Ed25519 key; the mux answers
-`Welcome` or `Refused`. Then the mux sends `Desired` whenever what it wants changes, and the ship sends `Observed`
-whenever what is so changes and at least every ``heartbeat_s``. Either side answers a message that it cannot read with
-`ProtocolError`, and goes on.
+`Welcome` or `Refused`. Then the mux sends `RegistryLogins` if there are any and `Desired` whenever what it wants changes,
+and the ship sends `Observed` whenever what is so changes and at least every ``heartbeat_s``. Either side answers a
+message that it cannot read with `ProtocolError`, and goes on.
 """
 
 from __future__ import annotations
@@ -168,6 +169,31 @@ class Workspace(Message):
     receipt: Annotated[str, Field(max_length=2048)]
 
 
+REGISTRIES_MAX = 16
+"""Registries of one event."""
+
+
+class RegistryLogin(Message):
+    """How to pull from one registry.
+
+    Args:
+        registry: ``host`` or ``host:port``, as image references begin.
+        username: to log in with.
+        password: secret, good for pulling alone.
+    """
+
+    registry: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?$")]
+    username: Annotated[str, Field(max_length=256)]
+    password: Annotated[str, Field(max_length=16_384, repr=False)]
+
+
+class RegistryLogins(Message):
+    """mux → ship, before `Desired` and whenever they change: every login that there is. Never written to a disk."""
+
+    type: Literal["registry_logins"] = "registry_logins"
+    logins: Annotated[list[RegistryLogin], Field(max_length=REGISTRIES_MAX, repr=False)]
+
+
 class Desired(Message):
     """mux → ship: what should be true. A workspace that is not listed should not exist, nor its files.
 
@@ -225,6 +251,28 @@ class Resources(Message):
     disk_free_bytes: Count
 
 
+Stage = Literal["installing", "pulling", "starting", "ready"]
+"""How far a ship is with getting ready, in this order; it goes back when more is wanted."""
+
+NOTICES_MAX = 8
+"""One of each kind, and room for a few that follow each other."""
+
+
+class Notice(Message):
+    """What the machine's owner has announced for this machine.
+
+    Args:
+        kind: interruption (a spot machine is taken back), maintenance (it is stopped, rebooted or retired),
+            rebalance (an interruption has become likely).
+        at: when, in seconds since the epoch; None if that was not said.
+        detail: in the owner's words, e.g. ``instance-stop``; for people.
+    """
+
+    kind: Literal["interruption", "maintenance", "rebalance"]
+    at: Annotated[float, Field(ge=0, le=1e11)] | None = None
+    detail: Annotated[str, Field(max_length=200)] = ""
+
+
 class Observed(Message):
     """ship → mux: what is so, as a whole; also the heartbeat.
 
@@ -236,6 +284,9 @@ class Observed(Message):
         limits: limits in force, by name (memory, cpu, pids, shm).
         limits_missing: limits that the runtime cannot enforce here.
         workspaces: everything that the ship holds, wanted or not.
+        stage: installing (not told yet what is wanted), pulling (an image is missing), starting (a workspace does not
+            answer yet), ready (all that is wanted is so, or has been given up).
+        notices: what is announced for this machine.
     """
 
     type: Literal["observed"] = "observed"
@@ -246,12 +297,18 @@ class Observed(Message):
     limits: Annotated[list[Name], Field(max_length=16)]
     limits_missing: Annotated[list[Name], Field(max_length=16)]
     workspaces: Annotated[list[ObservedWorkspace], Field(max_length=WORKSPACES_MAX)]
+    stage: Stage = "starting"
+    notices: Annotated[list[Notice], Field(max_length=NOTICES_MAX)] = []
 
 
-MuxMessage = Annotated[Challenge | Welcome | Refused | ProtocolError | Desired, Field(discriminator="type")]
+MuxMessage = Annotated[
+    Challenge | Welcome | Refused | ProtocolError | RegistryLogins | Desired, Field(discriminator="type")
+]
 """What the mux may send."""
 ShipMessage = Annotated[Hello | Observed | ProtocolError, Field(discriminator="type")]
 """What a ship may send."""
 
-MUX_MESSAGES: TypeAdapter[Challenge | Welcome | Refused | ProtocolError | Desired] = TypeAdapter(MuxMessage)
+MUX_MESSAGES: TypeAdapter[Challenge | Welcome | Refused | ProtocolError | RegistryLogins | Desired] = TypeAdapter(
+    MuxMessage
+)
 SHIP_MESSAGES: TypeAdapter[Hello | Observed | ProtocolError] = TypeAdapter(ShipMessage)

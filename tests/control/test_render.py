@@ -7,17 +7,20 @@ from dataclasses import fields
 
 from mux.control.render import DesiredRenderer, ship_report
 from mux.core.model import (
+    BootStage,
     Desired,
     DesiredWorkspace,
     ProjectName,
     ProjectSpec,
     ReportedState,
     ShipId,
+    ShipNotice,
     UserId,
     WorkspaceId,
     WorkspaceReport,
 )
 from mux.keys import Keyring
+from ship_agent.protocol.messages import Notice
 from tests.ship_agent.protocol.samples import DIGEST, OBSERVED_WORKSPACE, observed
 
 KEYS = Keyring(b"k" * 32)
@@ -115,3 +118,13 @@ def test_a_report_becomes_the_cores_value_without_control_characters() -> None:
     )
     assert (report.limits, report.limits_missing) == (("pids",), ("memory",))
     assert report.resources.memory_total_bytes == 8 << 30
+    assert (report.stage, report.notices) == (BootStage.STARTING, ())
+
+
+def test_stage_and_notices_become_the_cores_values() -> None:
+    notice = Notice(kind="interruption", at=1_700_000_000.0, detail="term\x1binate")
+
+    report = ship_report(observed(stage="pulling", notices=[notice]))
+
+    assert report.stage is BootStage.PULLING
+    assert report.notices == (ShipNotice("interruption", 1_700_000_000.0, "terminate"),)

@@ -27,12 +27,14 @@ from mux.core.events import (
     ShipReported,
 )
 from mux.core.model import (
+    BootStage,
     LinkId,
     Machine,
     MachineStatus,
     ProjectName,
     ReportedState,
     ShipId,
+    ShipNotice,
     ShipReport,
     UserId,
     WorkspaceId,
@@ -60,12 +62,20 @@ def workspace_reports(draw: st.DrawFn) -> WorkspaceReport:
     )
 
 
+notices = st.builds(
+    ShipNotice,
+    st.sampled_from(["interruption", "maintenance", "rebalance"]),
+    st.none() | st.floats(0, 1e11),
+    st.text(max_size=5),
+)
 reports = st.builds(
     ShipReport,
     seq=st.integers(0, 40),
     generation=st.integers(0, 60),
     phase=st.text(max_size=5),
     workspaces=st.lists(workspace_reports(), max_size=8).map(tuple),
+    stage=st.sampled_from(BootStage),
+    notices=st.lists(notices, max_size=3).map(tuple),
 )
 machines = st.builds(
     Machine,

@@ -16,8 +16,9 @@ import pytest
 
 from ship_agent import health, memory
 from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, WORKSPACES_MAX, Observed, Project, Workspace
-from ship_agent.report import observed_workspaces
-from ship_agent.runtimes.base import RuntimeFailure
+from ship_agent.report import observed_workspaces, stage
+from ship_agent.runtimes.base import Progress, RuntimeFailure
+from ship_agent.runtimes.process import ProcessRuntime
 from ship_agent.step import View
 from tests.ship_agent.conftest import TOKEN, Ship
 from tests.ship_agent.test_step import desired
@@ -51,9 +52,50 @@ async def test_from_desired_to_healthy_with_the_whole_machine_in_the_report(ship
     assert [item.state for item in report.workspaces] == ["healthy"]
     assert report.workspaces[0].digest == workspace.digest
     assert report.phase == "1 of 1 workspaces are healthy"
+    assert report.stage == "ready"
+    said = list(dict.fromkeys(each.stage for each in ship.link.reports))
+    assert said == [each for each in ("installing", "pulling", "starting", "ready") if each in said]
+    assert "starting" in said
     assert report.resources.memory_total_bytes > report.resources.memory_available_bytes > 0
     assert report.resources.disk_total_bytes > 0
     assert {*report.limits, *report.limits_missing} == {"cpu", "files", "memory", "pids", "shm"}
+
+
+async def test_a_pull_under_way_is_told_as_far_as_it_has_come(ship: Ship) -> None:
+    await ship.start()
+    project = ship.project()
+    going_on = asyncio.Event()
+
+    async def pull(project: Project, digest: str, progress: Progress) -> None:
+        progress(f"pulling {project.name}: 3 of 5 layers")
+        await going_on.wait()
+        await ProcessRuntime.pull(ship.runtime, project, digest, progress)
+
+    ship.runtime.pull = pull  # type: ignore[method-assign]
+    ship.desire(ship.workspace(project), projects=[project])
+
+    report = await ship.link.report(lambda report: "layers" in report.phase)
+    assert (report.phase, report.stage) == (f"pulling {project.name}: 3 of 5 layers", "pulling")
+    going_on.set()
+    report = await ship.link.report(lambda report: report.stage == "ready")
+    assert "pulling" not in report.phase
+
+
+def test_a_workspace_that_has_failed_for_good_does_not_hold_up_readiness() -> None:
+    goal = desired(any_workspace("w-1"), any_workspace("w-2"))
+    broken = memory.Memory()
+    for _ in range(4):
+        broken = memory.failed(broken, "exited", "it ended", now=0.0)
+    view = View(
+        images=frozenset(goal.images),
+        memory={"w-1": replace(broken, run_key=goal.workspaces["w-1"].run_key)},
+    )
+
+    found = observed_workspaces(goal, view, frozenset(), {})
+
+    assert [each.state for each in found] == ["failed", "starting"]
+    assert stage(goal, view, found) == "starting"
+    assert stage(goal, view, found[:1]) == "ready"
 
 
 async def test_before_the_first_desired_state_nothing_is_touched(ship: Ship) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ship_agent.memory import Memory, failed, of_specification, seen
 from ship_agent.protocol.messages import Desired, Observed, ObservedWorkspace, Resources
-from ship_agent.report import observed_workspaces, phase
+from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.runtimes.base import RuntimeFailure
 from ship_agent.step import (
     Action,
@@ -103,6 +103,7 @@ class SimAgent:
             limits=["memory"],
             limits_missing=["shm"],
             workspaces=workspaces,
+            stage=stage(self._target, self._view, workspaces),
         )
 
     def settled(self) -> bool:

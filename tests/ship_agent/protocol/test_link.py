@@ -26,6 +26,7 @@ from ship_agent.protocol.link import (
     Dialed,
     Event,
     Identity,
+    LoginsReceived,
     MuxEnd,
     PeerComplained,
     ReportDue,
@@ -44,6 +45,8 @@ from ship_agent.protocol.messages import (
     Observed,
     ProtocolError,
     Refused,
+    RegistryLogin,
+    RegistryLogins,
     Welcome,
 )
 from tests.ship_agent.protocol.samples import HELLO, OBSERVED_WORKSPACE, desired, observed
@@ -291,6 +294,22 @@ def test_only_the_newest_desired_and_report_are_sent() -> None:
     pair.exchange()
     assert pair.at_ship == [DesiredReceived(desired(3))]
     assert pair.at_mux == [Reported(observed(3, seq=1))]
+
+
+def test_logins_go_before_what_needs_them_and_only_the_newest() -> None:
+    pair = Pair()
+    pair.link()
+    old, new = (
+        RegistryLogins(logins=[RegistryLogin(registry="hub:5000", username="u", password=word)]) for word in "ab"
+    )
+
+    pair.mux.send_desired(desired(2))
+    pair.mux.send_logins(old)
+    pair.mux.send_logins(new)
+    pair.exchange()
+
+    assert pair.at_ship[-2:] == [LoginsReceived(new), DesiredReceived(desired(2))]
+    assert "password" not in repr(new)
 
 
 def test_reports_are_numbered_by_the_link() -> None:
