@@ -101,6 +101,8 @@ def _show_status(found: dict[str, Any], *, as_json: bool, compact: bool) -> None
         say_painted(f"launching stopped: {found['launching_text']}", "yellow")
     for project, reason in found["projects_broken"].items():
         say_painted(f"project {project} is broken: {reason}", "red")
+    for project, allowed in found["opt_ins"].items():
+        say_painted(f"project {project} may beyond the rule: {', '.join(allowed)}", "yellow")
     _show_ships(found["ships"])
     notices = found["notices"][:NOTICES_SHOWN]
     if notices:

@@ -136,7 +136,7 @@ def _projects(old: EventFile, new: EventFile) -> Iterator[Change]:
             yield _added(project)
             yield from _opt_ins(project)
         else:
-            yield from _table("project", before, project, key=f"project[{project.name}]")
+            yield from _table("project", before, project, _project_effect(before, project), f"project[{project.name}]")
     for project in old.projects:
         if new.project(project.name) is None:
             effect = "its workspaces are ended and their files destroyed"
@@ -151,8 +151,21 @@ def _added(project: ProjectTable) -> Change:
 def _opt_ins(project: ProjectTable) -> Iterator[Change]:
     """What a new project is allowed beyond the rule: nobody should find that out later."""
     for name in project.allow:
-        given_up = OPT_INS.get(name, "a capability that no other container has")
-        yield Change(f"project[{project.name}].allow", "", f'"{name}"', f"weakens its containers: {given_up}")
+        yield Change(f"project[{project.name}].allow", "", f'"{name}"', f"weakens its containers: {_given_up(name)}")
+
+
+def _given_up(opt_in: str) -> str:
+    return OPT_INS.get(opt_in, "a capability that no other container has")
+
+
+def _project_effect(old: ProjectTable, new: ProjectTable) -> Callable[[Entry], str | None]:
+    """Says of each opt-in that comes to a known project what it gives up, as of those of a new one."""
+    come = [_given_up(name) for name in new.allow if name not in old.allow]
+
+    def effect(entry: Entry) -> str | None:
+        return f"weakens its containers: {'; '.join(come)}; {_RESTART}" if entry.name == "allow" and come else None
+
+    return effect
 
 
 def _fleet_effect(entry: Entry, old: EventFile, new: EventFile) -> str | None:

@@ -108,6 +108,7 @@ class FleetStatus:
         sessions: logins in force.
         ships_by_state: state to number of ships.
         projects_broken: project to reason, for those that fail on several ships and hold no seats back.
+        opt_ins: project to what its containers may beyond the rule, for those that are allowed anything.
         ships: every ship that is not terminated.
         notices: latest notices, newest first: (seconds since the epoch, severity, subject, text).
     """
@@ -125,6 +126,7 @@ class FleetStatus:
     sessions: int
     ships_by_state: Mapping[ShipState, int]
     projects_broken: Mapping[ProjectName, str]
+    opt_ins: Mapping[ProjectName, tuple[str, ...]]
     ships: tuple[ShipView, ...]
     notices: tuple[tuple[float, str, str, str], ...]
 
@@ -203,6 +205,7 @@ def fleet_status(world: World) -> FleetStatus:
         sessions=len(world.sessions),
         ships_by_state={state: states[state] for state in ShipState if states[state]},
         projects_broken=dict(world.broken),
+        opt_ins={spec.name: spec.allow for spec in world.projects.values() if spec.allow},
         ships=tuple(ship_view(world, ship) for ship in ships),
         notices=tuple(reversed(world.notices)),
     )

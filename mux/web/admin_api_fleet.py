@@ -172,6 +172,7 @@ def status_model(view: FleetStatus, now: float) -> Status:
         sessions=view.sessions,
         ships_by_state={state.value: count for state, count in view.ships_by_state.items()},
         projects_broken={str(name): reason for name, reason in view.projects_broken.items()},
+        opt_ins={str(name): list(allowed) for name, allowed in view.opt_ins.items()},
         ships=[
             ShipOut(
                 id=ship.id,

@@ -153,6 +153,7 @@ class Status(ApiResponse):
     sessions: int
     ships_by_state: dict[str, int]
     projects_broken: dict[str, str] = Field(description="Project to reason, for those that hold no seats back.")
+    opt_ins: dict[str, list[str]] = Field(description="Project to what its containers may beyond the rule.")
     ships: list[ShipOut]
     notices: list[Notice]
 

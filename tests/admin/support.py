@@ -69,6 +69,7 @@ def room(*ships: ShipView) -> FleetStatus:
         sessions=1,
         ships_by_state={ShipState.RUNNING: len(ships)},
         projects_broken={ProjectName("deep"): "exited 1"},
+        opt_ins={ProjectName("deep"): ("root", "CAP_SYS_PTRACE")},
         ships=ships,
         notices=((NOW, "warning", "ship-0001", "a notice"),),
     )

@@ -48,6 +48,7 @@ async def test_status_shows_the_room_as_the_core_sees_it(admin: Admin) -> None:
     assert (found["doors"], found["doors_open"]) == ("auto", True)
     assert found["ships_by_state"] == {"running": 1}
     assert found["projects_broken"] == {"deep": "exited 1"}
+    assert found["opt_ins"] == {"deep": ["root", "CAP_SYS_PTRACE"]}
     assert found["notices"] == [{"at": NOW, "severity": "warning", "subject": "ship-0001", "text": "a notice"}]
     [ship] = found["ships"]
     assert (ship["id"], ship["state"], ship["conditions"]) == ("ship-0001", "running", ["cordoned"])

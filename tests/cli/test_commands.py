@@ -37,6 +37,7 @@ async def test_status_shows_the_room(cli: Cli) -> None:
     assert "1 assigned, 1 ready, 2 in all, 4 wanted" in said.out
     assert "launching stopped: paused by an organizer" in said.out
     assert "project deep is broken: exited 1" in said.out
+    assert "project deep may beyond the rule: root, CAP_SYS_PTRACE" in said.out
     assert "ship-0001  running  up    0/2" in said.out
     assert "warning  ship-0001  a notice" in said.out
 

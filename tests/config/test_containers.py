@@ -74,6 +74,7 @@ def test_an_opt_in_is_shown_when_it_comes_whether_the_project_is_new_or_not() ->
 
     assert "root on the ship" in first[0].effect
     assert later[0].after == '["docker_socket"]'
+    assert "root on the ship" in later[0].effect
 
 
 def test_a_name_stands_for_its_manifest_in_its_own_registry_or_for_the_image_itself() -> None:

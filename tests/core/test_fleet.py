@@ -339,6 +339,11 @@ def test_a_ship_that_does_not_boot_in_time_is_replaced() -> None:
     assert room.states() == {TWO: ShipState.AVAILABLE}
 
 
+def test_what_projects_may_beyond_the_rule_is_shown() -> None:
+    room = Room(event_spec(project("intro"), project("deep", allow=("root",))))
+    assert fleet_status(room.fleet.world).opt_ins == {"deep": ("root",)}
+
+
 def test_a_project_that_fails_on_several_ships_stops_holding_seats_back_and_is_reported() -> None:
     good, bad = project("intro"), project("bad")
     room = Room(event_spec(good, bad))

@@ -144,6 +144,7 @@ def status(**changes: object) -> FleetStatus:
         sessions=1,
         ships_by_state={ShipState.RUNNING: 1},
         projects_broken={},
+        opt_ins={},
         ships=(ship(),),
         notices=((1_700_000_000.0, "info", "ship-0001", "is available"),),
     )

@@ -88,6 +88,12 @@ async def test_another_host_name_is_refused(home: House, host: str) -> None:
         assert (await browser.fetch(path, Host=host)).status == 421
 
 
+async def test_what_a_project_may_beyond_the_rule_is_shown(home: House) -> None:
+    home.engine.fleet = status(opt_ins={ProjectName("intro"): ("root", "docker_socket")})
+    page = await (await (await home.organizing("olga")).get("/")).text()
+    assert "Containers of <strong>intro</strong> may, beyond the rule: root, docker_socket." in page
+
+
 async def test_texts_of_ships_are_shown_as_text(home: House) -> None:
     intro = ProjectName("intro")
     seat = SeatView(0, UserId("u-ada"), False, {intro: HOSTILE}, {intro: HOSTILE})
