@@ -22,8 +22,11 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from mux.notify import READY, STOPPING, Notifier
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -44,6 +47,8 @@ UNIX_PATH_BYTES_MAX = 107
 """``sun_path`` of unix(7) less its closing zero."""
 EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
+EXIT_ORPHANED = 75
+"""``EX_TEMPFAIL`` of sysexits(3), of a child whose supervisor was gone before it began; nobody reads it."""
 
 PREPARING_S = 10.0
 """Preparing is told of after this long, and again."""
@@ -143,7 +148,7 @@ class Child:
             pass_fds=self._fds,
             stdin=asyncio.subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with_parent, os.getpid()),
         )
         if self._stopping.is_set():  # asked while it was being started
             self._signal(signal.SIGTERM)
@@ -174,10 +179,12 @@ class Child:
             self._process.send_signal(number)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Runs in the child before exec: Linux tells it when the supervisor is gone (prctl(2), PR_SET_PDEATHSIG)."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # gone in between: nobody would ever say so
+            os._exit(EXIT_ORPHANED)
 
 
 def describe(code: int) -> str:
@@ -285,9 +292,13 @@ class Supervisor:
         config: path of the event file.
         settings: what to listen on.
         park_on_exit: park the fleet when stopping, so that no process of it stays.
+        notifier: says so where systemd starts it.
     """
 
-    def __init__(self, config: Path, settings: Settings, *, park_on_exit: bool) -> None:
+    def __init__(
+        self, config: Path, settings: Settings, *, park_on_exit: bool, notifier: Notifier | None = None
+    ) -> None:
+        self._notifier = notifier or Notifier({})
         run = settings.data / "run"
         self._lock = lock(settings.data)
         public = listen_tcp("public", *settings.public)
@@ -354,11 +365,13 @@ class Supervisor:
         """Keep everything running until asked to stop. Returns the exit code."""
         keepers = {asyncio.create_task(child.keep(), name=child.name): child for child in (self.control, *self.proxies)}
         stop = asyncio.create_task(self._stop.wait(), name="stop request")
+        self._notifier.say(READY)
         done, _ = await asyncio.wait({stop, *keepers}, return_when=asyncio.FIRST_COMPLETED)
         code = 0
         for task in done - {stop}:
             code = await task
             say(f"{keepers[task].name} cannot run here ({describe(code)})")
+        self._notifier.say(STOPPING)
         # The control process first: while it parks the fleet, proxies still answer with pages that say so.
         self.control.stop()
         await self.control.stopped()
@@ -391,8 +404,9 @@ async def supervise(
 
     Raises SupervisorError when it cannot start. Returns the exit code.
     """
+    notifier = Notifier(os.environ)  # first of all: no child is to inherit the address
     settings = await prepare(config, apply_file=apply_file)
-    supervisor = Supervisor(config, settings, park_on_exit=park_on_exit)
+    supervisor = Supervisor(config, settings, park_on_exit=park_on_exit, notifier=notifier)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # nohup(1) has hang-ups ignored, and that stays so.

@@ -149,6 +149,10 @@ class Agent:
         await self._finish_actions()
         await stop_all(self._runtime)
 
+    async def ready(self) -> None:
+        """Returns when the runtime works and what an earlier agent left has been looked at."""
+        await self._first_look.wait()
+
     async def close(self) -> None:
         """Let what is under way come to its end, and let go of the runtime. Workspaces go on."""
         await self._finish_actions()

@@ -32,6 +32,7 @@ import structlog
 from ship_agent.agent import Agent, Link, Observe, stop_all
 from ship_agent.join import LOOPBACK, Join, JoinError, read_join
 from ship_agent.link_client import LinkClient, LinkRefusedError
+from ship_agent.notify import READY, STOPPING, Notifier
 from ship_agent.runtimes.base import Runtime, RuntimeFailure
 from ship_agent.runtimes.docker import SOCKET_DEFAULT, DockerRuntime
 from ship_agent.runtimes.process import ProcessRuntime
@@ -66,6 +67,7 @@ def main() -> None:
 
 
 async def _run(directory: Path) -> None:
+    notifier = Notifier(os.environ)
     join = read_join(directory / "join.json")
     runtime = make_runtime(join.runtime, directory, join)
 
@@ -79,14 +81,23 @@ async def _run(directory: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, work.cancel)
     log.info("agent starts", ship=join.ship, runtime=runtime.name, pid=os.getpid())
+    telling = asyncio.create_task(_say_when_ready(agent, notifier), name="ready")
     try:
         await work
     except asyncio.CancelledError:
+        notifier.say(STOPPING)
         log.info("agent ends, workspaces go on", ship=join.ship)
         # Not through the interpreter's end, which would wait for a copy or a stop that is under way in a thread: all
         # of it may be cut off at any point (as by kill -9), and the next agent takes it up.
         os._exit(0)
+    finally:
+        telling.cancel()
     await agent.close()
+
+
+async def _say_when_ready(agent: Agent, notifier: Notifier) -> None:
+    await agent.ready()
+    notifier.say(READY)
 
 
 async def _stop_workspaces(directory: Path) -> None:

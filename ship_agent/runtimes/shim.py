@@ -287,9 +287,13 @@ class Shim:
             self._signal_child(signal.SIGTERM)
 
     def _enter_limits(self) -> None:
-        """In the child, before the program: its control groups, and its bound of open files."""
+        """In the child, before the program: its control groups, its turn when memory is short, its bound of open files."""
         for group in self.groups:
             with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:  # noqa: PTH123
+                file.write("0")
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:  # noqa: PTH123
+            # The agent may be one of the last to be killed for memory; what attendees run is not.
+            if int(file.read()) < 0:
                 file.write("0")
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
 
