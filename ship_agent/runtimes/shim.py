@@ -287,7 +287,7 @@ class Shim:
             self._signal_child(signal.SIGTERM)
 
     def _enter_limits(self) -> None:
-        """In the child, before the program: its control groups, its turn when memory is short, its bound of open files."""
+        """In the child, before the program: control groups, its turn when memory is short, its bound of open files."""
         for group in self.groups:
             with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:  # noqa: PTH123
                 file.write("0")

@@ -54,10 +54,16 @@ WANTED = {
 """What the promises of docs/how-to/run-under-systemd.md stand on."""
 
 
+class Unit(configparser.ConfigParser):
+    """A unit file, whose directives have capitals."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def service(unit: Path) -> dict[str, str]:
     """The directives of a unit's service; each stands there once, which configparser sees to."""
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment, method-assign] - directives have capitals
+    parser = Unit(interpolation=None, delimiters=("=",))
     parser.read(unit, encoding="utf-8")
     assert parser["Unit"]["StartLimitIntervalSec"] == "0", "a unit that gives up is one that somebody has to start"
     return dict(parser["Service"])
