@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-docker test-long lint bench clean chromium docker suite images lock-images
+.PHONY: help demo test test-docker test-long lint bench clean chromium docker servers suite images lock-images
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,13 +24,13 @@ help: ## Show this list
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
 
-test: lint chromium suite ## Lint, then every test that is neither long nor on Docker
+test: lint chromium servers suite ## Lint, then every test that is neither long nor on Docker
 	@$(PYTEST) -m "not long and not docker" $(ARGS)
 
 test-docker: lint chromium docker ## The tests on real containers that are not long
 	@$(PYTEST) -m "docker and not long" $(ARGS)
 
-test-long: lint chromium docker suite ## All tests, and the full tables that they write
+test-long: lint chromium docker servers suite ## All tests, and the full tables that they write
 	@$(PYTEST) $(ARGS)
 
 lint: $(VENV) ## Style, types and who may import whom
@@ -58,6 +58,9 @@ chromium:
 
 docker:
 	@tools/setup docker
+
+servers:
+	@tools/setup servers
 
 suite: $(VENV)
 	@tools/setup suite
