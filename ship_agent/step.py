@@ -5,6 +5,7 @@ slow action on one workspace never holds up another. `next_deadline` says when t
 
 Rules:
 - What is not desired is stopped, then removed. Files of a desired workspace are never removed.
+- What is to be kept is stopped, and nothing else is done to it.
 - One action at a time on one workspace: so never two starts on the same files.
 - Another `run_key` means stop, then start on the same files. Another epoch alone is noted.
 - Whoever sits there comes first: bound workspaces are started before warm ones, and those a few at a time.
@@ -62,13 +63,13 @@ class Note:
 class Stop:
     """Stop a workspace and keep its files.
 
-    ``why``: ``unwanted`` (it will be removed), ``changed`` (it will be started again), ``suspended``, or
-    ``start_timeout`` (the start counts as failed).
+    ``why``: ``unwanted`` (it will be removed), ``kept`` (its files stay, for the mux to say more), ``changed`` (it will
+    be started again), ``suspended``, or ``start_timeout`` (the start counts as failed).
     """
 
     workspace: str
     grace_s: float
-    why: Literal["unwanted", "changed", "suspended", "start_timeout"]
+    why: Literal["unwanted", "kept", "changed", "suspended", "start_timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,13 @@ class Target:
         generation: of the desired state.
         workspaces: by id.
         images: every digest that is needed, with a project that says where it is had.
+        kept: ids of those that are to be stopped and left alone.
     """
 
     generation: int
     workspaces: Mapping[str, Wanted]
     images: Mapping[str, Project]
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,10 @@ def target(desired: Desired) -> Target:
         )
         workspaces[workspace.id] = Wanted(spec, spec.run_key(), workspace.wanted)
         images.setdefault(workspace.digest, project)
-    return Target(desired.generation, workspaces, images)
+    kept = frozenset(desired.kept)
+    if kept & workspaces.keys():
+        raise DesiredError("a workspace is to run and to be kept")
+    return Target(desired.generation, workspaces, images, kept)
 
 
 def step(target: Target, view: View, now: float) -> Action | None:
@@ -178,8 +184,9 @@ def next_deadline(target: Target, view: View) -> float | None:
 
 def settled(target: Target, view: View) -> bool:
     """Whether a generation is reached: nothing is left to do that has not been tried. Health is not asked for."""
-    if any(identity not in target.workspaces for identity in view.workspaces):
-        return False
+    for identity, here in view.workspaces.items():
+        if identity not in target.workspaces and (identity not in target.kept or here.state == "running"):
+            return False
     return all(_settled(identity, wanted, view) for identity, wanted in target.workspaces.items())
 
 
@@ -199,8 +206,7 @@ def _plan(target: Target, view: View) -> Iterator[tuple[Action, float]]:
     """Every action that is open, the most urgent first, with the time at which it is due."""
     for identity, workspace in view.workspaces.items():
         if identity not in target.workspaces and identity not in view.busy:
-            running = workspace.state == "running"
-            yield (Stop(identity, REMOVE_GRACE_S, "unwanted") if running else Remove(identity)), 0.0
+            yield from _undesired(workspace, kept=identity in target.kept)
     free = [item for item in target.workspaces.items() if item[0] not in view.busy]
     for identity, wanted in free:
         here = view.workspaces.get(identity)
@@ -220,6 +226,13 @@ def _plan(target: Target, view: View) -> Iterator[tuple[Action, float]]:
     needed = {*target.images, *(workspace.digest for workspace in view.workspaces.values())}
     for digest in view.images - needed - view.busy:
         yield ForgetImage(digest), 0.0
+
+
+def _undesired(here: RunningWorkspace, *, kept: bool) -> Iterator[tuple[Action, float]]:
+    if here.state == "running":
+        yield (Stop(here.id, STOP_GRACE_S, "kept") if kept else Stop(here.id, REMOVE_GRACE_S, "unwanted")), 0.0
+    elif not kept:
+        yield Remove(here.id), 0.0
 
 
 def _running(wanted: Wanted, here: RunningWorkspace, memory: Memory) -> Iterator[tuple[Action, float]]:

@@ -195,18 +195,21 @@ class RegistryLogins(Message):
 
 
 class Desired(Message):
-    """mux → ship: what should be true. A workspace that is not listed should not exist, nor its files.
+    """mux → ship: what should be true. A workspace that is listed nowhere here should not exist, nor its files.
 
     Args:
         generation: rises with every change; `Observed` names the one that is reached.
         projects: specifications, by name unique.
         workspaces: every workspace that should exist.
+        kept: ids of workspaces whose attendees were moved away: stopped, with their files, neither served nor
+            removed. One that the ship does not hold means nothing.
     """
 
     type: Literal["desired"] = "desired"
     generation: Count
     projects: Annotated[list[Project], Field(max_length=256)]
     workspaces: Annotated[list[Workspace], Field(max_length=WORKSPACES_MAX)]
+    kept: Annotated[list[Id], Field(max_length=WORKSPACES_MAX)] = []
 
 
 class ObservedWorkspace(Message):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,12 @@ class Ship:
         }
         return Workspace(**values)
 
-    def desire(self, *workspaces: Workspace, projects: list[Project]) -> int:
+    def desire(self, *workspaces: Workspace, projects: list[Project], kept: Sequence[str] = ()) -> int:
         """Send a desired state; its generation."""
         self._generation += 1
-        self.link.take(Desired(generation=self._generation, projects=projects, workspaces=list(workspaces)))
+        self.link.take(
+            Desired(generation=self._generation, projects=projects, workspaces=list(workspaces), kept=list(kept))
+        )
         return self._generation
 
     async def clean(self) -> None:

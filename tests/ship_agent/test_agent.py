@@ -239,6 +239,27 @@ async def test_suspended_keeps_the_files_and_comes_back(ship: Ship) -> None:
     assert await ask(workspace, "read", name="mine.txt") == "kept"
 
 
+async def test_what_is_kept_is_stopped_and_outlasts_agents_until_it_is_wanted_no_longer(ship: Ship) -> None:
+    project, workspace = await warm(ship)
+    ship.desire(workspace.model_copy(update={"wanted": "bound", "epoch": 1}), projects=[project])
+    await ask(workspace, "write", name="mine.txt", text="kept")
+
+    generation = ship.desire(projects=[], kept=[workspace.id])
+    await ship.link.report(lambda report: report.generation == generation)
+    await ship.stop()
+    await ship.start()
+    await ship.link.report(lambda report: report.generation == generation)
+
+    assert [(each.id, each.state) for each in ship.link.reports[-1].workspaces] == [(workspace.id, "stopped")]
+    assert ship.living() == []
+    (mine,) = (ship.directory / "workspaces").rglob("mine.txt")
+    assert mine.read_text() == "kept"
+
+    generation = ship.desire(projects=[])
+    await ship.link.report(lambda report: report.generation == generation and not report.workspaces)
+    assert not mine.exists()
+
+
 async def test_one_missed_check_is_no_illness_three_are(ship: Ship, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "STEADY_S", 0.02)
     monkeypatch.setattr(health, "FAILING_S", 0.02)

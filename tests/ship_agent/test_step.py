@@ -67,8 +67,13 @@ def workspace(identity: str = "w", **changes: Any) -> Workspace:
     return Workspace(**values)
 
 
-def desired(*workspaces: Workspace, projects: tuple[Project, ...] = (project(),), generation: int = 1) -> Target:
-    return target(Desired(generation=generation, projects=list(projects), workspaces=list(workspaces)))
+def desired(
+    *workspaces: Workspace,
+    projects: tuple[Project, ...] = (project(),),
+    generation: int = 1,
+    kept: tuple[str, ...] = (),
+) -> Target:
+    return target(Desired(generation=generation, projects=list(projects), workspaces=list(workspaces), kept=list(kept)))
 
 
 def here(goal: Target, identity: str = "w", **changes: Any) -> RunningWorkspace:
@@ -398,6 +403,7 @@ def targets(draw: st.DrawFn) -> Target:
         ),
         projects=(project(digest=draw(st.sampled_from([OLD, NEW]))),),
         generation=draw(st.integers(1, 9)),
+        kept=tuple(sorted(draw(st.sets(IDS)) - set(identities))),
     )
 
 
@@ -438,7 +444,7 @@ def test_from_anything_it_converges_and_never_removes_what_is_desired(  # noqa: 
             current = world.view(goal)
             while (action := step(goal, current, world.now)) is not None:
                 if isinstance(action, Remove):
-                    assert action.workspace not in goal.workspaces
+                    assert action.workspace not in goal.workspaces.keys() | goal.kept
                 world.begin(action, durations[len(world.running) % len(durations)])
                 current = world.view(goal)
             if world.running:
@@ -454,7 +460,8 @@ def test_from_anything_it_converges_and_never_removes_what_is_desired(  # noqa: 
     goal = goals[-1]
     current = world.view(goal)
     assert settled(goal, current)
-    assert world.held.keys() <= goal.workspaces.keys()
+    assert world.held.keys() <= goal.workspaces.keys() | goal.kept
+    assert all(world.held[identity].state == "exited" for identity in goal.kept & world.held.keys())
     for identity, wanted in goal.workspaces.items():
         item = world.held.get(identity)
         if wanted.wanted == "suspended":
@@ -463,3 +470,26 @@ def test_from_anything_it_converges_and_never_removes_what_is_desired(  # noqa: 
             assert item is not None
             assert (item.state, item.run_key, item.epoch) == ("running", wanted.run_key, wanted.spec.epoch)
     assert world.images == set(goal.images) | {item.digest for item in world.held.values()} & world.images
+
+
+def test_what_is_to_be_kept_is_stopped_with_time_to_save_and_then_left_alone() -> None:
+    before = desired(workspace(wanted="bound"))
+    goal = target(Desired(generation=2, projects=[], workspaces=[], kept=["w", "never-there"]))
+    running = here(before)
+    stop = step(goal, view(running), 0.0)
+    assert stop == Stop("w", 10.0, "kept")
+    assert not settled(goal, view(running))
+    stopped = replace(running, state="exited")
+    assert step(goal, view(stopped), 0.0) is None
+    assert settled(goal, view(stopped))
+
+
+def test_what_is_kept_no_longer_is_removed() -> None:
+    goal = target(Desired(generation=3, projects=[], workspaces=[]))
+    stopped = replace(here(desired(workspace())), state="exited")
+    assert step(goal, view(stopped), 0.0) == Remove("w")
+
+
+def test_a_workspace_that_is_to_run_and_to_be_kept_is_refused() -> None:
+    with pytest.raises(DesiredError):
+        target(Desired(generation=1, projects=[project()], workspaces=[workspace()], kept=["w"]))
