@@ -56,6 +56,7 @@ class DesiredRenderer:
             generation=desired.generation,
             projects=[_project(spec) for spec in desired.projects],
             workspaces=[self._workspace(ship, each) for each in desired.workspaces],
+            kept=list(desired.kept),
         )
 
     def _workspace(self, ship: ShipId, workspace: DesiredWorkspace) -> wire.Workspace:

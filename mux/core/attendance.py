@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting
+from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting, WorkspaceState
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
-from mux.core.workspaces import bind, drain, prepare, seat_ready
+from mux.core.workspaces import bind, drain, keep, prepare, seat_ready
 from mux.core.world import World
 
 SESSIONS_MAX = 100
@@ -119,27 +119,35 @@ def assign(world: World, user: UserId, ship: Ship, seat: Seat) -> None:
     bind(world, ship, seat)
 
 
-def release(world: World, user: UserId) -> None:
-    """Take an attendee's seat back; what was bound is destroyed, and fresh workspaces are prepared."""
+HOLDS_WORK = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
+"""States in which a workspace may hold somebody's work: before, nobody was ever led to it."""
+
+
+def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
+    """Take an attendee's seat back, and destroy what was bound, or have its ship keep it (``keep_work``)."""
     found = world.seat_of(user)
     if found is None:
         return
     ship, seat = found
+    epoch = seat.epoch
     del world.assignments[user]
     world.changes.assignments[user] = None
     world.changes.users[user] = None
     seat.user = None
     seat.epoch = 0
     for workspace in list(seat.workspaces.values()):
-        drain(world, ship, workspace)
+        if keep_work and workspace.state in HOLDS_WORK:
+            keep(world, ship, workspace, user, epoch)
+        else:
+            drain(world, ship, workspace)
     world.touch(ship)
 
 
-def move_everybody(world: World, ship: Ship) -> None:
+def move_everybody(world: World, ship: Ship, *, keep_work: bool = False) -> None:
     """Release every seat of a ship; whoever is logged in goes to the head of the queue, in the order of the seats."""
     users = [seat.user for seat in ship.seats if seat.user is not None]
     for user in reversed(users):
-        release(world, user)
+        release(world, user, keep_work=keep_work)
         if user in world.sessions_of:
             enqueue(world, user, first=True)
 

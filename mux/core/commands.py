@@ -48,6 +48,21 @@ class WorkspaceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptRecord:
+    """Work that a ship keeps, of an attendee who was moved away.
+
+    Args:
+        workspace: where it is.
+        user: whose it was.
+        epoch: of the assignment that ended; it has no claim any more.
+    """
+
+    workspace: WorkspaceRecord
+    user: UserId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShipRecord:
     """What is kept of a ship.
 
@@ -69,6 +84,7 @@ class ShipRecord:
         failed: why it failed; empty if it did not.
         incarnations: workspaces made so far, so that ids are never reused.
         workspaces: those that should exist or are still to go.
+        kept: work of attendees who were moved away, until an organizer releases the ship.
     """
 
     id: ShipId
@@ -88,6 +104,7 @@ class ShipRecord:
     failed: str
     incarnations: int
     workspaces: tuple[WorkspaceRecord, ...]
+    kept: tuple[KeptRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,13 @@ class ShipDeclaredLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ShipReleased:
+    """An organizer let go of the work that a ship keeps of attendees who were moved away."""
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
 class FleetParked:
     """Every ship should be parked: workspaces stopped, files kept."""
 
@@ -206,6 +213,7 @@ Event = (
     | ShipCordoned
     | ShipDrained
     | ShipDeclaredLost
+    | ShipReleased
     | FleetParked
     | FleetUnparked
     | LaunchingSet

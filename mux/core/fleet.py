@@ -49,6 +49,7 @@ from mux.core.events import (
     ShipDeclaredLost,
     ShipDialed,
     ShipDrained,
+    ShipReleased,
     ShipReported,
     UserRevoked,
 )
@@ -339,6 +340,10 @@ def _declared_lost(world: World, ship: Ship, _event: ShipDeclaredLost) -> None:
     machines.lost(world, ship, "an organizer said so")
 
 
+def _released(world: World, ship: Ship, _event: ShipReleased) -> None:
+    machines.released(world, ship)
+
+
 _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     EventSpecApplied: _spec_applied,
     LoggedIn: lambda world, event: attendance.log_in(world, event.user, event.session, event.expires_at),
@@ -358,6 +363,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     ShipCordoned: _with_ship(_cordoned),
     ShipDrained: _with_ship(_drained),
     ShipDeclaredLost: _with_ship(_declared_lost),
+    ShipReleased: _with_ship(_released),
     FleetParked: lambda world, _event: machines.park_all(world),
     FleetUnparked: lambda world, _event: machines.unpark_all(world),
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mux.core.model import ShipState, WorkspaceState
 from mux.core.planner import Tally
+from mux.core.ships import Ship
 from mux.core.workspaces import seat_ready
 from mux.core.world import World
 
@@ -53,6 +54,17 @@ def _workspaces(world: World) -> Iterator[str]:
                 yield f"{workspace.id} is bound to nobody"
             if workspace.state is WorkspaceState.WARM and user is not None:
                 yield f"{workspace.id} is warm on a seat that is {user}'s"
+        yield from _kept(world, ship)
+
+
+def _kept(world: World, ship: Ship) -> Iterator[str]:
+    if ship.kept and (ship.gone or ship.assigned):
+        yield f"{ship.id} keeps work and " + ("is to end" if ship.gone else "has attendees")
+    for identity, kept in ship.kept.items():
+        if kept.workspace.state is not WorkspaceState.SUSPENDED or identity in ship.workspaces:
+            yield f"{identity} is kept and {kept.workspace.state}"
+        if world.epochs.get(kept.user, 0) < kept.epoch:
+            yield f"{identity} is kept of an epoch that {kept.user} has not reached"
 
 
 def _routes(world: World) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDesired
 from mux.core.events import LinkLost, ShipDialed, ShipReported
+from mux.core.machines import returned
 from mux.core.model import ShipId, ShipState, ShipWanted
 from mux.core.ships import Ship
 from mux.core.workspaces import heard
@@ -77,7 +78,7 @@ def _alive(world: World, ship: Ship) -> None:
     world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
     if ship.unreachable:
         ship.unreachable = False
-        world.notify(Notify("info", "reachable", ship.id, f"{ship.id} is heard from again."))
+        returned(world, ship)
         world.touch(ship, save=False)
 
 

@@ -1,7 +1,8 @@
 """Machines: launching, parking and ending ships, and what the provider's listing means for them.
 
 Every call to the provider is idempotent by ship id, so what is in flight when the mux dies is simply asked again. A
-machine that nobody knows is ended; one that is missing twice in a row is gone, and its attendees move.
+machine that nobody knows is ended; one that is missing twice in a row is gone, and its attendees move. A ship that
+keeps work of attendees who were moved away is not ended before an organizer releases it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from mux.core.failures import forget_ship
 from mux.core.lifecycles import SHIP_BOOT_STARTS
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
 from mux.core.planner import plan
-from mux.core.ships import Call, Ship
+from mux.core.ships import Call, Ship, attendees
+from mux.core.workspaces import empty, let_go
 from mux.core.world import World
 
 MISSING_MAX = 2
@@ -59,7 +61,7 @@ def size_fleet(world: World) -> None:
 def end_surplus(world: World) -> None:
     """Ships have been surplus for long enough: end whole free ones, the youngest first, as far as seats are surplus."""
     surplus = plan(world.tally, world.spec.fleet, enabled=True, backing_off=False).surplus
-    free = [ship for ship in world.ships.values() if not ship.gone and not ship.assigned and not ship.draining]
+    free = [ship for ship in world.ships.values() if not (ship.gone or ship.assigned or ship.draining or ship.kept)]
     for ship in sorted(free, key=lambda ship: ship.id, reverse=True):
         # A ship launched before an apply may have more or fewer seats than one that would be launched now.
         if len(ship.seats) <= surplus:
@@ -163,6 +165,7 @@ def _terminated(world: World, ship: Ship) -> None:
     if ship.state is not ShipState.TERMINATED:
         ship.life.to(ShipState.TERMINATED)
     _unlink(world, ship)
+    ship.kept.clear()
     ship.workspaces.clear()
     for seat in ship.seats:
         seat.workspaces.clear()
@@ -248,20 +251,62 @@ def _unseen(world: World, ship: Ship, asked_at: float) -> None:
         return
     ship.missing += 1
     if ship.missing >= MISSING_MAX:
-        lost(world, ship, "the provider says that its machine is gone")
+        # What it kept went with its machine.
+        let_go(world, ship)
+        lost(world, ship, "the provider says that its machine is gone", returns=False)
 
 
-def lost(world: World, ship: Ship, why: str) -> None:
-    """A ship is lost: its attendees move, and its machine is ended should it still be there."""
-    world.notify(Notify("error", "ship_lost", ship.id, f"{ship.id} is lost: {why}. Its attendees get other seats."))
-    ship.failed = why
-    end(world, ship)
-    move_everybody(world, ship)
+def lost(world: World, ship: Ship, why: str, *, returns: bool = True) -> None:
+    """A ship is lost: its attendees move.
+
+    What they did is on its disk. If it may come back (``returns``), it is to keep that and takes nobody, until an
+    organizer releases it; if there is nothing to keep, its machine is ended, should it still be there.
+    """
+    move_everybody(world, ship, keep_work=returns)
+    text = f"{ship.id} is lost: {why}. Its attendees get other seats."
+    if ship.kept:
+        text += f" {_keeps(ship)}"
+    world.notify(Notify("error", "ship_lost", ship.id, text))
+    if ship.kept:
+        empty(world, ship)
+        world.touch(ship)
+    else:
+        ship.failed = why
+        end(world, ship)
+
+
+def _keeps(ship: Ship) -> str:
+    return (
+        f"It is cordoned and keeps the work of {attendees(len(ship.kept_of))}, stopped, until "
+        f"`mux ship release {ship.id}` lets it go."
+    )
+
+
+def returned(world: World, ship: Ship) -> None:
+    """A ship is heard from again."""
+    if ship.kept:
+        world.notify(Notify("warning", "keeps_work", ship.id, f"{ship.id} is heard from again. {_keeps(ship)}"))
+    else:
+        world.notify(Notify("info", "reachable", ship.id, f"{ship.id} is heard from again."))
+
+
+def released(world: World, ship: Ship) -> None:
+    """An organizer lets go of what a ship keeps: it is destroyed, and the ship is one of the fleet again.
+
+    One that has not come back until then is ended.
+    """
+    if not ship.kept:
+        return
+    let_go(world, ship)
+    if ship.unreachable:
+        end(world, ship)
+    elif ship.state in (ShipState.PENDING, ShipState.BOOTING):
+        world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
 
 
 def end(world: World, ship: Ship) -> None:
-    """Have a ship's machine ended."""
-    if ship.state is ShipState.TERMINATED:
+    """Have a ship's machine ended, unless it keeps somebody's work."""
+    if ship.state is ShipState.TERMINATED or ship.kept:
         return
     ship.wanted = ShipWanted.GONE
     if ship.call in (None, "launch"):
@@ -302,7 +347,7 @@ def boot_overdue(world: World, ship_id: ShipId) -> None:
     ship = world.ships.get(ship_id)
     if ship is None or ship.gone or ship.state not in (ShipState.PENDING, ShipState.BOOTING):
         return
-    if ship.wanted is not ShipWanted.RUN:
+    if ship.wanted is not ShipWanted.RUN or ship.kept:
         return
     phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
     ship.failed = f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{phase}"
@@ -322,6 +367,8 @@ def boot_overdue(world: World, ship_id: ShipId) -> None:
 def end_failed(world: World, ship: Ship) -> None:
     """A failed or draining ship that holds nobody is ended; a failed one counts as a failed launch."""
     if ship.gone or ship.assigned or not (ship.failed or ship.draining) or ship.wanted is not ShipWanted.RUN:
+        return
+    if ship.kept:
         return
     if ship.failed:
         world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {ship.failed}"))

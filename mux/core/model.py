@@ -364,14 +364,16 @@ class DesiredWorkspace:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What should be true of a ship. A workspace that is not listed should not exist, nor its files.
+    """What should be true of a ship. A workspace that is listed nowhere here should not exist, nor its files.
 
     Args:
         generation: rises with every change; the report names the one that is reached.
         projects: specifications that the workspaces refer to.
         workspaces: every workspace that should exist.
+        kept: workspaces of attendees who were moved away: stopped, with their files.
     """
 
     generation: int
     projects: tuple[ProjectSpec, ...]
     workspaces: tuple[DesiredWorkspace, ...]
+    kept: tuple[WorkspaceId, ...] = ()

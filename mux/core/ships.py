@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mux.core.commands import ShipRecord, WorkspaceRecord
+from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
 from mux.core.lifecycles import SHIP_BOOT_STARTS, Lifecycle, ship_lifecycle, workspace_lifecycle
 from mux.core.model import (
     Desired,
@@ -75,6 +75,21 @@ class Workspace:
         """What is stored of it."""
         return WorkspaceRecord(self.id, self.seat, self.project, self.digest, self.port, self.state, self.healthy)
 
+    @classmethod
+    def restored(cls, record: WorkspaceRecord) -> Workspace:
+        """A workspace as it was stored."""
+        life = workspace_lifecycle(record.id, record.state)
+        return cls(record.id, record.seat, record.project, record.digest, record.port, life, record.healthy)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A suspended workspace that is kept for whoever was moved away from it. See `KeptRecord`."""
+
+    workspace: Workspace
+    user: UserId
+    epoch: int
+
 
 @dataclass(slots=True)
 class Seat:
@@ -91,6 +106,7 @@ class Ship:
     """One ship. See `ShipRecord` for what is stored; the rest is what was heard since the mux started.
 
     Args:
+        kept: work of attendees who were moved away; while there is any, the ship takes nobody and is not ended.
         link: the accepted connection, None while there is none.
         report: last report over it.
         unreachable: its heartbeat deadline has passed.
@@ -121,6 +137,7 @@ class Ship:
     failed: str = ""
     incarnations: int = 0
     workspaces: dict[WorkspaceId, Workspace] = field(default_factory=dict)
+    kept: dict[WorkspaceId, Kept] = field(default_factory=dict)
     link: LinkId | None = None
     last_seen: float | None = None
     report: ShipReport | None = None
@@ -161,21 +178,15 @@ class Ship:
             failed=record.failed,
             incarnations=record.incarnations,
         )
-        for kept in record.workspaces:
-            workspace = Workspace(
-                kept.id,
-                kept.seat,
-                kept.project,
-                kept.digest,
-                kept.port,
-                workspace_lifecycle(kept.id, kept.state),
-                kept.healthy,
-                # Whether its port was moved just before the mux was restarted is not known any more.
-                port_since=0 if kept.healthy else record.generation,
-            )
-            ship.workspaces[kept.id] = workspace
-            if kept.state not in (WorkspaceState.DRAINING, WorkspaceState.STOPPED):
-                ship.seats[kept.seat].workspaces[kept.project] = workspace
+        for stored in record.workspaces:
+            workspace = Workspace.restored(stored)
+            # Whether its port was moved just before the mux was restarted is not known any more.
+            workspace.port_since = 0 if stored.healthy else record.generation
+            ship.workspaces[stored.id] = workspace
+            if stored.state not in (WorkspaceState.DRAINING, WorkspaceState.STOPPED):
+                ship.seats[stored.seat].workspaces[stored.project] = workspace
+        for kept in record.kept:
+            ship.kept[kept.workspace.id] = Kept(Workspace.restored(kept.workspace), kept.user, kept.epoch)
         return ship
 
     @property
@@ -212,18 +223,26 @@ class Ship:
             and self.wanted is ShipWanted.RUN
             and self.link is not None
             and not (self.unreachable or self.cordoned or self.draining or self.failed)
+            and not self.kept
         )
+
+    @property
+    def kept_of(self) -> tuple[UserId, ...]:
+        """Whose work it keeps."""
+        return tuple(dict.fromkeys(kept.user for kept in self.kept.values()))
 
     def conditions(self) -> Iterator[str]:
         """The conditions that stand beside the state, in words."""
         if self.unreachable:
             yield "unreachable"
-        if self.cordoned:
+        if self.cordoned or self.kept:
             yield "cordoned"
         if self.draining:
             yield "draining"
         if self.failed:
             yield f"failed ({self.failed})"
+        if self.kept:
+            yield f"keeps work of {attendees(len(self.kept_of))}"
 
     def boots(self) -> None:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
@@ -276,7 +295,12 @@ class Ship:
             for workspace in seat.workspaces.values()
         )
         used = {workspace.project for workspace in workspaces}
-        return Desired(self.generation, tuple(spec for name, spec in projects.items() if name in used), workspaces)
+        return Desired(
+            self.generation,
+            tuple(spec for name, spec in projects.items() if name in used),
+            workspaces,
+            tuple(self.kept),
+        )
 
     def _wanted(self, workspace: Workspace) -> Literal["warm", "bound", "suspended"]:
         if workspace.state is WorkspaceState.SUSPENDED:
@@ -303,4 +327,10 @@ class Ship:
             failed=self.failed,
             incarnations=self.incarnations,
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
+            kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),
         )
+
+
+def attendees(number: int) -> str:
+    """So many attendees, in words."""
+    return f"{number} attendee{'' if number == 1 else 's'}"

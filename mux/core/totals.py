@@ -29,7 +29,7 @@ def _contribution(ship: Ship) -> Contribution:
         return Contribution()
     assigned = ship.assigned
     seats = len(ship.seats)
-    going = bool(ship.draining or ship.failed)
+    going = bool(ship.draining or ship.failed or ship.kept)
     doubtful = ship.unreachable and not going
     return Contribution(
         usable=assigned if going or doubtful else seats,

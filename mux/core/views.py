@@ -73,7 +73,11 @@ class SeatView:
 
 @dataclass(frozen=True, slots=True)
 class ShipView:
-    """One ship. ``conditions``: unreachable, cordoned, draining, failed (why)."""
+    """One ship.
+
+    ``conditions``: unreachable, cordoned, draining, failed (why), keeps work; ``kept_of``: of whom, after they were
+    moved away.
+    """
 
     id: ShipId
     state: ShipState
@@ -88,6 +92,7 @@ class ShipView:
     limits: tuple[str, ...]
     limits_missing: tuple[str, ...]
     seats: tuple[SeatView, ...]
+    kept_of: tuple[UserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +233,7 @@ def ship_view(world: World, ship: Ship) -> ShipView:
         limits=report.limits if report else (),
         limits_missing=report.limits_missing if report else (),
         seats=tuple(_seat_view(world, seat) for seat in ship.seats),
+        kept_of=ship.kept_of,
     )
 
 

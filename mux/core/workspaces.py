@@ -19,11 +19,12 @@ from mux.core.model import (
     ShipReport,
     ShipState,
     ShipWanted,
+    UserId,
     WorkspaceId,
     WorkspaceReport,
     WorkspaceState,
 )
-from mux.core.ships import Seat, Ship, Workspace
+from mux.core.ships import Kept, Seat, Ship, Workspace
 from mux.core.world import World
 
 PORT_IN_USE = "port_in_use"
@@ -70,6 +71,42 @@ def drain(world: World, ship: Ship, workspace: Workspace) -> None:
     if seat.workspaces.get(workspace.project) is workspace:
         del seat.workspaces[workspace.project]
     _wanted_changed(world, ship)
+
+
+def keep(world: World, ship: Ship, workspace: Workspace, user: UserId, epoch: int) -> None:
+    """Have a bound workspace stopped and its files kept, for an attendee who was moved away from it.
+
+    Args:
+        world: as everywhere.
+        ship: where it is.
+        workspace: bound or suspended.
+        user: whose it was.
+        epoch: of the assignment that ended.
+    """
+    if workspace.state is WorkspaceState.BOUND:
+        workspace.life.to(WorkspaceState.SUSPENDED)
+    workspace.healthy = False
+    workspace.reported = None
+    del ship.workspaces[workspace.id]
+    del ship.seats[workspace.seat].workspaces[workspace.project]
+    ship.kept[workspace.id] = Kept(workspace, user, epoch)
+    _wanted_changed(world, ship)
+
+
+def let_go(world: World, ship: Ship) -> None:
+    """Have all that a ship keeps destroyed."""
+    for kept in ship.kept.values():
+        ship.workspaces[kept.workspace.id] = kept.workspace
+    released, ship.kept = ship.kept, {}
+    for kept in released.values():
+        drain(world, ship, kept.workspace)
+
+
+def empty(world: World, ship: Ship) -> None:
+    """Drain what is on seats that are nobody's."""
+    for seat in ship.seats:
+        for workspace in list(seat.workspaces.values()) if seat.user is None else ():
+            drain(world, ship, workspace)
 
 
 def bind(world: World, ship: Ship, seat: Seat) -> None:
@@ -126,7 +163,7 @@ def run_as(spec: ProjectSpec | None) -> ProjectSpec | None:
 
 def fill(world: World, ship: Ship) -> None:
     """Prepare what should be on a ship's seats and is not."""
-    if ship.gone or ship.wanted is not ShipWanted.RUN or not ship.port_count:
+    if ship.gone or ship.kept or ship.wanted is not ShipWanted.RUN or not ship.port_count:
         return
     for seat in ship.seats:
         if ship.draining and seat.user is None:

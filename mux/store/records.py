@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from mux.core.commands import ShipRecord, WorkspaceRecord
-from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, WorkspaceId, WorkspaceState
+from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
+from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, UserId, WorkspaceId, WorkspaceState
 
 
 def dump_ship(ship: ShipRecord) -> str:
@@ -44,7 +44,12 @@ def load_ship(text: str) -> ShipRecord:
         failed=value["failed"],
         incarnations=value["incarnations"],
         workspaces=tuple(_load_workspace(workspace) for workspace in value["workspaces"]),
+        kept=tuple(_load_kept(kept) for kept in value.get("kept", ())),
     )
+
+
+def _load_kept(value: dict[str, Any]) -> KeptRecord:
+    return KeptRecord(_load_workspace(value["workspace"]), UserId(value["user"]), value["epoch"])
 
 
 def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:

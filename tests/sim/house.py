@@ -27,6 +27,7 @@ from mux.core.events import (
     ShipCordoned,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReleased,
     ShipReported,
     UserRevoked,
 )
@@ -168,7 +169,9 @@ class House:
             # Who comes back by themselves, or is known to the provider to be gone, needs no organizer.
             silent = ship.unreachable and not self._comes_back(ship.id) and ship.id not in self.provider.vanished
             in_use = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
-            if not ship.gone and ((silent and in_use) or (ship.failed and ship.assigned)):
+            if ship.kept:
+                post(ShipReleased(ship.id))
+            elif not ship.gone and ((silent and in_use) or (ship.failed and ship.assigned)):
                 post(ShipDeclaredLost(ship.id))
 
     def _comes_back(self, ship: ShipId) -> bool:

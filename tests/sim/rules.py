@@ -9,7 +9,7 @@ never anybody else's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from mux.core.events import (
     SeatReleased,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReleased,
     ShipReported,
     UserRevoked,
 )
@@ -105,6 +106,7 @@ class Rules:
         self._epochs: dict[UserId, int] = {}
         self._incarnations: dict[tuple[UserId, int, ProjectName], WorkspaceId] = {}
         self._may_lose: set[ShipId] = set()
+        self._kept: dict[ShipId, set[str]] = {}
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -166,6 +168,7 @@ class Rules:
                 if kept.ships.get(ship.id) != ship.record():
                     raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
         self._organizers_said(events)
+        self._note_kept(events, world.assignments)
         for user, assignment in world.assignments.items():
             self._epochs[user] = assignment.epoch
         self._assignments = dict(world.assignments)
@@ -211,6 +214,8 @@ class Rules:
 
     def acted(self, machine: SimMachine, action: Action) -> None:
         """An agent is about to end an action."""
+        if isinstance(action, Remove) and action.workspace in self._kept.get(machine.ship, ()):
+            raise BrokenRuleError("kept", f"{machine.ship} destroys {action.workspace} before it was released")
         if isinstance(action, Remove) and not machine.ever_hostile:
             for assignment in self._assignments.values():
                 if assignment.ship != machine.ship:
@@ -220,6 +225,26 @@ class Rules:
                     held = ship.seats[assignment.seat].workspaces.values()
                     if any(w.id == action.workspace for w in held):
                         raise BrokenRuleError("files", f"{machine.ship} destroys {action.workspace}, which is in use")
+
+    def _note_kept(self, events: Sequence[Event], after: Mapping[UserId, Assignment]) -> None:
+        """What attendees who were moved had worked on, by what is on the machines, until an organizer lets it go."""
+        gave_up = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
+        applied = any(isinstance(event, EventSpecApplied) for event in events)
+        for event in events:
+            match event:
+                case ShipReleased(ship):
+                    self._kept.pop(ship, None)
+                case ShipDrained(ship, True):
+                    gave_up |= {user for user, assignment in self._assignments.items() if assignment.ship == ship}
+        for user, assignment in self._assignments.items():
+            machine = self.house.provider.machines.get(assignment.ship)
+            if after.get(user) == assignment or user in gave_up or applied or machine is None or machine.ever_hostile:
+                continue
+            held = {w for (who, epoch, _), w in self._incarnations.items() if (who, epoch) == (user, assignment.epoch)}
+            theirs = {w for w in held & machine.workspaces.keys() if user in machine.truth[w].owners}
+            self._kept.setdefault(machine.ship, set()).update(w for w in theirs if machine.truth[w].answered_on)
+        for ship in self._kept.keys() & self.house.provider.vanished:
+            del self._kept[ship]
 
     # --- seats, queue, doors ----------------------------------------------------------------------------------------
 
@@ -343,7 +368,7 @@ class Rules:
         for ship in world.ships.values():
             if ship.gone or ship.id in new:
                 continue
-            going = ship.draining or ship.failed or ship.unreachable
+            going = ship.draining or ship.failed or ship.unreachable or ship.kept
             good += ship.assigned if going else len(ship.seats)
         missing = spec.seats_wanted - good
         if len(new) > -(-missing // spec.seats_per_ship):
@@ -370,6 +395,10 @@ class Rules:
             ):
                 raise BrokenRuleError("lost", f"{command.subject} counts as lost although its machine is there")
         ended = {command.ship for command in commands if isinstance(command, TerminateShip)}
+        released_ships = {event.ship for event in events if isinstance(event, ShipReleased)}
+        for ship in ended - released_ships - self.house.provider.vanished:
+            if self._kept.get(ship):
+                raise BrokenRuleError("kept", f"{ship} is ended with {sorted(self._kept[ship])}, which nobody released")
         released = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
         for user, assignment in before.assignments.items():
             if assignment.ship in ended and user not in released and not self._may_go(assignment.ship):
@@ -476,7 +505,7 @@ class Rules:
                 raise BrokenRuleError("files", f"{identity} was bound to {sorted(truth.owners)}")
         kept = self.house.mux.kept.ships.get(machine.ship)
         if kept is not None and kept.wanted is ShipWanted.RUN and kept.state is not ShipState.TERMINATED:
-            known = {workspace.id for workspace in kept.workspaces}
+            known = {workspace.id for workspace in kept.workspaces} | {each.workspace.id for each in kept.kept}
             for identity in machine.workspaces:
                 if identity not in known:
                     raise BrokenRuleError("unknown", f"{machine.ship} holds {identity}, which the core has forgotten")
@@ -519,7 +548,7 @@ class Rules:
                 yield f"{ship.id} has not done what it was told"
             elif ship.report is None or ship.report.generation != ship.generation:
                 yield f"{ship.id} has not said that it has done what it was told"
-            elif machines[ship.id].workspaces.keys() - ship.workspaces.keys():
+            elif machines[ship.id].workspaces.keys() - ship.workspaces.keys() - ship.kept.keys():
                 yield f"{ship.id} holds what is not wanted"
 
 
@@ -531,5 +560,7 @@ def _unseated(world: World) -> Iterator[str]:
         yield f"{world.offers.total} seats are ready and {len(world.assignments)} are taken, of {wanted}"
     surplus = world.tally.usable - wanted
     for ship in world.ships.values():
-        if not ship.gone and not ship.assigned and not ship.draining and len(ship.seats) <= surplus:
+        if ship.kept:
+            yield f"{ship.id} still keeps work"
+        elif not ship.gone and not ship.assigned and not ship.draining and len(ship.seats) <= surplus:
             yield f"{ship.id} is surplus"

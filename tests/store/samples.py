@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import (
+    KeptRecord,
     SaveAssignment,
     ShipRecord,
     WorkspaceRecord,
@@ -50,6 +51,21 @@ SHIP = ShipRecord(
             port=20000,
             state=WorkspaceState.BOUND,
             healthy=True,
+        ),
+    ),
+    kept=(
+        KeptRecord(
+            WorkspaceRecord(
+                id=WorkspaceId("ship-0001.1.intro.2"),
+                seat=1,
+                project=ProjectName("intro"),
+                digest="sha256:1",
+                port=20001,
+                state=WorkspaceState.SUSPENDED,
+                healthy=False,
+            ),
+            user=UserId("ada"),
+            epoch=3,
         ),
     ),
 )

@@ -8,6 +8,7 @@ from mux.core.commands import (
     ForgetAssignment,
     ForgetSession,
     ForgetWaiting,
+    KeptRecord,
     Persist,
     SaveAssignment,
     SaveControls,
@@ -68,6 +69,7 @@ ships = st.builds(
     failed=texts,
     incarnations=counts,
     workspaces=st.lists(workspaces, max_size=3).map(tuple),
+    kept=st.lists(st.builds(KeptRecord, workspaces, _few_users, counts), max_size=2).map(tuple),
 )
 controls = st.builds(
     SaveControls,

@@ -70,5 +70,8 @@ def test_upserts_are_spelled_for_each_database() -> None:
 
 
 def test_the_revisions_lie_inside_the_package() -> None:
-    assert sorted(path.name for path in (SCRIPTS / "versions").glob("r*.py")) == ["r0001_first.py"]
+    assert sorted(path.name for path in (SCRIPTS / "versions").glob("r*.py")) == [
+        "r0001_first.py",
+        "r0002_kept_work.py",
+    ]
     assert (SCRIPTS / "env.py").is_file()
