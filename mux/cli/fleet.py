@@ -226,6 +226,14 @@ def ship_lost(ctx: typer.Context, name: ShipArgument, yes: YesOption = False, as
     _report(api_of(ctx).post(f"/ships/{segment(name)}/lost"), as_json=as_json)
 
 
+@ship.command("release")
+def ship_release(ctx: typer.Context, name: ShipArgument, yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """Let go of the work that a lost ship keeps; it takes attendees again."""
+    if not yes and not confirmed(f"This destroys what {name} keeps of attendees who were moved away. Release it?"):
+        raise CliError("nothing was changed")
+    _report(api_of(ctx).post(f"/ships/{segment(name)}/release"), as_json=as_json)
+
+
 @seat.command("release")
 def seat_release(
     ctx: typer.Context,

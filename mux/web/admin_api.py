@@ -113,6 +113,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "POST", "/ships/{ship}/drain", Scope.FLEET, "Empty and end a ship", _fleet.drain, Done, DrainIn, tag="fleet"
     ),
     Endpoint("POST", "/ships/{ship}/lost", Scope.FLEET, "Give a ship up for lost", _fleet.lost, Done, tag="fleet"),
+    Endpoint(
+        "POST",
+        "/ships/{ship}/release",
+        Scope.FLEET,
+        "Let go of the work that a ship keeps of attendees who were moved away",
+        _fleet.release_ship,
+        Done,
+        tag="fleet",
+    ),
     Endpoint("GET", "/roster", Scope.ROSTER, "Who may enter", _roster.roster, Roster, tag="roster"),
     Endpoint(
         "POST",

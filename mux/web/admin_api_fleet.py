@@ -18,6 +18,7 @@ from mux.core.events import (
     ShipCordoned,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReleased,
 )
 from mux.core.model import Doors, ShipId, UserId
 from mux.core.views import FleetStatus
@@ -134,6 +135,15 @@ async def lost(deps: AdminDeps, call: Call) -> BaseModel:
     return Done(text=f"{ship} is given up for lost: its attendees get seats elsewhere.")
 
 
+async def release_ship(deps: AdminDeps, call: Call) -> BaseModel:
+    """Let go of what a ship keeps."""
+    ship = _ship(deps, call)
+    if not any(each.id == ship and each.kept_of for each in deps.engine.status(deps.clock()).ships):
+        raise NotFoundError("nothing_kept", f"{ship} keeps nobody's work; there is nothing to let go of")
+    await deps.engine.submit(ShipReleased(ship))
+    return Done(text=f"{ship} lets go of what it kept, and takes attendees again; one that has not come back is ended.")
+
+
 async def release_seat(deps: AdminDeps, call: Call) -> BaseModel:
     """Take an attendee's seat back."""
     who = call.expect(SeatReleaseIn).user
@@ -187,6 +197,7 @@ def status_model(view: FleetStatus, now: float) -> Status:
                 resources=ResourcesOut.model_validate(ship.resources),
                 limits=list(ship.limits),
                 limits_missing=list(ship.limits_missing),
+                kept_of=list(ship.kept_of),
                 seats=[
                     SeatOut(
                         index=seat.index,

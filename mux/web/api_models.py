@@ -110,7 +110,9 @@ class ShipOut(ApiResponse):
     state: str = Field(description="pending, booting, available, running, parked or terminated.")
     boot: int = Field(description="Counts its boots.")
     linked: bool
-    conditions: list[str] = Field(description="unreachable, cordoned, draining, failed (why).")
+    conditions: list[str] = Field(
+        description="unreachable, cordoned, draining, failed (why), keeps work of so many attendees."
+    )
     phase: str = Field(description="What it says that it is doing.")
     generation: int
     generation_reached: int
@@ -118,6 +120,7 @@ class ShipOut(ApiResponse):
     resources: ResourcesOut
     limits: list[str] = Field(description="Limits in force.")
     limits_missing: list[str] = Field(description="Limits that its runtime cannot enforce.")
+    kept_of: list[str] = Field(description="Ids of attendees who were moved away and whose work it keeps.")
     seats: list[SeatOut]
 
 

@@ -46,6 +46,7 @@ def ship_view(ship: ShipId = SHIP, user: UserId | None = None) -> ShipView:
         resources=Resources(cpus=2, memory_total_bytes=1 << 33),
         limits=("memory",),
         limits_missing=("pids",),
+        kept_of=(UserId("eve"),),
         seats=(
             SeatView(0, user, True, {ProjectName("intro"): "bound"}, {}),
             SeatView(1, None, True, {ProjectName("intro"): "warm"}, {ProjectName("deep"): "exited 1\nboom\x07"}),

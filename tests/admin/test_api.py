@@ -18,6 +18,7 @@ from mux.core.events import (
     ShipCordoned,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReleased,
     UserRevoked,
 )
 from mux.core.model import Doors, Role, Session, SessionHash, UserId
@@ -90,6 +91,7 @@ async def test_metrics_are_prometheus_text(admin: Admin) -> None:
         (f"/ships/{SHIP}/drain", None, ShipDrained(SHIP, evict=False)),
         (f"/ships/{SHIP}/drain", {"evict": True}, ShipDrained(SHIP, evict=True)),
         (f"/ships/{SHIP}/lost", None, ShipDeclaredLost(SHIP)),
+        (f"/ships/{SHIP}/release", None, ShipReleased(SHIP)),
     ],
 )
 async def test_a_write_becomes_one_event(admin: Admin, path: str, body: dict[str, object] | None, event: Event) -> None:
@@ -99,7 +101,7 @@ async def test_a_write_becomes_one_event(admin: Admin, path: str, body: dict[str
     assert admin.engine.events == [event]
 
 
-@pytest.mark.parametrize("verb", ["cordon", "uncordon", "drain", "lost"])
+@pytest.mark.parametrize("verb", ["cordon", "uncordon", "drain", "lost", "release"])
 async def test_a_ship_that_nobody_knows_is_refused_with_the_nearest(admin: Admin, verb: str) -> None:
     answer = await admin.local("POST", f"/ships/ship-001/{verb}")
     assert (answer.status, answer.code) == (404, "ship_unknown")

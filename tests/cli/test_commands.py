@@ -20,6 +20,7 @@ from mux.core.events import (
     ShipCordoned,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReleased,
 )
 from mux.core.model import Doors, UserId
 from mux.web.admin_api_deps import Plan, SecretValues
@@ -84,6 +85,7 @@ async def test_an_empty_fleet_says_so(cli: Cli) -> None:
         (["ship", "drain", SHIP], ShipDrained(SHIP)),
         (["ship", "drain", SHIP, "--evict", "--yes"], ShipDrained(SHIP, evict=True)),
         (["ship", "lost", SHIP, "--yes"], ShipDeclaredLost(SHIP)),
+        (["ship", "release", SHIP, "--yes"], ShipReleased(SHIP)),
     ],
 )
 async def test_a_command_becomes_one_event_and_says_what_follows(cli: Cli, command: list[str], event: Event) -> None:
@@ -100,6 +102,7 @@ async def test_a_command_becomes_one_event_and_says_what_follows(cli: Cli, comma
         ["fleet", "park"],
         ["ship", "drain", SHIP, "--evict"],
         ["ship", "lost", SHIP],
+        ["ship", "release", SHIP],
         ["seat", "release", "ada"],
         ["roster", "remove", "ada"],
         ["roster", "slips"],
