@@ -30,7 +30,7 @@ from ship_agent.protocol.messages import Project
 from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes import docker_spec, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
-from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient
+from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of
 from ship_agent.runtimes.docker_ends import EXIT_KILLED, command_missing, why_ended
 from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missing, is_missing, translated
 from ship_agent.runtimes.docker_events import Happened, follow
@@ -49,16 +49,14 @@ REMOVE_GRACE_S = 2.0
 """What is destroyed has nothing to save: time enough to close files."""
 END_LINES = 500
 """Lines of a log that are looked at when a container has ended."""
-ALL_LIMITS = ("cpu", "files", "memory", "pids", "shm")
-INFO_OF_LIMITS = {"cpu": "CpuCfsQuota", "memory": "MemoryLimit", "pids": "PidsLimit"}
-"""Limits that depend on the kernel, and what the engine calls them (``GET /info``)."""
 
 
 @dataclass
 class _Held:
     """A workspace as this runtime holds it.
 
-    ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on.
+    ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
+    ``oom``: the engine told of a process of the container that was killed for memory.
     """
 
     directory: Path
@@ -66,6 +64,7 @@ class _Held:
     container: str | None = None
     running: bool = False
     bad_hook: str = ""
+    oom: bool = False
 
 
 class DockerRuntime:
@@ -102,7 +101,7 @@ class DockerRuntime:
         self._images: DockerImages
         self._networks: Networks
         self._seats: Seats
-        self._limits = Limits((), ALL_LIMITS)
+        self._limits = limits_of({})
         self._held: dict[str, _Held] = {}
         self._looking: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -116,12 +115,7 @@ class DockerRuntime:
         """Find what an earlier agent left. Raises RuntimeFailure when engine, firewall or directory do not work."""
         self._engine = EngineClient(self._socket, self.scope)
         try:
-            info = await self._engine.info()
-            missing = {name for name, key in INFO_OF_LIMITS.items() if not info.get(key)}
-            self._limits = Limits(
-                tuple(name for name in ALL_LIMITS if name not in missing),
-                tuple(name for name in ALL_LIMITS if name in missing),
-            )
+            self._limits = limits_of(await self._engine.info())
             await self._firewall.check()
             self._images = DockerImages(self._engine.docker, self._directory / "images.json")
             self._networks = Networks(self._engine.docker, self.scope)
@@ -396,6 +390,7 @@ class DockerRuntime:
         if held is None or held.container != happened.id:
             return
         if happened.action == "oom":
+            held.oom = True
             log.warning("a process of a workspace was killed for memory", workspace=happened.workspace)
         self._look_at(happened.workspace)
 
@@ -458,7 +453,8 @@ class DockerRuntime:
                 text = await self._engine.log(held.container or "", END_LINES)
             failure, detail = why_ended(
                 code,
-                oom=bool(state.get("OOMKilled")),
+                oom=code == EXIT_KILLED
+                and await self._engine.killed_for_memory(state, held.container, lambda: held.oom),
                 bad_hook=held.bad_hook,
                 program=held.record.program,
                 log_text=text,

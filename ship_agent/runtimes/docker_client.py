@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from aiodocker.exceptions import DockerError
 from aiodocker.volumes import DockerVolume
 
 from ship_agent.runtimes import docker_spec
-from ship_agent.runtimes.base import RuntimeFailure
+from ship_agent.runtimes.base import Limits, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, translated
 from ship_agent.runtimes.docker_logs import failed_hook, hooks_are_done
 from ship_agent.runtimes.docker_spec import LABEL_SCOPE, Image
@@ -34,8 +34,25 @@ START_LOG_S = 120.0
 """For how long."""
 AFTER_HOOKS_S = 2.0
 """And for how long after the start says that it is past its hooks."""
+OOM_TOLD_S = 0.5
+"""How long after a kill the engine may still say that it was for memory."""
+OOM_LOOK_S = 0.05
 LINE_BYTES_MAX = 64 * 1024
 """What is kept of a line that has no end yet."""
+ALL_LIMITS = ("cpu", "files", "memory", "pids", "shm")
+INFO_OF_LIMITS = {"cpu": "CpuCfsQuota", "memory": "MemoryLimit", "pids": "PidsLimit"}
+"""Limits that depend on the kernel, and what the engine calls them (``GET /info``)."""
+
+
+def limits_of(info: Mapping[str, Any]) -> Limits:
+    """Which limits are in force for containers, by what the engine says of itself; without ``info`` none that the
+    kernel must keep.
+    """
+    missing = {name for name, key in INFO_OF_LIMITS.items() if not info.get(key)}
+    return Limits(
+        tuple(name for name in ALL_LIMITS if name not in missing),
+        tuple(name for name in ALL_LIMITS if name in missing),
+    )
 
 
 class EngineClient:
@@ -119,6 +136,28 @@ class EngineClient:
                 await self.delete_container(name)
             finally:
                 await self.delete_volume(name)
+
+    async def killed_for_memory(
+        self, state: Mapping[str, Any], container: str | None, told: Callable[[], bool]
+    ) -> bool:
+        """Whether a container that was killed was killed for memory. The engine may say that it has ended before it
+        says why: for a moment it is asked again.
+
+        Args:
+            state: what it said last.
+            container: its id.
+            told: whether an event has said so.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + OOM_TOLD_S
+        with contextlib.suppress(RuntimeFailure), translated("the end of a container"):
+            while not (state.get("OOMKilled") or told()):
+                if container is None or loop.time() > deadline:
+                    return False
+                await asyncio.sleep(OOM_LOOK_S)
+                state = (await self.container(container).show())["State"]
+            return True
+        return False
 
     async def log(self, container: str, lines: int) -> str:
         """The last lines of a container's output. Raises DockerError."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 from aiodocker.exceptions import DockerError
+from aiohttp import web
 
+from ship_agent.runtimes import docker_client
+from ship_agent.runtimes.docker_client import EngineClient
 from ship_agent.runtimes.docker_ends import why_ended
 from ship_agent.runtimes.docker_errors import failure, pull_failure
 from ship_agent.runtimes.docker_images import repository
@@ -100,3 +107,49 @@ def test_name_servers_are_for_open_alone() -> None:
     assert (listed.public, listed.resolvers) == (False, ())
     assert [(each.network, each.port) for each in listed.allowed] == [("192.0.2.0/24", None), ("192.0.2.1/32", 443)]
     assert policy("198.18.0.2", ("none",), ()).allowed == ()
+
+
+class _Engine:
+    """Answers for one container that was killed; ``reasons``: what it says of memory, look by look."""
+
+    def __init__(self) -> None:
+        self.reasons = [False]
+
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.41"})
+
+    async def show(self, request: web.Request) -> web.Response:
+        killed = self.reasons.pop(0) if len(self.reasons) > 1 else self.reasons[0]
+        return web.json_response({"Id": "c", "State": {"ExitCode": 137, "OOMKilled": killed}})
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[tuple[_Engine, EngineClient]]:
+    """An engine and its client."""
+    told, app = _Engine(), web.Application()
+    app.router.add_get("/version", told.version)
+    app.router.add_get("/v1.41/containers/c/json", told.show)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with tempfile.TemporaryDirectory(prefix="mux-") as directory:
+        path = str(Path(directory) / "engine.sock")
+        await web.UnixSite(runner, path).start()
+        client = EngineClient(path, "scope")
+        yield told, client
+        await client.close()
+        await runner.cleanup()
+
+
+async def test_a_kill_whose_reason_is_told_later_is_one_for_memory(
+    engine: tuple[_Engine, EngineClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, client = engine
+    monkeypatch.setattr(docker_client, "OOM_TOLD_S", 30.0)
+    told.reasons = [False, False, True]
+
+    assert await client.killed_for_memory({"OOMKilled": False}, "c", lambda: False)
+    assert await client.killed_for_memory({}, "c", iter([False, True]).__next__)
+    monkeypatch.setattr(docker_client, "OOM_TOLD_S", 0.1)
+    told.reasons = [False]
+    assert not await client.killed_for_memory({}, "c", lambda: False)
+    assert not await client.killed_for_memory({}, None, lambda: False)
