@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -23,17 +22,14 @@ def built(docker_engine: Engine) -> Engine:
 
 def build(engine: Engine, *directories: Path) -> Engine:
     """Have images of this repository in an engine; without ``directories`` mux/base and the examples."""
-    (ROOT / ".cache").mkdir(exist_ok=True)
-    with (ROOT / ".cache" / "images.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(
-            ["tools/images", "--no-pull", *(str(each.relative_to(ROOT)) for each in directories)],
-            cwd=ROOT,
-            env=os.environ | {"DOCKER_HOST": engine.host},
-            capture_output=True,
-            text=True,
-            timeout=BUILD_S_MAX,
-            check=False,
-        )
+    done = subprocess.run(
+        ["tools/images", "--no-pull", *(str(each.relative_to(ROOT)) for each in directories)],
+        cwd=ROOT,
+        env=os.environ | {"DOCKER_HOST": engine.host},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_S_MAX,
+        check=False,
+    )
     assert done.returncode == 0, f"tools/images: {done.stderr[-4000:]}"
     return engine
