@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,22 @@ IMAGE = "mux-test-workspace"
 class DockerLab(Lab):
     """A lab whose runtime drives Docker."""
 
-    def __init__(self, directory: Path, engine: Engine) -> None:
+    def __init__(self, directory: Path, engine: Engine, *, forbidden: Sequence[str] = ()) -> None:
         self.engine = engine
+        self._forbidden = forbidden
         # No bound of connections: a stream of events holds one.
         self._connector = aiohttp.UnixConnector(str(engine.socket), limit=0)
         self.docker = aiodocker.Docker(url="unix://localhost", connector=self._connector)
         super().__init__(directory)
 
     def make(self) -> DockerRuntime:
-        return DockerRuntime(self.directory / "ship", event="camp", ship="ship-1", socket_path=str(self.engine.socket))
+        return DockerRuntime(
+            self.directory / "ship",
+            event="camp",
+            ship="ship-1",
+            socket_path=str(self.engine.socket),
+            forbidden=self._forbidden,
+        )
 
     @property
     def scope(self) -> str:

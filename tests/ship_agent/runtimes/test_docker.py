@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,13 +30,15 @@ METADATA_V6 = "fd00:ec2::254"
 PUBLIC = "203.0.113.10"
 """Of TEST-NET-3 (RFC 5737): stands for the internet."""
 PRIVATE = "10.254.77.10"
+MUX = "203.0.113.20"
+"""As public as the other, and the mux's: out of reach of every workspace."""
 PORT = 8099
 
 
 @pytest.fixture
 async def lab(docker_engine: Engine, tmp_path: Path) -> AsyncIterator[DockerLab]:
     """A lab; at the end neither containers, networks, volumes nor rules of it are left."""
-    lab = DockerLab(tmp_path, docker_engine)
+    lab = DockerLab(tmp_path, docker_engine, forbidden=[MUX])
     async with opened(lab):
         yield lab
     assert rules_of(lab) == []
@@ -70,7 +72,7 @@ def outside() -> Iterator[None]:
         for address in ("203.0.113.1/24", "10.254.77.1/24"):
             ip("address", "add", address, "dev", "mux-out0")
         ip("link", "set", "mux-out0", "up")
-        for address in (f"{PUBLIC}/24", f"{PRIVATE}/24"):
+        for address in (f"{PUBLIC}/24", f"{MUX}/24", f"{PRIVATE}/24"):
             ip("-n", name, "address", "add", address, "dev", "mux-out1")
         ip("-n", name, "link", "set", "mux-out1", "up")
         server = [sys.executable, "-m", "http.server", str(PORT), "--bind", "0.0.0.0"]
@@ -100,7 +102,13 @@ async def reach(lab: DockerLab, spec: WorkspaceSpec, host: str, port: int = PORT
     return answer
 
 
-async def test_from_inside_neither_metadata_nor_the_ship_nor_neighbours_are_reached(
+def listening() -> list[int]:
+    """TCP ports of this machine on which somebody listens for IPv4."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sorted({int(line.split()[1].rpartition(":")[2], 16) for line in lines if line.split()[3] == "0A"})
+
+
+async def test_a_scan_from_inside_finds_neither_metadata_nor_mux_nor_ship_nor_neighbours(
     lab: DockerLab, outside: None
 ) -> None:
     """The listeners are there: this machine itself reaches every one of them."""
@@ -110,36 +118,37 @@ async def test_from_inside_neither_metadata_nor_the_ship_nor_neighbours_are_reac
     await lab.answers(neighbour)
     networks = [(await lab.container(each))["NetworkSettings"]["Networks"] for each in (spec, neighbour)]
     (mine,), (theirs,) = (list(network.values()) for network in networks)
-    places = {
-        "metadata": (METADATA, PORT),
-        "metadata by IPv6": (METADATA_V6, PORT),
-        "a service of the ship at the gateway": (mine["Gateway"], PORT),
-        "a service of the ship at its own address": ("203.0.113.1", PORT),
-        "the neighbour": (theirs["IPAddress"], 8888),
-        "the neighbour's port at the gateway": (mine["Gateway"], neighbour.port),
-        "the neighbour's gateway": (theirs["Gateway"], PORT),
-        "a private network": (PRIVATE, PORT),
-    }
-    for host, port in places.values():
-        if (host, port) != (mine["Gateway"], neighbour.port):
+    with contextlib.ExitStack() as stack:
+        control, admin = (stack.enter_context(socket.create_server(("0.0.0.0", 0))).getsockname()[1] for _ in "12")
+        of_the_ship = listening()
+        assert {PORT, control, admin, neighbour.port} <= {*of_the_ship}
+        places = {
+            "metadata": (METADATA, [80, PORT]),
+            "metadata by IPv6": (METADATA_V6, [80, PORT]),
+            "the ship at the gateway, a mux's control and admin on it": (
+                mine["Gateway"],
+                [*range(1, 1025), *of_the_ship],
+            ),
+            "the ship at its own address": ("203.0.113.1", of_the_ship),
+            "the neighbour": (theirs["IPAddress"], [8888]),
+            "the neighbour's gateway": (theirs["Gateway"], of_the_ship),
+            "the mux on another machine, though at a public address": (MUX, [PORT]),
+            "a private network": (PRIVATE, [PORT]),
+        }
+        for host, port in ((METADATA, PORT), (METADATA_V6, PORT), (mine["Gateway"], PORT), (theirs["IPAddress"], 8888),
+                           (theirs["Gateway"], admin), (MUX, PORT), (PRIVATE, PORT)):  # fmt: skip
             socket.create_connection((host, port), 5).close()
 
-    reached = {what: await reach(lab, spec, *place) for what, place in places.items()}
+        found = {what: await scan(lab, spec, *place) for what, place in places.items()}
 
-    assert [what for what, answer in reached.items() if answer == "connected"] == []
-    assert await reach(lab, spec, PUBLIC) == "connected"
+    assert [(what, ports) for what, ports in found.items() if ports] == []
+    assert await scan(lab, spec, PUBLIC, [PORT]) == [PORT]
 
 
-async def test_no_port_of_the_ship_is_open_to_a_scan_from_inside(lab: DockerLab, outside: None) -> None:
-    spec = await lab.started()
-    network = next(iter((await lab.container(spec))["NetworkSettings"]["Networks"].values()))
-    text = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    listening = {int(line.split()[1].rpartition(":")[2], 16) for line in text if line.split()[3] == "0A"}
-    assert PORT in listening
-
-    answers = {port: await reach(lab, spec, network["Gateway"], port) for port in sorted(listening)[:200]}
-
-    assert set(answers.values()) == {"ConnectionRefusedError"}
+async def scan(lab: DockerLab, spec: WorkspaceSpec, host: str, ports: Sequence[int]) -> list[int]:
+    """Those of a host's TCP ports that a workspace can connect to."""
+    found: list[int] = await lab.ask(spec, "scan", host=host, ports=",".join(map(str, ports)))
+    return found
 
 
 async def test_egress_none_reaches_nothing_and_a_list_what_it_names(lab: DockerLab, outside: None) -> None:
@@ -207,9 +216,26 @@ async def test_what_every_container_is_held_to_is_seen_from_inside(lab: DockerLa
     assert [status[f"Cap{kind}"].strip("0") for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")] == [""] * 5
     assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
     assert (uid, gid, shm_bytes) == (1000, 100, 64 << 20)
-    config = (await lab.container(spec))["HostConfig"]
-    assert (config["Memory"], config["MemorySwap"]) == (256 << 20, 256 << 20)
-    assert (config["PidsLimit"], config["NanoCpus"], config["Privileged"]) == (64, 10**9, False)
+    assert await limits_inside(lab, spec) == {"memory": 256 << 20, "pids": 64, "cpus": 1.0}
+
+
+async def limits_inside(lab: DockerLab, spec: WorkspaceSpec) -> dict[str, float]:
+    """What the kernel's groups say inside a container, of version 2 or 1."""
+    counts_swap = lab.engine.ask("GET", "/info")["SwapLimit"]
+
+    async def read(name: str) -> list[str]:
+        return str(await lab.ask(spec, "read", name=f"/sys/fs/cgroup/{name}")).split()
+
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        (memory,), (pids,) = [await read(f"{name}.max") for name in ("memory", "pids")]
+        quota, period = await read("cpu.max")
+        assert not counts_swap or await read("memory.swap.max") == ["0"]
+    else:
+        (memory,), (pids,) = await read("memory/memory.limit_in_bytes"), await read("pids/pids.max")
+        (quota,), (period,) = [await read(f"cpu/cpu.cfs_{name}_us") for name in ("quota", "period")]
+        # Memory and swap together may be no more than memory alone: there is no swap.
+        assert not counts_swap or await read("memory/memory.memsw.limit_in_bytes") == [memory]
+    return {"memory": int(memory), "pids": int(pids), "cpus": int(quota) / int(period)}
 
 
 async def test_labels_say_whose_a_container_is(lab: DockerLab) -> None:
