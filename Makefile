@@ -24,10 +24,10 @@ help: ## Show this list
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
 
-test: lint chromium servers suite ## Lint, then every test that is neither long nor on Docker
-	@$(PYTEST) -m "not long and not docker" $(ARGS)
+test: lint chromium docker servers suite ## Lint, then every test that is not long
+	@$(PYTEST) -m "not long" $(ARGS)
 
-test-docker: lint chromium docker ## The tests on real containers that are not long
+test-docker: $(VENV) chromium docker ## Of these, the tests on real containers alone
 	@$(PYTEST) -m "docker and not long" $(ARGS)
 
 test-long: lint chromium docker servers suite ## All tests, and the full tables that they write

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests.docker_engine import ROOT, Engine, left_in
 from tests.e2e.harness import MuxUnderTest, kill
+from tests.e2e.lab import START_MS_MAX
 from tests.e2e.people import Room
 from tests.images.conftest import build
 from tests.parts import require
@@ -36,6 +37,7 @@ CHROMIUM_FLAGS = (
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium, without a window."""
     chromium = require("chromium")
+    expect.set_options(timeout=START_MS_MAX)  # playwright's own five seconds are too few on a loaded machine
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield launched
@@ -95,7 +97,7 @@ async def room(
     yield opened
     if request.node.stash.get(FAILED, False):
         await opened.tell(request.node.name)
-        print(mux.log_tail())  # noqa: T201 - what a failed test printed is in its report
+        print(await mux.account())  # noqa: T201 - what a failed test printed is in its report
     await opened.close()
 
 

@@ -172,9 +172,12 @@ class MuxUnderTest:
         )
 
     async def _until(self, fulfilled: Callable[[dict[str, Any]], bool]) -> None:
-        async with asyncio.timeout(READY_S_MAX):
-            while not fulfilled(await self.status()):
-                await asyncio.sleep(LOOK_S)
+        try:
+            async with asyncio.timeout(READY_S_MAX):
+                while not fulfilled(await self.status()):
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise AssertionError(f"not so after {READY_S_MAX:.0f} s:\n{await self.account()}") from None
 
     async def stop(self) -> None:
         """Stop it as Ctrl-C does, and prove that no process of it is left."""
@@ -233,6 +236,22 @@ class MuxUnderTest:
             for identity, label in labels
             if label.get("mux.event") == self.event and project in ("", label.get("mux.project"))
         ]
+
+    async def account(self) -> str:
+        """What there is to know of a mux whose test has failed: its ships and seats, its containers, its own output."""
+        parts = []
+        try:
+            async with asyncio.timeout(STOP_S_MAX):
+                parts.append(await self.run("fleet", "status"))
+        except (AssertionError, TimeoutError) as error:
+            parts.append(f"mux fleet status: {error!r}")
+        if self.engine is not None:
+            parts += [
+                f"{' '.join(each['Names'])}: {each['Status']}"
+                for each in self.engine.ask("GET", "/containers/json?all=1")
+                if each["Labels"].get("mux.event") == self.event
+            ]
+        return "\n".join([*parts, f"load: {os.getloadavg()}", self.log_tail()])
 
     def log_tail(self) -> str:
         """The end of mux's own output."""

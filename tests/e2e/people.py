@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Error as PlaywrightError
 
 from tests.e2e.harness import MuxUnderTest
 from tests.e2e.lab import START_MS_MAX, Lab
+
+TELL_MS_MAX = 5_000
 
 
 class Person:
@@ -105,7 +109,9 @@ class Room:
         return person
 
     async def _new_context(self) -> BrowserContext:
-        return await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+        context = await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+        context.set_default_timeout(START_MS_MAX)
+        return context
 
     async def picture(self, page: Page, name: str) -> None:
         if self._pictures is not None:
@@ -115,9 +121,11 @@ class Room:
         """Print what every open page shows, for the report of a test that failed."""
         for context in [*self._fresh, *self._kept.values()]:
             for page in context.pages:
-                dialogs = await page.locator("dialog").all_inner_texts()
-                print(page.url, "dialogs:", dialogs, await page.locator("body").inner_text())  # noqa: T201 - a report
-                await self.picture(page, f"failed-{test}")
+                with contextlib.suppress(PlaywrightError):  # a page that does not answer has said that
+                    dialogs = await page.locator("dialog").all_inner_texts()
+                    body = await page.locator("body").inner_text(timeout=TELL_MS_MAX)
+                    print(page.url, "dialogs:", dialogs, body)  # noqa: T201 - a report
+                    await self.picture(page, f"failed-{test}")
 
     async def close(self) -> None:
         for context in self._fresh:

@@ -17,11 +17,8 @@ pytestmark = [
     pytest.mark.timeout(700),
 ]
 PROCESS = pytest.param("process", marks=pytest.mark.xdist_group("one mux"))
-DOCKER_AT_LENGTH = pytest.param("docker", marks=pytest.mark.long)
 
 on_both = pytest.mark.parametrize("mux", [PROCESS, "docker"], indirect=True)
-on_both_at_length = pytest.mark.parametrize("mux", [PROCESS, DOCKER_AT_LENGTH], indirect=True)
-"""What of Docker `make test` leaves out: nothing in it knows what runs a workspace."""
 on_docker = pytest.mark.parametrize("mux", ["docker"], indirect=True)
 
 
@@ -59,7 +56,7 @@ async def test_a_file_comes_back_as_it_was_uploaded(room: Room, tmp_path: Path) 
     assert received.read_bytes() == sent.read_bytes()
 
 
-@on_both_at_length
+@on_both
 async def test_a_deep_link_survives_the_login(room: Room) -> None:
     ben = await room.person("Ben")
     await ben.page.goto(f"{room.mux.public}/camp/intro/lab/tree/02-estimating-pi.ipynb?reset")
@@ -81,7 +78,7 @@ async def test_two_attendees_work_at_once_each_in_their_own(room: Room) -> None:
     assert len(set((await room.mux.seats()).values())) == len(await room.mux.seats()) >= 2
 
 
-@on_both_at_length
+@on_both
 async def test_a_project_that_starts_on_use_starts_when_it_is_opened(room: Room) -> None:
     ana = await room.attendee("Ana")
     await ana.page.goto(f"{room.mux.public}/camp/stats/lab/tree/01-bootstrap.ipynb")
@@ -90,7 +87,7 @@ async def test_a_project_that_starts_on_use_starts_when_it_is_opened(room: Room)
     assert (await lab.run_first_code_cell()).startswith("82 people;")
 
 
-@on_both_at_length
+@on_both
 async def test_logging_out_in_another_tab_closes_the_open_kernel_socket_of_that_login_alone(room: Room) -> None:
     working, elsewhere = await room.person("Ana"), await room.attendee("Ana")
     await working.log_in()
@@ -107,7 +104,7 @@ async def test_logging_out_in_another_tab_closes_the_open_kernel_socket_of_that_
     assert await stays.run("print(6 * 7)") == "42"
 
 
-@on_both_at_length
+@on_both
 async def test_the_waiting_room_tells_the_reason_and_enters_by_itself(room: Room) -> None:
     cleo = await room.person("Cleo")
     await room.mux.run("doors", "close")
@@ -124,7 +121,7 @@ async def test_the_waiting_room_tells_the_reason_and_enters_by_itself(room: Room
     assert (await lab.run_first_code_cell()).endswith("42")
 
 
-@on_both_at_length
+@on_both
 async def test_an_organizer_sees_the_room_on_the_other_host_name(room: Room) -> None:
     olga = await room.person("Olga")
     await olga.page.goto(room.mux.admin)

@@ -22,7 +22,7 @@ from tests.e2e.harness import MUX, READY_S_MAX, STOP_S_MAX, clean_environment, f
 from tests.e2e.lab import START_MS_MAX
 from tests.images.conftest import build
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(700)]
 
 
 class Demo:
@@ -144,6 +144,7 @@ async def test_it_leaves_nothing_behind_and_a_second_start_resumes(demo: Demo, b
 async def entered(ready: Mapping[str, Any], browser: Browser) -> Page:
     """The page of the first attendee, who has come by a deep link and sees a notebook."""
     page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(START_MS_MAX)
     await page.goto(f"{ready['public']}/camp/intro/lab/tree/01-welcome.ipynb")
     await page.fill("#login", ready["attendees"][0]["name"])
     await page.fill("#secret", ready["attendees"][0]["code"])

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.xdist_group("one mux"),
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(700),
     pytest.mark.parametrize("mux", ["process"], indirect=True),
 ]
 
