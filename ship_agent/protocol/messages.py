@@ -5,9 +5,9 @@ message that parses is safe to keep. Unknown fields are refused; a new one has a
 yet is still understood.
 
 The ship dials. The mux sends `Challenge`; the ship answers `Hello`, signed with its own Ed25519 key; the mux answers
-`Welcome` or `Refused`. Then the mux sends `RegistryLogins` if there are any and `Desired` whenever what it wants changes,
-and the ship sends `Observed` whenever what is so changes and at least every ``heartbeat_s``. Either side answers a
-message that it cannot read with `ProtocolError`, and goes on.
+`Welcome` or `Refused`. Then the mux sends `RegistryLogins` if there are any and `Desired` whenever what it wants
+changes, and the ship sends `Observed` whenever what is so changes and at least every ``heartbeat_s``. Either side
+answers a message that it cannot read with `ProtocolError`, and goes on.
 """
 
 from __future__ import annotations
