@@ -75,7 +75,8 @@ def containers(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) 
     """What the engine says of two workspaces that run: an ordinary one, and one that is allowed to start as root."""
 
     async def look() -> Mapping[str, Inspected]:
-        async with opened(DockerLab(tmp_path_factory.mktemp("rules"), docker_engine)) as lab:
+        lab = DockerLab(tmp_path_factory.mktemp("rules"), docker_engine)
+        async with opened(lab):
             plain = await lab.started()
             root = lab.spec(await lab.project(user="root", allow=["root"]), "ship-1.1.root.1", seat=1)
             await lab.runtime.pull(root.project, root.digest, lambda _: None)
