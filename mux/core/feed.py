@@ -37,6 +37,9 @@ class FeedSettings:
         event_name: shown on the proxy's own pages.
         projects: every project's name. Order as in the event file.
         landings: projects whose ``/camp/<project>/`` the control process answers, by leading further.
+        certificate_sha256: of the file with key and chain that the public listener is to serve; empty for none.
+        challenges: ACME's tokens that are under way, each with its answer (RFC 8555 section 8.3).
+        trusted_proxies: networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
     """
 
     public_origin: str
@@ -44,6 +47,9 @@ class FeedSettings:
     event_name: str
     projects: tuple[ProjectName, ...] = ()
     landings: frozenset[ProjectName] = frozenset()
+    certificate_sha256: str = ""
+    challenges: tuple[tuple[str, str], ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,9 @@ def _settings_to_json(settings: FeedSettings) -> dict[str, Any]:
         "event_name": settings.event_name,
         "projects": list(settings.projects),
         "landings": sorted(settings.landings),
+        "certificate_sha256": settings.certificate_sha256,
+        "challenges": [list(pair) for pair in settings.challenges],
+        "trusted_proxies": list(settings.trusted_proxies),
     }
 
 
@@ -181,6 +190,9 @@ def _settings_from_json(raw: dict[str, Any]) -> FeedSettings:
         event_name=str(raw["event_name"]),
         projects=tuple(ProjectName(name) for name in raw["projects"]),
         landings=frozenset(ProjectName(name) for name in raw["landings"]),
+        certificate_sha256=str(raw["certificate_sha256"]),
+        challenges=tuple((str(token), str(answer)) for token, answer in raw["challenges"]),
+        trusted_proxies=tuple(str(network) for network in raw["trusted_proxies"]),
     )
 
 

@@ -20,25 +20,34 @@ from typing import Any
 import structlog
 
 from mux.proxy.feedclient import FeedClient
+from mux.proxy.front import Front
 from mux.proxy.plane import Plane
 from mux.proxy.static import StaticError, run_static, split_address, stopped
 
 log = structlog.get_logger("mux.proxy")
 
 
-async def run_fed(listen_fd: int, feed: str, web: str) -> None:
+async def run_fed(
+    listen_fd: int, feed: str, web: str, *, http_fd: int | None = None, certificate: Path | None = None
+) -> None:
     """Serve an inherited listening socket until SIGTERM or SIGINT.
 
     Args:
         listen_fd: number of the socket's descriptor; the supervisor and other workers have their own duplicates.
         feed: path of the feed's Unix socket.
         web: path of the Unix socket of the control process's pages.
+        http_fd: the same for the listener that leads browsers to TLS; None for none.
+        certificate: file with key and chain that ``listen_fd`` is served with; None for plain HTTP.
     """
-    plane = Plane()
+    plane = Plane(front=Front(certificate))
     plane.spawn(FeedClient(plane, feed, web).run(), "proxy-feed")
     sock = socket.socket(fileno=listen_fd)
     sock.setblocking(False)
     await plane.listen(sock)
+    if http_fd is not None:
+        plain = socket.socket(fileno=http_fd)
+        plain.setblocking(False)
+        await plane.listen(plain, plain=True)
     log.info("proxy serves", pid=os.getpid())
     await stopped()
     log.info("proxy drains")
@@ -51,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--listen-fd", type=int, help="inherited listening socket")
     parser.add_argument("--feed", help="Unix socket of the feed")
     parser.add_argument("--web", help="Unix socket of the control process's pages")
+    parser.add_argument("--http-fd", type=int, help="inherited listening socket that leads browsers to TLS")
+    parser.add_argument("--certificate", type=Path, help="file with key and chain: serve TLS")
     parser.add_argument("--name", default="proxy", help="name in the log")
     parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
     parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
@@ -66,7 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.listen_fd is None or not options.feed or not options.web:
         parser.error("--listen-fd, --feed and --web belong together")
-    _run(run_fed(options.listen_fd, options.feed, options.web), options.loop)
+    _run(
+        run_fed(options.listen_fd, options.feed, options.web, http_fd=options.http_fd, certificate=options.certificate),
+        options.loop,
+    )
     return 0
 
 

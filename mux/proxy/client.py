@@ -37,13 +37,17 @@ class ClientConnection(asyncio.Protocol):
 
     Args:
         plane: router, pools, registry and counters.
+        plain: of the listener that leads browsers to TLS.
     """
 
     __slots__ = (
+        "_direct",
         "_eof",
+        "_half_close",
         "_head_began",
         "_keep_alive",
         "_lingered",
+        "_plain",
         "_plane",
         "_reader",
         "_touched",
@@ -54,8 +58,10 @@ class ClientConnection(asyncio.Protocol):
         "write_paused",
     )
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, *, plain: bool = False) -> None:
         self._plane = plane
+        self._plain = plain
+        self._half_close = True
         self._reader = RequestReader()
         self._eof = False
         self._keep_alive = True
@@ -64,7 +70,7 @@ class ClientConnection(asyncio.Protocol):
         self._head_began = self._touched
         self.phase = Phase.HEAD
         self.exchange: Exchange | None = None
-        self.peer = Peer(b"", b"")
+        self.peer = self._direct = Peer(b"", b"")
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
 
@@ -74,7 +80,8 @@ class ClientConnection(asyncio.Protocol):
         """A browser connected."""
         self.transport = cast(asyncio.Transport, transport)
         name = transport.get_extra_info("peername")
-        self.peer = Peer.of(name[0] if isinstance(name, tuple) else "")
+        self.peer = self._direct = Peer.of(name[0] if isinstance(name, tuple) else "")
+        self._half_close = self.transport.can_write_eof()
         self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
         sockets.keep_alive(transport)
         if not self._plane.client_connected(self):
@@ -101,8 +108,13 @@ class ClientConnection(asyncio.Protocol):
                 self._body(data)
 
     def eof_received(self) -> bool:
-        """The client will send no more; a complete request is still answered (RFC 9112 section 9.6)."""
+        """The client will send no more; a complete request is still answered (RFC 9112 section 9.6).
+
+        Not over TLS, where asyncio has no half of a connection: that ends it.
+        """
         self._eof = True
+        if not self._half_close:
+            return False
         if self.phase is Phase.EXCHANGE and self._reader.body_done:
             return True
         if self.phase is Phase.HEAD and self.write_paused and self._reader.buffered:
@@ -158,6 +170,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, request: RequestHead) -> None:
         try:
+            if self._plain:
+                self._plane.front.answer_plain(request)
+            self.peer = self._plane.front.peer(self._direct, request)
             destination = self._plane.route(request)
         except Refusal as refusal:
             self.answer(refusal, request)
@@ -264,13 +279,17 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         if self.transport.is_closing():
             return
+        if not self._half_close and self._reader.body_done and not self._reader.buffered:
+            self._close()  # nothing is unread that a reset could follow; what is written still goes out
+            return
         self.phase = Phase.LINGER
         self._reader.take()
         self._head_began = self._plane.now()
         if self._eof:
             self._close()
             return
-        self.transport.write_eof()
+        if self._half_close:
+            self.transport.write_eof()
         self.transport.resume_reading()
 
     def _close(self) -> None:

@@ -105,5 +105,7 @@ class FeedClient:
             if (old := self._table.sessions.get(key)) is not None and (entry is None or entry.user != old.user)
         ]
         routes = [key for key in changed.routes if key in self._table.routes]
+        if settings != self._settings:
+            self._plane.front.configure(settings)
         self._settings, self._table = settings, table
         await self._plane.put_in_force(FeedRouter(settings, table, self._web), settings.event_name, sessions, routes)

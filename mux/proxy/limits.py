@@ -49,6 +49,9 @@ IDLE_S: Final = 75.0
 HEAD_S: Final = 20.0
 """From a head's first byte to its last: a head fits two packets, so this is for bad networks, not for slow writers."""
 
+HANDSHAKE_S: Final = 20.0
+"""For TLS: two round trips, also on a bad network."""
+
 BODY_STALL_S: Final = 60.0
 """Without one byte of a request body that is still owed."""
 

@@ -36,9 +36,11 @@ def answer(refusal: Refusal, request: RequestHead | None, event_name: str) -> by
             ``{"error": {"code", "message"}}``; None if it could not be read.
         event_name: title of the page.
     """
-    page = request is not None and _loads_a_page(request)
+    page = request is not None and not refusal.plain and _loads_a_page(request)
     reload_s = refusal.reload_s if page and request is not None and request.method == b"GET" else None
-    if page:
+    if refusal.plain:
+        body, content_type = refusal.text.encode(), "text/plain; charset=utf-8"
+    elif page:
         body, content_type = _page(refusal, event_name, reload_s), "text/html; charset=utf-8"
     else:
         body, content_type = _json(refusal), "application/json"

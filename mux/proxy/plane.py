@@ -23,6 +23,7 @@ from mux.core.routes import RouteKey
 from mux.proxy import limits
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
+from mux.proxy.front import Front
 from mux.proxy.live import Registry
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import RequestHead
@@ -38,9 +39,11 @@ class Plane:
 
     Args:
         connections_max: client connections, tunnels included; further ones are refused.
+        front: TLS and what stands in front; None for neither.
     """
 
-    def __init__(self, connections_max: int | None = None) -> None:
+    def __init__(self, connections_max: int | None = None, front: Front | None = None) -> None:
+        self.front = front or Front()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.router: Router = NoRouter()
@@ -60,10 +63,21 @@ class Plane:
 
     # -- life -----------------------------------------------------------------------------------------------------
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Serve a listening socket; the caller gives it away."""
+    async def listen(self, sock: socket.socket, *, plain: bool = False) -> None:
+        """Serve a listening socket; the caller gives it away.
+
+        Args:
+            sock: the socket.
+            plain: no TLS, and nothing but the way to the public address and ACME's challenges: see `Front`.
+        """
+        tls = None if plain or self.front.tls is None else self.front.tls.listener
         server = await self._loop.create_server(
-            lambda: ClientConnection(self), sock=sock, backlog=limits.LISTEN_BACKLOG
+            lambda: ClientConnection(self, plain=plain),
+            sock=sock,
+            backlog=limits.LISTEN_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_S,
+            ssl_shutdown_timeout=None if tls is None else limits.LINGER_S,
         )
         self._servers.append(server)
         if self._sweeper is None:

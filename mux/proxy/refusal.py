@@ -17,6 +17,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error
         headers: more response header fields.
         reload_s: after which a page reloads itself; None for a final answer.
         link: address that the page offers; None for none.
+        plain: the text is the whole body, as ``text/plain``.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error
         headers: tuple[tuple[str, str], ...] = (),
         reload_s: int | None = None,
         link: str | None = None,
+        plain: bool = False,
     ) -> None:
         super().__init__(f"{status} {code}: {text}")
         self.status = status
@@ -36,6 +38,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error
         self.headers = headers
         self.reload_s = reload_s
         self.link = link
+        self.plain = plain
 
 
 class Malformed(ValueError):  # noqa: N818 - as above

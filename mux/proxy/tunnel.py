@@ -113,9 +113,12 @@ class Tunnel:
             # Both have: what is still buffered is written, then both are closed.
             peer.close()
             return False
+        if not peer.can_write_eof():  # asyncio's TLS has no half of a connection
+            peer.close()
+            return False
         if not peer.is_closing():
             peer.write_eof()
-        return True
+        return peer is self._client or self._client.can_write_eof()
 
     def lost(self, peer: asyncio.Transport, error: Exception | None) -> None:
         """One leg is gone: the other follows, after what is still buffered if the end was orderly."""

@@ -18,6 +18,7 @@ from typing import Self
 from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
 from mux.core.routes import Route, RouteTable, SessionEntry
+from mux.proxy.front import Front
 from mux.proxy.plane import Plane
 from mux.proxy.routing import FeedRouter
 
@@ -216,7 +217,8 @@ def answering(upstream: Upstream, *chunks: bytes, close: bool = False) -> Script
 class Rig:
     """A plane with two attendees, and everything around it on loopback."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, front: Front | None = None) -> None:
+        self.front = front
         self.alice = Upstream("alice")
         self.bob = Upstream("bob")
         self.web_path = str(directory / "web")
@@ -231,7 +233,7 @@ class Rig:
             sessions={session_of(token): SessionEntry(user, time.time() + 600) for user, token in self.tokens.items()},
             routes={(ALICE, INTRO): self.route(self.alice), (BOB, INTRO): self.route(self.bob)},
         )
-        self.plane = Plane()
+        self.plane = Plane(front=self.front)
         await self.publish(self.table)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
