@@ -43,7 +43,7 @@ from mux.core.events import (
     ShipReported,
 )
 from mux.core.fleet import Fleet
-from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
+from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId
 from mux.core.quarantine import Quarantine
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
@@ -289,6 +289,11 @@ class Engine:
     def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - as above
         """The room at a glance."""
         return fleet_status(self._fleet.world)
+
+    def awaits(self, ship: ShipId) -> bool:
+        """Whether a ship is wanted and no agent has bound a key to it yet."""
+        found = self._fleet.world.ships.get(ship)
+        return found is not None and not found.key and found.wanted is ShipWanted.RUN
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects, in the order of the event file."""

@@ -1,7 +1,8 @@
 """``ship-agent``: the program on each ship.
 
 ``run`` keeps a ship's workspaces as the mux wants them, until it is told to stop; they outlive it. ``stop-workspaces``
-stops them all and keeps their files; it is for whoever stops or ends the machine.
+stops them all and keeps their files; it is for whoever stops or ends the machine. ``join`` writes the join information
+of this boot from what the machine was launched with; it is run once at each boot, before ``run``.
 
 Exit codes: 0 done, 1 the directory cannot be used or something could not be stopped, 2 wrong usage, 3 the mux refuses
 this ship for good. Errors are one line on stderr.
@@ -21,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
@@ -30,7 +32,7 @@ import psutil
 import structlog
 
 from ship_agent.agent import Agent, Link, Observe, stop_all
-from ship_agent.join import LOOPBACK, Join, JoinError, read_join
+from ship_agent.join import LOOPBACK, Join, JoinError, join_of_boot, read_join, write_join
 from ship_agent.link_client import LinkClient, LinkRefusedError
 from ship_agent.notify import READY, STOPPING, Notifier
 from ship_agent.runtimes.base import Runtime, RuntimeFailure
@@ -41,6 +43,9 @@ from ship_agent.runtimes.shim import write_json
 LOCK_WAIT_S = 15.0
 """How long ``stop-workspaces`` waits for an agent that is about to end."""
 EXIT_REFUSED = 3
+NETWORK_WAIT_S = 120.0
+"""How long ``join`` waits for a way to the mux; then this machine is of no use, and is replaced."""
+NETWORK_LOOK_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +60,9 @@ def main() -> None:
     _log_to_stderr()
     directory: Path = arguments.dir.absolute()
     try:
+        if arguments.command == "join":
+            _join(directory, arguments.launch.absolute())
+            return
         with _only_one(directory, wait_s=0.0 if arguments.command == "run" else LOCK_WAIT_S):
             if arguments.command == "run":
                 asyncio.run(_run(directory))
@@ -98,6 +106,25 @@ async def _run(directory: Path) -> None:
 async def _say_when_ready(agent: Agent, notifier: Notifier) -> None:
     await agent.ready()
     notifier.say(READY)
+
+
+def _join(directory: Path, launch: Path) -> None:
+    write_join(directory / "join.json", join_of_boot(launch, str(uuid.uuid4()), _own_address))
+
+
+def _own_address(control_url: str) -> str:
+    """The address of this machine from which it reaches the mux; waits for a network. Nothing is sent."""
+    parts = urlsplit(control_url)
+    deadline = time.monotonic() + NETWORK_WAIT_S
+    while True:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+                asked.connect((parts.hostname, parts.port or 443))
+                return str(asked.getsockname()[0])
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise CommandError(f"{parts.hostname}: there is no way to the mux ({error.strerror})") from error
+        time.sleep(NETWORK_LOOK_S)
 
 
 async def _stop_workspaces(directory: Path) -> None:
@@ -199,9 +226,12 @@ def _arguments() -> argparse.Namespace:
     for name, text in (
         ("run", "run the agent; ends at SIGTERM or SIGINT and leaves the workspaces running"),
         ("stop-workspaces", "stop every workspace and keep its files; needs no mux"),
+        ("join", "write the join information of this boot"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--dir", type=Path, required=True, help="the ship's directory, with join.json in it")
+        if name == "join":
+            command.add_argument("--launch", type=Path, required=True, help="launch.json of the machine")
     return parser.parse_args()
 
 

@@ -13,6 +13,10 @@ Owns the format of ``join.json`` and of the key file. Knows nothing of the link 
     runtime      ``process`` or ``docker``
     boot         identity of this boot of the machine: fresh at each launch and start, kept at an agent's restart
     address      IPv4 address of this machine that containers' ports are published on; may be missing: 127.0.0.1
+    metadata_url where the machine hears what its owner has announced for it; may be missing: nothing is asked
+
+``launch.json`` is what a machine was launched with: the same without boot and address, which only the machine knows.
+`join_of_boot` makes the one of the other at each boot.
 
 Rules: the file holds a secret, so nobody but its owner may read it; it is replaced whole, never edited; an error names
 the file and the field, never a value.
@@ -26,7 +30,8 @@ import os
 import re
 import secrets
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,6 +45,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 JOIN_VERSION = 1
+LAUNCH_VERSION = 1
 JOIN_BYTES_MAX = 64 * 1024
 """Bound of the file: a CA certificate and a few short strings fit many times over."""
 KEY_BYTES_MAX = 4096
@@ -50,6 +56,7 @@ LOOPBACK = "127.0.0.1"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RUNTIME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_METADATA_URL = re.compile(r"(http://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?)?")
 
 
 class JoinError(Exception):
@@ -68,6 +75,7 @@ class Join:
     runtime: str
     boot: str
     address: str = LOOPBACK
+    metadata_url: str = ""
 
 
 _FIELDS = ("ship", "event", "control_url", "ca_pem", "join_token", "runtime", "boot")
@@ -75,17 +83,38 @@ _FIELDS = ("ship", "event", "control_url", "ca_pem", "join_token", "runtime", "b
 
 def read_join(path: Path) -> Join:
     """Read and check ``join.json``. Raises JoinError."""
-    try:
-        raw = json.loads(_read_private(path, JOIN_BYTES_MAX))
-    except ValueError:
-        # Not chained: a JSON error carries the whole document, and with it the join token.
-        raise JoinError(f"{path}: not JSON; write the join information again") from None
-    if not isinstance(raw, dict) or raw.get("version") != JOIN_VERSION:
+    raw = _read_object(path)
+    if raw.get("version") != JOIN_VERSION:
         raise JoinError(f"{path}: not join information of version {JOIN_VERSION}; use an agent of the mux's version")
+    return _checked(path, raw)
+
+
+def join_of_boot(path: Path, boot: str, address: Callable[[str], str]) -> Join:
+    """Join information of this boot, from what the machine was launched with. Raises JoinError.
+
+    Args:
+        path: of ``launch.json``.
+        boot: identity of this boot.
+        address: gives this machine's address for the control address that it is to dial.
+    """
+    raw = _read_object(path)
+    if raw.get("launch_version") != LAUNCH_VERSION:
+        raise JoinError(f"{path}: not of version {LAUNCH_VERSION}; use an agent of the mux's version")
+    join = _checked(path, {**raw, "boot": boot})
+    return replace(join, address=_address(path, address(join.control_url)))
+
+
+def _checked(path: Path, raw: Mapping[str, object]) -> Join:
+    values: dict[str, str] = {}
     for name in _FIELDS:
-        if not isinstance(raw.get(name), str) or not raw[name]:
+        value = raw.get(name)
+        if not isinstance(value, str) or not value:
             raise JoinError(f"{path}: {name} is missing or not a string; write the join information again")
-    join = Join(**{name: raw[name] for name in _FIELDS}, address=_address(path, raw.get("address", LOOPBACK)))
+        values[name] = value
+    metadata_url = raw.get("metadata_url", "")
+    if not isinstance(metadata_url, str) or not _METADATA_URL.fullmatch(metadata_url):
+        raise JoinError(f"{path}: metadata_url is not http://host; write the join information again")
+    join = Join(**values, address=_address(path, raw.get("address", LOOPBACK)), metadata_url=metadata_url)
     if not _ID.fullmatch(join.ship) or not _ID.fullmatch(join.boot) or not _RUNTIME.fullmatch(join.runtime):
         raise JoinError(f"{path}: ship, boot or runtime is not a valid name; write the join information again")
     if not _is_control_url(join.control_url):
@@ -95,7 +124,8 @@ def read_join(path: Path) -> Join:
 
 def write_join(path: Path, join: Join) -> None:
     """Write ``join.json`` with mode 0600, whole or not at all. Raises JoinError."""
-    raw = {"version": JOIN_VERSION, **{name: getattr(join, name) for name in _FIELDS}, "address": join.address}
+    raw: dict[str, object] = {"version": JOIN_VERSION, **{name: getattr(join, name) for name in _FIELDS}}
+    raw |= {"address": join.address, "metadata_url": join.metadata_url}
     _write_private(path, json.dumps(raw, indent=1).encode())
 
 
@@ -114,6 +144,17 @@ def agent_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(loaded, Ed25519PrivateKey):
         raise JoinError(f"{path}: not an Ed25519 key; the ship must be launched anew")
     return loaded
+
+
+def _read_object(path: Path) -> Mapping[str, object]:
+    try:
+        raw = json.loads(_read_private(path, JOIN_BYTES_MAX))
+    except ValueError:
+        # Not chained: a JSON error carries the whole document, and with it the join token.
+        raise JoinError(f"{path}: not JSON; write the join information again") from None
+    if not isinstance(raw, dict):
+        raise JoinError(f"{path}: not a JSON object; write the join information again")
+    return raw
 
 
 def _address(path: Path, value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli import daemon, event, fleet, people
+from mux.cli import daemon, event, fleet, people, ship_bundle
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
@@ -55,6 +55,7 @@ def root(
 event.register(app)
 daemon.register(app)
 fleet.register(app)
+ship_bundle.register()
 people.register(app)
 
 

@@ -29,6 +29,7 @@ from mux.auth.sessions import session_cookie
 from mux.auth.settings import AuthSettings
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.config import ConfigError, EventFile, Secrets, parse, ports_per_ship, read_passcode, to_spec
+from mux.control.bundle import BundleEndpoint
 from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
 from mux.control.render import DesiredRenderer
@@ -46,6 +47,7 @@ from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
 from mux.keys import Keyring
 from mux.metrics import metrics_text
+from mux.providers.agent_bundle import AgentBundle, BundleError, agent_bundle
 from mux.providers.base import LaunchOrder, Provider, ProviderError
 from mux.providers.local import LocalProvider
 from mux.publisher import Publisher
@@ -142,6 +144,7 @@ class Control:
         self.publisher: Publisher
         self.endpoint: ControlEndpoint
         self.provider: Provider
+        self.bundle: AgentBundle | None = None
         self.effects: Effects
         self.secrets: SecretsInForce
         self.tls: ServerTls
@@ -197,11 +200,17 @@ class Control:
             heartbeat_s=file.fleet.heartbeat_s,
         )
         self.provider = local_provider(file, self.data)
+        if self.provider.name != LocalProvider.name:
+            try:
+                self.bundle = await asyncio.to_thread(agent_bundle, self.data / "agent")
+            except BundleError as error:
+                raise StartError(str(error)) from error
 
         def order_for(ship: ShipId) -> LaunchOrder:
             url = f"wss://{names[0]}:{port}/control"
             token = self.keys.join_token(ship)
-            return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime)
+            bundle = self.bundle.sha256 if self.bundle else ""
+            return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime, bundle)
 
         self.effects = Effects(self.provider, order_for, self._tell, self.clock)
         notes = QuarantineFile(self.data / "run" / "kept-out.json")
@@ -254,6 +263,8 @@ class Control:
         stack.push_async_callback(self.effects.close)
         ships = web.Application()
         ships.add_routes(self.endpoint.routes())
+        if self.bundle is not None:
+            ships.add_routes(BundleEndpoint(self.bundle, keys=self.keys, awaited=self.engine.awaits).routes())
         await serve(
             ships,
             sockets.control,

@@ -34,6 +34,7 @@ class LaunchOrder:
         ca_pem: the only certificate authority that the control endpoint's certificate may chain to.
         join_token: one-time secret that the first agent key is bound with.
         runtime: ``process`` or ``docker``.
+        bundle: SHA-256 of the agent bundle that the control listener serves, 64 hex digits; empty if it serves none.
     """
 
     ship: ShipId
@@ -42,6 +43,7 @@ class LaunchOrder:
     ca_pem: str
     join_token: str = field(repr=False)
     runtime: str
+    bundle: str = ""
 
 
 class Provider(Protocol):
