@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from mux.core.commands import Publish
-from mux.core.feed import Ack, Change, Counters, FeedError, FeedSettings, FrameDecoder, Snapshot, encode
+from mux.core.feed import Ack, Change, Counters, FeedError, FeedSettings, FrameDecoder, Paths, Snapshot, encode
 from mux.core.model import ProjectName, UserId, WorkspaceId
 from mux.core.routes import Delta, Route, RouteTable
 
@@ -28,6 +28,11 @@ READ_BYTES = 64 * 1024
 """Bytes taken from a proxy at once; its acks and counters are small."""
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 """A proxy with more than this unsent reads too slowly: one whole snapshot of 100,000 routes still fits."""
+
+
+PATHS_TELL_S = 60.0
+"""How long after a workspace was out of reach it is passed on what is reached: until then somebody may be waiting for
+it, and a proxy of a room that is well names thousands."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,9 +48,17 @@ class Publisher:
     Args:
         token_of: the secret of a workspace, which routes carry.
         settings: what proxies must know of the event beside routes.
+        paths: takes what proxies say of the workspaces that they reach, while it matters.
     """
 
-    def __init__(self, token_of: Callable[[WorkspaceId], str], settings: FeedSettings) -> None:
+    def __init__(
+        self,
+        token_of: Callable[[WorkspaceId], str],
+        settings: FeedSettings,
+        paths: Callable[[Paths], None] = lambda _: None,
+    ) -> None:
+        self._paths = paths
+        self._unreached_at = -PATHS_TELL_S
         self._token_of = token_of
         self._settings = settings
         self._table = RouteTable()
@@ -175,5 +188,10 @@ class Publisher:
                 for pair in active:
                     if pair in self._table.routes:
                         self._active[pair] = now
+            case Paths(_, unreached):
+                if unreached:
+                    self._unreached_at = time.monotonic()
+                if time.monotonic() - self._unreached_at < PATHS_TELL_S:
+                    self._paths(message)
             case _:
-                raise FeedError("a proxy sends acks and counters only")
+                raise FeedError("a proxy sends acks, counters and paths only")

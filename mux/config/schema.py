@@ -292,6 +292,14 @@ class FleetTable(Table):
             20.0,
         ),
     ] = 20.0
+    lost_after_s: Annotated[
+        float,
+        Key(
+            kinds.number(1, DAY_S, unit="seconds"),
+            "How long a ship must be silent and its workspaces out of reach before it is lost.",
+            120.0,
+        ),
+    ] = 120.0
     boot_deadline_s: Annotated[
         float,
         Key(

@@ -27,6 +27,7 @@ def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
             ready_seats=fleet.effective_ready_seats,
             heartbeat_s=fleet.heartbeat_s,
             heartbeat_grace_s=fleet.heartbeat_grace_s,
+            lost_after_s=fleet.lost_after_s,
             boot_deadline_s=fleet.boot_deadline_s,
             launch_failures_max=fleet.launch_failures_max,
             launch_backoff_s=fleet.launch_backoff_s,

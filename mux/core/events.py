@@ -15,6 +15,7 @@ from mux.core.model import (
     ShipId,
     ShipReport,
     UserId,
+    WorkspaceId,
 )
 
 
@@ -140,6 +141,14 @@ class ShipReported:
 
 
 @dataclass(frozen=True, slots=True)
+class PathsReported:
+    """A proxy said which workspaces it has reached lately, and to which it got no connection."""
+
+    reached: tuple[WorkspaceId, ...]
+    unreached: tuple[WorkspaceId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLost:
     """A link ended, whoever ended it."""
 
@@ -209,6 +218,7 @@ Event = (
     | ListingFailed
     | ShipDialed
     | ShipReported
+    | PathsReported
     | LinkLost
     | ShipCordoned
     | ShipDrained

@@ -2,8 +2,8 @@
 
 Sans-I/O. A frame is a 4-byte big-endian length and that many bytes of JSON. The control process sends one ``Snapshot``
 on connect and a ``Change`` for every publication after it; a proxy answers each with an ``Ack`` of the highest sequence
-number that it serves from, and sends its ``Counters`` in batches. A gap in the sequence is an error: the proxy drops
-the connection, serves on from what it has, and asks anew.
+number that it serves from, and sends ``Counters`` and ``Paths`` in batches. A gap in the sequence is an error: the
+proxy drops the connection, serves on from what it has, and asks anew.
 
 Both ends belong to one mux and speak over a 0600 Unix socket; bounds are there against defects, not against attackers.
 """
@@ -90,7 +90,17 @@ class Counters:
     active: tuple[tuple[UserId, ProjectName], ...] = field(default=())
 
 
-FeedMessage = Snapshot | Change | Ack | Counters
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """From a proxy: workspaces that it connected to or had an answer from since the last batch, and those that it could
+    not connect to. None is in both.
+    """
+
+    reached: tuple[WorkspaceId, ...] = ()
+    unreached: tuple[WorkspaceId, ...] = ()
+
+
+FeedMessage = Snapshot | Change | Ack | Counters | Paths
 
 
 def encode(message: FeedMessage) -> bytes:
@@ -151,6 +161,8 @@ def _to_json(message: FeedMessage) -> dict[str, Any]:
             return {"type": "ack", "seq": seq}
         case Counters(values, active):
             return {"type": "counters", "values": dict(values), "active": [list(pair) for pair in active]}
+        case Paths(reached, unreached):
+            return {"type": "paths", "reached": list(reached), "unreached": list(unreached)}
 
 
 def _from_json(raw: dict[str, Any]) -> FeedMessage:
@@ -166,6 +178,8 @@ def _from_json(raw: dict[str, Any]) -> FeedMessage:
         case "counters":
             active = tuple((UserId(user), ProjectName(project)) for user, project in raw["active"])
             return Counters({str(name): float(value) for name, value in raw["values"].items()}, active)
+        case "paths":
+            return Paths(tuple(map(WorkspaceId, raw["reached"])), tuple(map(WorkspaceId, raw["unreached"])))
         case other:
             raise FeedError(f"unknown type {other!r}")
 

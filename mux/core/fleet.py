@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mux.core import attendance, liveness, machines, workspaces
+from mux.core import attendance, liveness, machines, paths, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -43,6 +43,7 @@ from mux.core.events import (
     LoggedOut,
     MachineCallEnded,
     MachinesListed,
+    PathsReported,
     ProjectRequested,
     SeatReleased,
     ShipCordoned,
@@ -359,6 +360,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     ListingFailed: _listing_failed,
     ShipDialed: liveness.dialed,
     ShipReported: liveness.reported,
+    PathsReported: paths.reported,
     LinkLost: liveness.link_lost,
     ShipCordoned: _with_ship(_cordoned),
     ShipDrained: _with_ship(_drained),

@@ -1,7 +1,7 @@
 """Who is heard from: links and heartbeats.
 
 Rules: a passed heartbeat deadline makes a ship unreachable, no more. A ship is lost when the provider says that its
-machine is gone, or when an organizer says so; never because it was silent.
+machine is gone, when its data path fails too, or when an organizer says so; never because it was silent alone.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def silent(world: World, ship_id: ShipId) -> None:
     ship = world.ships.get(ship_id)
     if ship is None or ship.gone or ship.wanted is not ShipWanted.RUN or ship.state is ShipState.PENDING:
         return
+    if not ship.unreachable:
+        ship.unreachable_since = world.now
     ship.unreachable = True
     grace = world.spec.fleet.heartbeat_grace_s
     world.notify(

@@ -168,6 +168,7 @@ class FleetSpec:
         ready_seats: ready seats at which doors in ``auto`` open.
         heartbeat_s: how often a ship reports.
         heartbeat_grace_s: silence after which a ship counts as unreachable.
+        lost_after_s: how long a ship must be unreachable, and its workspaces out of reach, before it is lost.
         boot_deadline_s: time from launch to ``available`` after which a ship is replaced.
         launch_failures_max: failures in a row after which launching stops until an organizer resumes it.
         launch_backoff_s: first pause after a failure; doubles with each, up to ``launch_backoff_max_s``.
@@ -183,6 +184,7 @@ class FleetSpec:
     ready_seats: int = 1
     heartbeat_s: float = 5.0
     heartbeat_grace_s: float = 20.0
+    lost_after_s: float = 120.0
     boot_deadline_s: float = 600.0
     launch_failures_max: int = 6
     launch_backoff_s: float = 2.0

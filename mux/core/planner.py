@@ -47,6 +47,11 @@ class Tally:
     parked: int = 0
     _of: dict[str, Contribution] = field(default_factory=dict)
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether so many ships are silent at once that it must be the mux that is cut off."""
+        return self.unreachable > 1 and self.unreachable * 2 > self.ships
+
     def set(self, ship: str, contribution: Contribution) -> bool:
         """Replace a ship's contribution; True when anything changed."""
         before = self._of.get(ship, Contribution())
@@ -95,8 +100,7 @@ def plan(tally: Tally, spec: FleetSpec, *, enabled: bool, backing_off: bool) -> 
     """
     if tally.parked:
         return Plan(held="the fleet is parked")
-    cut_off = tally.unreachable > 1 and tally.unreachable * 2 > tally.ships
-    usable = tally.usable + (tally.doubtful if cut_off else 0)
+    usable = tally.usable + (tally.doubtful if tally.cut_off else 0)
     deficit = spec.seats_wanted - usable
     if deficit <= 0:
         return Plan(end=-deficit // spec.seats_per_ship, surplus=-deficit)

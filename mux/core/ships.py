@@ -110,6 +110,10 @@ class Ship:
         link: the accepted connection, None while there is none.
         report: last report over it.
         unreachable: its heartbeat deadline has passed.
+        unreachable_since: when it did, in seconds since the epoch.
+        path_failing_since: since when no proxy gets a connection to any of its workspaces; None when they do.
+        path_failed_at: when one last got none.
+        path_told: that both has been told.
         call: the provider call in flight.
         missing: listings in a row that did not have it.
         ordered: the provider took the order to launch it.
@@ -142,6 +146,10 @@ class Ship:
     last_seen: float | None = None
     report: ShipReport | None = None
     unreachable: bool = False
+    unreachable_since: float = 0.0
+    path_failing_since: float | None = None
+    path_failed_at: float = 0.0
+    path_told: bool = False
     call: Call | None = None
     missing: int = 0
     ordered: bool = False

@@ -36,7 +36,8 @@ def _contribution(ship: Ship) -> Contribution:
         doubtful=seats - assigned if doubtful else 0,
         assigned=assigned,
         ships=1,
-        unreachable=int(ship.unreachable),
+        # One that was given up says nothing of the mux's own connection any more.
+        unreachable=int(ship.unreachable and not ship.kept),
         launching=int(ship.call == "launch"),
         booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
         parked=int(ship.wanted is ShipWanted.PARKED),

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
 from mux.control.render import DesiredRenderer
 from mux.core.commands import SendDesired
-from mux.core.events import Event, FleetParked, FleetUnparked
-from mux.core.feed import FeedSettings
+from mux.core.events import Event, FleetParked, FleetUnparked, PathsReported
+from mux.core.feed import FeedSettings, Paths
 from mux.core.fleet import Fleet
 from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
 from mux.daemon.clock import SteadyClock
@@ -183,7 +183,7 @@ class Control:
             controls=records.controls,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
-        self.publisher = Publisher(self.keys.workspace_token, feed_settings(file))
+        self.publisher = Publisher(self.keys.workspace_token, feed_settings(file), self._paths)
         host, port = file.listen.control.host, file.listen.control.port
         names = ["127.0.0.1", "localhost"] if host in ("0.0.0.0", "::", "127.0.0.1", "localhost") else [host]  # noqa: S104
         try:
@@ -318,6 +318,11 @@ class Control:
 
     def _post(self, event: Event) -> None:
         self.engine.post(event)
+
+    def _paths(self, paths: Paths) -> None:
+        # What is not taken in by a mux that is very busy is said again within seconds.
+        with suppress(EngineBusyError):
+            self.engine.post(PathsReported(paths.reached, paths.unreached))
 
     async def _tell(self, words: Words) -> None:
         if isinstance(words, SendDesired):

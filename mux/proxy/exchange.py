@@ -104,12 +104,15 @@ class Exchange:
             connection = await self._plane.pools.connect(self.destination)
         except TimeoutError:
             self._dialling = None
+            self._plane.paths.unreached(self.destination)
             self._upstream_failed("connect_timeout", 504)
         except OSError:
             self._dialling = None
+            self._plane.paths.unreached(self.destination)
             self._upstream_failed("refused", 503)
         else:
             self._dialling = None
+            self._plane.paths.reached(self.destination)
             if self.gone:
                 connection.close()
             elif connection.lost:
@@ -242,6 +245,7 @@ class Exchange:
             return False
         self.head_sent = True
         self._plane.tally.response(head.status)
+        self._plane.paths.reached(self.destination)
         content_type = values_of(head.fields, b"content-type")
         self.event_stream = bool(content_type) and content_type[0].lower().startswith(b"text/event-stream")
         self._keep = head.body != UNTIL_CLOSE and self.client.may_keep_alive()

@@ -79,6 +79,8 @@ class FeedClient:
             await asyncio.sleep(limits.COUNTERS_S)
             with contextlib.suppress(OSError):
                 writer.write(encode(self._plane.counters()))
+                if (paths := self._plane.paths.batch()) is not None:
+                    writer.write(encode(paths))
                 await writer.drain()
 
     async def _apply(self, message: FeedMessage) -> Ack:

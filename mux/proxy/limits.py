@@ -108,6 +108,11 @@ TUNNEL_USER_TIMEOUT_MS: Final = 35_000
 """TCP_USER_TIMEOUT of both legs of a tunnel: bytes that nobody acknowledges; keepalive does not run while some are
 outstanding. Plain HTTP has CLIENT_STALL_S instead, since this one also ends a paused download."""
 
+REUSED_USER_TIMEOUT_MS: Final = 10_000
+"""TCP_USER_TIMEOUT of a kept upstream connection that is used again: a machine that vanished acknowledges nothing, and
+the kernel would send the request anew for a quarter of an hour. It is then tried on a new connection. Only requests
+without a body go out on these; their acknowledgement is the kernel's, however busy the workspace is."""
+
 TUNNEL_ACTIVE_BYTES_MIN: Final = 64
 """Bytes between two batches of counters that make a tunnel active: more than the pings of a tab that is merely open."""
 

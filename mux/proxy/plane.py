@@ -25,6 +25,7 @@ from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
 from mux.proxy.front import Front
 from mux.proxy.live import Registry
+from mux.proxy.paths import PathTally
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import RequestHead
 from mux.proxy.routing import Destination, NoRouter, Router
@@ -51,6 +52,7 @@ class Plane:
         self.pools = Pools()
         self.registry = Registry()
         self.tally = Tally()
+        self.paths = PathTally()
         self.draining = False
         self.control_up = False
         self._connections_max = connections_max_here() if connections_max is None else connections_max

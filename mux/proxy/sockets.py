@@ -38,11 +38,11 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def bound_unacknowledged(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel end a tunnel's leg whose bytes nobody acknowledges."""
+def bound_unacknowledged(transport: asyncio.BaseTransport, bound_ms: int) -> None:
+    """Let the kernel end a connection whose bytes nobody acknowledges for so many milliseconds."""
     sock = _tcp_socket(transport)
     if sock is not None and _TCP_USER_TIMEOUT is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, limits.TUNNEL_USER_TIMEOUT_MS)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, bound_ms)
 
 
 def reset(transport: asyncio.Transport) -> None:

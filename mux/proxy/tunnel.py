@@ -88,7 +88,7 @@ class Tunnel:
             client_ended: the client has already said that it will send no more.
         """
         for transport in (self._client, self._upstream):
-            sockets.bound_unacknowledged(transport)
+            sockets.bound_unacknowledged(transport, limits.TUNNEL_USER_TIMEOUT_MS)
         leg = _Leg(self, self._upstream)
         self._client.set_protocol(leg)
         self._upstream.set_protocol(_Leg(self, self._client))

@@ -106,7 +106,9 @@ class Pools:
             if not connections:
                 del self._idle[key]
             if not connection.lost and not connection.transport.is_closing():
-                connection.reused = True
+                if not connection.reused:
+                    connection.reused = True
+                    sockets.bound_unacknowledged(connection.transport, limits.REUSED_USER_TIMEOUT_MS)
                 return connection
         return None
 

@@ -28,7 +28,7 @@ from mux.core.events import (
     ShipDrained,
     UserRevoked,
 )
-from mux.core.feed import Ack, Change, Counters, FeedMessage, FeedSettings, FrameDecoder, Snapshot, encode
+from mux.core.feed import Ack, Change, Counters, FeedMessage, FeedSettings, FrameDecoder, Paths, Snapshot, encode
 from mux.core.lifecycles import SHIP_TRANSITIONS, WORKSPACE_TRANSITIONS, ship_lifecycle, workspace_lifecycle
 from mux.core.model import (
     Doors,
@@ -372,6 +372,7 @@ messages: st.SearchStrategy[FeedMessage] = st.one_of(
     st.builds(Change, st.integers(0, 2**40), deltas, st.one_of(st.none(), feed_settings)),
     st.builds(Ack, st.integers(0, 2**40)),
     st.builds(Counters, st.dictionaries(st.text(), st.floats(0, 1e12))),
+    st.builds(Paths, *2 * [st.lists(st.text().map(WorkspaceId), max_size=3).map(tuple)]),
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mux.core.commands import Placement, Publish
-from mux.core.feed import Ack, Change, Counters, FeedMessage, FeedSettings, FrameDecoder, Snapshot, encode
+from mux.core.feed import Ack, Change, Counters, FeedMessage, FeedSettings, FrameDecoder, Paths, Snapshot, encode
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
 from mux.core.routes import SessionEntry
 from mux.publisher import Publisher
@@ -54,7 +54,8 @@ class HandMadeProxy:
 class Published:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.publisher = Publisher(lambda workspace: f"token of {workspace}", SETTINGS)
+        self.paths = asyncio.Queue[Paths]()
+        self.publisher = Publisher(lambda workspace: f"token of {workspace}", SETTINGS, self.paths.put_nowait)
         self.proxies: list[HandMadeProxy] = []
 
     async def connect(self) -> HandMadeProxy:
@@ -156,3 +157,12 @@ async def test_changed_settings_reach_the_proxies(published: Published) -> None:
     assert isinstance(change, Change)
     assert change.settings is not None
     assert change.settings.event_name == "another room"
+
+
+async def test_what_is_reached_is_passed_on_while_somebody_may_wait_for_it(published: Published) -> None:
+    proxy = await published.connect()
+    well, away = Paths((WorkspaceId("w1"),), ()), Paths((), (WorkspaceId("w2"),))
+    for message in (well, away, well):
+        proxy.say(message)
+    # The first is not among them: nobody had missed anything yet.
+    assert [await asyncio.wait_for(published.paths.get(), 10) for _ in range(2)] == [away, well]

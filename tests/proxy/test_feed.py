@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mux.core.feed import Ack, Change, Counters, FeedMessage, FrameDecoder, Snapshot, encode
+from mux.core.feed import Ack, Change, Counters, FeedMessage, FrameDecoder, Paths, Snapshot, encode
 from mux.core.routes import Delta, RouteTable, SessionEntry
 from mux.proxy import limits
 from mux.proxy.feedclient import FeedClient
@@ -213,3 +213,23 @@ async def test_counters_are_sent_now_and_then(rig: Rig, control: Control, monkey
     assert message.values['mux_proxy_requests_total{code="2xx"}'] == 1
     assert message.values['mux_proxy_refusals_total{reason="method_unknown"}'] == 1
     assert active == {(ALICE, INTRO)}
+
+
+async def test_which_workspaces_are_reached_and_which_not_is_sent_with_the_counters(
+    rig: Rig, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "COUNTERS_S", 0.02)
+    control.writer.transport.abort()
+    await control.connected()
+    control.send(Snapshot(1, SETTINGS, rig.table))
+    await control.acknowledged()
+    await rig.bob.stop()
+    assert (await rig.ask(request())).status == 200
+    assert (await rig.ask(request(user=BOB))).code == "workspace_refused"
+    reached, unreached = set[str](), set[str]()
+    while not (reached and unreached):
+        message = await asyncio.wait_for(control.messages.get(), PATIENCE_S)
+        if isinstance(message, Paths):
+            reached |= set(message.reached)
+            unreached |= set(message.unreached)
+    assert (reached, unreached) == ({rig.route(rig.alice).workspace}, {rig.route(rig.bob).workspace})
