@@ -32,6 +32,11 @@ class Timeline:
         """Have ``act(*args)`` happen then, or now if then is past."""
         self.after(when - self.now, act, *args)
 
+    @property
+    def next_at(self) -> float | None:
+        """When the next thing happens; None when nothing is left."""
+        return self._heap[0][0] if self._heap else None
+
     def run(self, until: float) -> int:
         """Let everything happen that is due by ``until``. Returns how much did."""
         happened = 0

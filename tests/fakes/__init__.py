@@ -1,0 +1,1 @@
+"""Servers of others, as strict as the real ones, for what cannot run here."""
