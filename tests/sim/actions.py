@@ -20,6 +20,8 @@ FAULTS = (
 ORGANIZERS = (
     "apply", "doors", "cordon", "drain", "evict", "lost", "release", "park", "launching", "revoke",
 )  # fmt: skip
+LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
+"""Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
 KILL_POINTS: tuple[KillPoint, ...] = get_args(KillPoint)
@@ -31,7 +33,7 @@ class Action:
 
     Args:
         at: when, in seconds.
-        kind: one of PEOPLE, FAULTS, ORGANIZERS.
+        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS.
         pick: its target, and what else there is to choose.
         size: how long or how much, in [0, 1).
     """
@@ -95,6 +97,11 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
     all_come_by = 10 if random.random() < 0.5 else faults_s
     actions += [
         Action(round(random.uniform(0, all_come_by), 1), "logs_in", user, random.random()) for user in range(attendees)
+    ]
+    loss = Random(f"loss {seed}")
+    actions += [
+        Action(round(loss.uniform(0, faults_s), 1), loss.choice(LOSS), loss.randrange(1000), loss.random())
+        for _ in range(loss.choice((0, 0, 1, 2, 4)) * scale)
     ]
     return Scenario(
         seed=seed,

@@ -53,6 +53,7 @@ from tests.sim.mux import SimMux
 from tests.sim.network import Connection, Weather
 from tests.sim.provider import Provider
 from tests.sim.rules import BrokenRuleError, Rules
+from tests.sim.traffic import Traffic
 
 HEARTBEAT_S = 10.0
 PEACE_MAX_S = 1_800.0
@@ -117,6 +118,7 @@ class House:
             self.time.at(action.at, self._act, action)
         try:
             self.mux.start()
+            Traffic(self).begins()
             self.time.run(self.scenario.faults_s)
             self._make_peace()
         except BrokenRuleError:
@@ -138,6 +140,7 @@ class House:
             machine.hostile = False
             machine.failing_until = now
             machine.foreign_ports.clear()
+            machine.path_cut = False
             self._heal(machine)
         if self.mux.up:
             self._organize()
@@ -346,13 +349,34 @@ class House:
         ]
 
     def _partition(self, action: Action) -> None:
-        machine = self._machine(action)
-        if machine is not None and not machine.partitioned:
+        if machine := self._machine(action):
+            self._cut_link(machine, 3 + 70 * action.size)
+
+    def _cut_link(self, machine: SimMachine, seconds: float) -> None:
+        if not machine.partitioned:
             machine.partitioned = True
             for connection in {*self._connections.values(), *self.mux.links.values()}:
                 if connection.ship == machine.ship:
                     connection.partition()
-            self.time.after(3 + 70 * action.size, self._heal, machine)
+            self.time.after(seconds, self._heal, machine)
+
+    def _path_cut(self, action: Action) -> None:
+        """Attendees do not reach it; its link is up."""
+        if machine := self._machine(action):
+            machine.path_cut = True
+            self.time.after(5 + 80 * action.size, setattr, machine, "path_cut", False)
+
+    def _cut_off(self, action: Action) -> None:
+        """Nobody reaches it, for longer than it takes to be given up, or a little less."""
+        if machine := self._machine(action):
+            seconds = 30 + 80 * action.size
+            self._cut_link(machine, seconds)
+            machine.path_cut = True
+            self.time.after(seconds, setattr, machine, "path_cut", False)
+
+    def _let_go(self, action: Action) -> None:
+        if ship := self._ship(action):
+            self.mux.post(ShipReleased(ship))
 
     def _trouble(self, name: str, action: Action, seconds: float = 40.0) -> None:
         setattr(self.provider.troubles, name, self.time.now + 3 + seconds * action.size)
@@ -526,6 +550,7 @@ class House:
             ready_seats=scenario.ready_seats,
             heartbeat_s=HEARTBEAT_S,
             heartbeat_grace_s=25.0,
+            lost_after_s=20.0,
             boot_deadline_s=90.0,
             launch_failures_max=4,
             launch_backoff_s=2.0,

@@ -66,6 +66,7 @@ class SimMachine:
         self.up = False
         self.boot = 0
         self.partitioned = False
+        self.path_cut = False
         self.hostile = False
         self.ever_hostile = False
         self.failing_until = 0.0

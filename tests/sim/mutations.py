@@ -193,6 +193,23 @@ MUTATIONS = (
     Mutation("parked ships are not started again", "machines",
              '                _call(world, ship, "start")\n', "                pass\n",
              remark="the next listing finds them stopped, and they are started then"),
+    Mutation("a ship that is silent and out of reach is lost at once", "paths",
+             "if world.now - both_since >= patience_s:", "if True:"),
+    Mutation("a ship that is out of reach is lost although it is heard from", "paths",
+             "if not ship.unreachable or ship.wanted is not", "if ship.wanted is not"),
+    Mutation("a ship that is silent and out of reach is never lost", "paths",
+             "if world.now - both_since >= patience_s:", "if False:"),
+    Mutation("a ship that is reached again still counts as out of reach", "paths",
+             "        world.ships[ship_id].path_failing_since = None\n", "        pass\n"),
+    Mutation("what a lost ship holds is destroyed", "attendance",
+             "if keep_work and workspace.state in HOLDS_WORK:", "if False:"),
+    Mutation("a ship that comes back is not told what to keep", "ships",
+             "            tuple(self.kept),\n", "            (),\n"),
+    Mutation("what ships keep is forgotten when the mux restarts", "ships",
+             "        for kept in record.kept:\n", "        for kept in ():\n"),
+    Mutation("what is kept is let go as soon as its ship is back", "machines",
+             "    if ship.kept:\n        world.notify(Notify(\"warning\", \"keeps_work\"",
+             "    if ship.kept:\n        let_go(world, ship)\n        world.notify(Notify(\"warning\", \"keeps_work\""),
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ never anybody else's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ from mux.core.events import (
     LaunchingSet,
     LoggedIn,
     LoggedOut,
+    PathsReported,
     SeatReleased,
     ShipDeclaredLost,
     ShipDrained,
@@ -57,6 +58,7 @@ from mux.core.model import (
 from mux.core.routes import RouteKey
 from mux.core.world import World
 from ship_agent.step import Action, Remove
+from tests.sim.loss import Loss
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -106,7 +108,7 @@ class Rules:
         self._epochs: dict[UserId, int] = {}
         self._incarnations: dict[tuple[UserId, int, ProjectName], WorkspaceId] = {}
         self._may_lose: set[ShipId] = set()
-        self._kept: dict[ShipId, set[str]] = {}
+        self._loss = Loss(house)
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -137,6 +139,11 @@ class Rules:
             match event:
                 case ShipDeclaredLost(ship) | ShipDrained(ship, True):
                     self._may_lose.add(ship)
+        self._loss.heard(fleet, events, commands)
+        if any(isinstance(event, PathsReported) for event in events):
+            self._may_lose |= {ship for ship in fleet.world.ships if self._loss.out_of_reach(ship)}
+        for overdue in self._loss.overdue(fleet, events):
+            raise BrokenRuleError("reach", overdue)
         self._check_seats(fleet, before, events, commands)
         self._check_newcomers(fleet, before, events)
         self._check_doors(fleet, before, events)
@@ -168,7 +175,9 @@ class Rules:
                 if kept.ships.get(ship.id) != ship.record():
                     raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
         self._organizers_said(events)
-        self._note_kept(events, world.assignments)
+        self._loss.moved(events, self._assignments, world.assignments, self._incarnations)
+        # One that was let go is a ship like any other again.
+        self._may_lose -= {event.ship for event in events if isinstance(event, ShipReleased)}
         for user, assignment in world.assignments.items():
             self._epochs[user] = assignment.epoch
         self._assignments = dict(world.assignments)
@@ -201,6 +210,7 @@ class Rules:
         """A new process has started from the store."""
         world = fleet.world
         self._seqs.clear()
+        self._loss.restarted()
         if world.assignments != self._assignments:
             raise BrokenRuleError("forgotten", "a restart finds other assignments")
         missing = set(self._waiting) - set(world.waiting)
@@ -214,7 +224,7 @@ class Rules:
 
     def acted(self, machine: SimMachine, action: Action) -> None:
         """An agent is about to end an action."""
-        if isinstance(action, Remove) and action.workspace in self._kept.get(machine.ship, ()):
+        if isinstance(action, Remove) and action.workspace in self._loss.kept_on(machine.ship):
             raise BrokenRuleError("kept", f"{machine.ship} destroys {action.workspace} before it was released")
         if isinstance(action, Remove) and not machine.ever_hostile:
             for assignment in self._assignments.values():
@@ -225,26 +235,6 @@ class Rules:
                     held = ship.seats[assignment.seat].workspaces.values()
                     if any(w.id == action.workspace for w in held):
                         raise BrokenRuleError("files", f"{machine.ship} destroys {action.workspace}, which is in use")
-
-    def _note_kept(self, events: Sequence[Event], after: Mapping[UserId, Assignment]) -> None:
-        """What attendees who were moved had worked on, by what is on the machines, until an organizer lets it go."""
-        gave_up = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
-        applied = any(isinstance(event, EventSpecApplied) for event in events)
-        for event in events:
-            match event:
-                case ShipReleased(ship):
-                    self._kept.pop(ship, None)
-                case ShipDrained(ship, True):
-                    gave_up |= {user for user, assignment in self._assignments.items() if assignment.ship == ship}
-        for user, assignment in self._assignments.items():
-            machine = self.house.provider.machines.get(assignment.ship)
-            if after.get(user) == assignment or user in gave_up or applied or machine is None or machine.ever_hostile:
-                continue
-            held = {w for (who, epoch, _), w in self._incarnations.items() if (who, epoch) == (user, assignment.epoch)}
-            theirs = {w for w in held & machine.workspaces.keys() if user in machine.truth[w].owners}
-            self._kept.setdefault(machine.ship, set()).update(w for w in theirs if machine.truth[w].answered_on)
-        for ship in self._kept.keys() & self.house.provider.vanished:
-            del self._kept[ship]
 
     # --- seats, queue, doors ----------------------------------------------------------------------------------------
 
@@ -397,8 +387,8 @@ class Rules:
         ended = {command.ship for command in commands if isinstance(command, TerminateShip)}
         released_ships = {event.ship for event in events if isinstance(event, ShipReleased)}
         for ship in ended - released_ships - self.house.provider.vanished:
-            if self._kept.get(ship):
-                raise BrokenRuleError("kept", f"{ship} is ended with {sorted(self._kept[ship])}, which nobody released")
+            if kept := self._loss.kept_on(ship):
+                raise BrokenRuleError("kept", f"{ship} is ended with {sorted(kept)}, which nobody released")
         released = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
         for user, assignment in before.assignments.items():
             if assignment.ship in ended and user not in released and not self._may_go(assignment.ship):
@@ -487,6 +477,8 @@ class Rules:
                 raise BrokenRuleError("route", f"{user}'s {project} leads to {record.id}, which should not run")
             if machine is None or machine.ever_hostile:
                 continue
+            if place.workspace in self._loss.kept_on(machine.ship):
+                raise BrokenRuleError("kept", f"{user}'s {project} leads to {place.workspace}, which is only kept")
             found = machine.listening(place.port)
             if found is None:
                 continue

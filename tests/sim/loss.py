@@ -1,0 +1,134 @@
+"""What must hold of ships that are lost: who may be given up, and that nothing kept is destroyed before its release.
+
+Judged from outside: by when a ship was last heard and its workspaces last reached, in the simulation's own time, and by
+what lies on the machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mux.core.commands import AcceptLink, Command
+from mux.core.events import (
+    Event,
+    EventSpecApplied,
+    PathsReported,
+    SeatReleased,
+    ShipDrained,
+    ShipReleased,
+    ShipReported,
+    UserRevoked,
+)
+from mux.core.fleet import Fleet
+from mux.core.model import Assignment, ProjectName, ShipId, ShipWanted, UserId, WorkspaceId
+from mux.core.paths import PATHS_FRESH_S
+
+if TYPE_CHECKING:
+    from tests.sim.house import House
+
+LATE_S = 1.0
+"""How much later than it could a decision may come: batches take their time, and a full disk holds one up."""
+
+
+class Loss:
+    """Watches one house.
+
+    Args:
+        house: what is watched.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._kept: dict[ShipId, set[str]] = {}
+        self._heard: dict[ShipId, float] = {}
+        self._failing: dict[ShipId, tuple[float, float]] = {}
+        self._restarted = 0.0
+
+    # --- who may be given up ----------------------------------------------------------------------------------------
+
+    def restarted(self) -> None:
+        """A new process of the mux has heard nothing yet."""
+        self._restarted = self._house.time.now
+
+    def heard(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        """Note who was heard from, and what the proxies said."""
+        now = self._house.time.now
+        for command in commands:
+            if isinstance(command, AcceptLink):
+                self._heard[command.ship] = now
+        for event in events:
+            match event:
+                case ShipReported(ship_id) if (ship := fleet.world.ships.get(ship_id)) is not None:
+                    if ship.report is event.report:
+                        self._heard[ship_id] = now
+                case PathsReported(reached, unreached):
+                    self._told(now, set(_ships(reached)), set(_ships(unreached)))
+
+    def _told(self, now: float, reached: set[ShipId], unreached: set[ShipId]) -> None:
+        for ship in reached:
+            self._failing.pop(ship, None)
+        for ship in unreached - reached:
+            since, last = self._failing.get(ship, (now, now))
+            self._failing[ship] = (now if now - last > PATHS_FRESH_S else since, now)
+
+    def out_of_reach(self, ship: ShipId) -> bool:
+        """Whether a ship may be given up: silent, and not reached, both for long enough and up to now."""
+        since, last = self._failing.get(ship, (0.0, -PATHS_FRESH_S))
+        return self._house.time.now - last <= LATE_S and self._both_s(ship, since) >= self._patience_s - LATE_S
+
+    def overdue(self, fleet: Fleet, events: Sequence[Event]) -> Iterator[str]:
+        """Ships that must have been given up by now, and were not."""
+        if fleet.world.tally.cut_off or not any(isinstance(event, PathsReported) for event in events):
+            return
+        now = self._house.time.now
+        for ship_id, (since, last) in self._failing.items():
+            ship = fleet.world.ships.get(ship_id)
+            if ship is None or ship.gone or not (ship.assigned and ship.unreachable) or last < now:
+                continue
+            if ship.wanted is ShipWanted.RUN and self._both_s(ship_id, since) > 3 * self._patience_s:
+                yield f"{ship_id} has long been silent and out of reach, and its attendees wait"
+
+    def _both_s(self, ship: ShipId, since: float) -> float:
+        silent = max(self._heard.get(ship, 0.0), self._restarted) + self._house.mux.spec.fleet.heartbeat_grace_s
+        return self._house.time.now - max(since, silent)
+
+    @property
+    def _patience_s(self) -> float:
+        return self._house.mux.spec.fleet.lost_after_s
+
+    # --- what is kept -----------------------------------------------------------------------------------------------
+
+    def moved(
+        self,
+        events: Sequence[Event],
+        before: Mapping[UserId, Assignment],
+        after: Mapping[UserId, Assignment],
+        incarnations: Mapping[tuple[UserId, int, ProjectName], WorkspaceId],
+    ) -> None:
+        """Note what attendees who were moved had worked on, by what is on the machines, until it is let go."""
+        gave_up = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
+        applied = any(isinstance(event, EventSpecApplied) for event in events)
+        for event in events:
+            match event:
+                case ShipReleased(ship):
+                    self._kept.pop(ship, None)
+                case ShipDrained(ship, True):
+                    gave_up |= {user for user, assignment in before.items() if assignment.ship == ship}
+        for user, assignment in before.items():
+            machine = self._house.provider.machines.get(assignment.ship)
+            if after.get(user) == assignment or user in gave_up or applied or machine is None or machine.ever_hostile:
+                continue
+            held = {w for (who, epoch, _), w in incarnations.items() if (who, epoch) == (user, assignment.epoch)}
+            theirs = {w for w in held & machine.workspaces.keys() if user in machine.truth[w].owners}
+            self._kept.setdefault(machine.ship, set()).update(w for w in theirs if machine.truth[w].answered_on)
+        for ship in self._kept.keys() & self._house.provider.vanished:
+            del self._kept[ship]
+
+    def kept_on(self, ship: ShipId) -> frozenset[str]:
+        """What a ship must keep."""
+        return frozenset(self._kept.get(ship, ()))
+
+
+def _ships(workspaces: Iterable[WorkspaceId]) -> Iterator[ShipId]:
+    return (ShipId(identity.partition(".")[0]) for identity in workspaces)
