@@ -118,6 +118,7 @@ class Firewall:
         async with self._turn:
             for table, chain, target in self._jumps:
                 await self._remove("iptables", table, chain, target)
+            await self._delete("iptables", "filter", f"{self._chain}-NO")
             if has_ipv6():
                 await self._remove("ip6tables", "raw", "PREROUTING", self._chain)
 
@@ -139,8 +140,11 @@ class Firewall:
         start = [program, "-w", str(LOCK_WAIT_S), "-t", table]
         while (await _run(*start, "-D", chain, "-i", self.bridges, "-j", target))[0] == 0:
             pass
-        await _run(*start, "-F", target)
-        await _run(*start, "-X", target)
+        await self._delete(program, table, target)
+
+    async def _delete(self, program: str, table: str, chain: str) -> None:
+        for action in ("-F", "-X"):
+            await _run(program, "-w", str(LOCK_WAIT_S), "-t", table, action, chain)
 
 
 def has_ipv6() -> bool:
@@ -150,7 +154,7 @@ def has_ipv6() -> bool:
 
 def _text(chain: str, forbidden: Sequence[str], policies: Iterable[Policy]) -> str:
     """The chains' whole content, as iptables-restore reads it."""
-    inward, outward = f"{chain}-IN", f"{chain}-OUT"
+    inward, outward, refused = f"{chain}-IN", f"{chain}-OUT", f"{chain}-NO"
     lines = [
         "*raw",
         f":{chain} - [0:0]",
@@ -160,12 +164,15 @@ def _text(chain: str, forbidden: Sequence[str], policies: Iterable[Policy]) -> s
         "*filter",
         f":{inward} - [0:0]",
         f":{outward} - [0:0]",
+        f":{refused} - [0:0]",
+        # Refused, not dropped: what may not be reached should say so at once. By TCP itself, since the kernel sends a
+        # few ICMP messages a second to one address and no more.
+        f"-A {refused} -p tcp -j REJECT --reject-with tcp-reset",
+        f"-A {refused} -j REJECT",
         f"-A {inward} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-        # Refused, not dropped: what may not be reached should say so at once.
-        f"-A {inward} -p tcp -j REJECT --reject-with tcp-reset",
-        f"-A {inward} -j REJECT",
+        f"-A {inward} -j {refused}",
         f"-A {outward} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN",
-        *(f"-A {outward} -d {network} -j REJECT" for network in (LINK_LOCAL, POOL, *forbidden)),
+        *(f"-A {outward} -d {network} -j {refused}" for network in (LINK_LOCAL, POOL, *forbidden)),
     ]
     for policy in policies:
         source = f"-A {outward} -s {policy.address}/32"
@@ -175,9 +182,9 @@ def _text(chain: str, forbidden: Sequence[str], policies: Iterable[Policy]) -> s
             port = "" if allowed.port is None else f" -p tcp --dport {allowed.port}"
             lines.append(f"{source} -d {allowed.network}{port} -j RETURN")
         if policy.public:
-            lines += [f"{source} -d {network} -j REJECT" for network in NOT_PUBLIC]
+            lines += [f"{source} -d {network} -j {refused}" for network in NOT_PUBLIC]
             lines.append(f"{source} -j RETURN")
-    return "\n".join([*lines, f"-A {outward} -j REJECT", "COMMIT", ""])
+    return "\n".join([*lines, f"-A {outward} -j {refused}", "COMMIT", ""])
 
 
 def _unable(why: str) -> RuntimeFailure:
