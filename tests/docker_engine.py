@@ -48,6 +48,8 @@ ANSWER_S_MAX = 60.0
 """Bound of one answer of the engine to this module: to remove a network or container takes a moment."""
 LOOK_S = 0.05
 BRIDGE = "mux-tests0"
+RUNS = Path("/run/mux-tests-")
+"""How the names of run directories begin."""
 OWN_NETWORKS = frozenset({"bridge", "host", "none"})
 """Every engine has them."""
 POOLS = ("10.213", "10.149", "10.85", "10.21")
@@ -182,7 +184,8 @@ def shared_engine() -> Iterator[Engine]:
         # Waits here for a keeper that is just ending its engine.
         user.enter_context(_locked(run / "users.lock", shared=True))
         engine = Engine(run / "docker.sock", run)
-        if not engine.answers():
+        if not (engine.answers() and _is_kept(run)):
+            _wait_for_other_checkouts(run)
             _refuse_foreign_engines(run)
             _start_keeper(engine, run)
         leaves = user.pop_all()
@@ -192,7 +195,7 @@ def shared_engine() -> Iterator[Engine]:
 
 def _run_directory() -> Path:
     """Short, since Unix sockets are in it: one for each checkout."""
-    return Path("/run") / f"mux-tests-{hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]}"
+    return Path(f"{RUNS}{hashlib.sha256(os.fsencode(ROOT)).hexdigest()[:8]}")
 
 
 @contextlib.contextmanager
@@ -203,22 +206,45 @@ def _locked(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
 
 
-def _refuse_foreign_engines(run: Path) -> None:
+def _is_kept(run: Path) -> bool:
+    """Whether a keeper lives: an engine whose keeper was killed goes on, and nobody would end it."""
+    with (run / "keeper.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _foreign_engines(run: Path) -> Iterator[tuple[int, str]]:
+    """Other dockerds of this network namespace: pid and command line."""
     here = Path("/proc/self/ns/net").stat().st_ino
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            words = process.cmdline()
-            if process.name() == "dockerd" and Path(f"/proc/{process.pid}/ns/net").stat().st_ino == here:
-                if any(str(run) in word for word in words):
-                    continue
-                missing(
-                    "a Docker engine of the tests' own",
-                    f"another one runs here (pid {process.pid}), and two take each other's firewall rules away; stop "
-                    "it, or set MUX_TEST_DOCKER=unix:///… to let the tests use it",
-                )
+            line = " ".join(process.cmdline())
+            its = Path(f"/proc/{process.pid}/ns/net").stat().st_ino
+            if process.name() == "dockerd" and its == here and str(run) not in line:
+                yield process.pid, line
+
+
+def _wait_for_other_checkouts(run: Path) -> None:
+    """One run of the tests may follow another at once, while the engine of the one before is still ending."""
+    deadline = time.monotonic() + START_S_MAX
+    while any(str(RUNS) in line for _, line in _foreign_engines(run)) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+
+
+def _refuse_foreign_engines(run: Path) -> None:
+    for pid, _ in _foreign_engines(run):
+        missing(
+            "a Docker engine of the tests' own",
+            f"another one runs here (pid {pid}), and two take each other's firewall rules away; stop it, or set "
+            "MUX_TEST_DOCKER=unix:///… to let the tests use it",
+        )
 
 
 def _start_keeper(engine: Engine, run: Path) -> None:
+    (run / "keeper.pid").unlink(missing_ok=True)
     with (run / "keeper.log").open("wb") as output:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "tests.docker_engine", str(run)],
@@ -229,7 +255,7 @@ def _start_keeper(engine: Engine, run: Path) -> None:
             start_new_session=True,
         )
     deadline = time.monotonic() + START_S_MAX
-    while not engine.answers():
+    while not ((run / "keeper.pid").exists() and engine.answers()):
         if keeper.poll() is not None or time.monotonic() > deadline:
             keeper.kill()
             said = "\n".join(_tail(run / name) for name in ("keeper.log", "dockerd.log"))
@@ -309,6 +335,8 @@ class Keeper:
                 raise SystemExit(1)
             if first:
                 self._clear()  # what a run left whose keeper was killed
+                # Only now may anybody use it: what they make would be cleared, too.
+                (self.run / "keeper.pid").write_text(str(os.getpid()))
             first = False
             while dockerd.poll() is None:
                 if self.unused.wait(LOOK_S):
@@ -438,5 +466,24 @@ def _links_of_this_engine(network: str) -> list[str]:
     ]
 
 
+def _end_orphans(run: Path) -> None:
+    """End the engine of a keeper that was killed; containers are adopted by the next, and cleared."""
+    for name in ("dockerd", "containerd"):
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == name and str(run) in " ".join(process.cmdline()):
+                    process.terminate()
+                    psutil.wait_procs([process], STOP_S_MAX)
+                    process.kill()
+    _quietly("ip", "link", "delete", BRIDGE)
+
+
+def keep(run: Path) -> None:
+    """The keeper's life. Its lock says that it lives."""
+    with _locked(run / "keeper.lock"):
+        _end_orphans(run)
+        Keeper(run).keep()
+
+
 if __name__ == "__main__":
-    Keeper(Path(sys.argv[1])).keep()
+    keep(Path(sys.argv[1]))
