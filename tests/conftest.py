@@ -18,6 +18,8 @@ __all__ = ["docker_engine"]  # a fixture for every test
 
 TESTS = Path(__file__).parent
 DOCKER = "docker"
+DOCKER_S_MAX = 300
+"""Bound of one test on Docker: the first one starts the engine and makes an image."""
 LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
 
 
@@ -42,6 +44,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         group = _group(item)
         if group == DOCKER:
             item.add_marker(pytest.mark.docker)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(DOCKER_S_MAX))
         if (own := item.get_closest_marker("xdist_group")) is not None:
             group = str(own.args[0])
         if config.getoption("loadgroup", default=False):

@@ -44,9 +44,12 @@ async def browser() -> AsyncIterator[Browser]:
         await launched.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def mux(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator[MuxUnderTest]:
-    """A whole mux with three attendees and one organizer, all seats ready; the parameter is its runtime."""
+    """A whole mux with three attendees and one organizer, all seats ready; the parameter is its runtime.
+
+    It ends with the last of these tests: what comes after them needs the memory, and may end the engine.
+    """
     engine: Engine | None = None
     if request.param == "docker":
         engine = request.getfixturevalue("docker_engine")
@@ -72,7 +75,7 @@ async def mux(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator
             shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kept(mux: MuxUnderTest) -> dict[str, BrowserContext]:
     """Browsers of attendees who stay logged in to one mux from test to test; they end with Chromium."""
     return {}

@@ -226,15 +226,15 @@ class MuxUnderTest:
         """Processes of one part, by what stands in their command line."""
         return [process for process in self.processes() if part in " ".join(process.cmdline())]
 
-    def containers(self, project: str = "") -> list[str]:
-        """Ids of the containers of this mux's workspaces; ``project``: of that one alone."""
+    def containers(self, workspace: str = "") -> list[str]:
+        """Ids of the running containers of this mux's workspaces; ``workspace``: of that one alone."""
         assert self.engine is not None
         found = self.engine.ask("GET", "/containers/json")
         labels = [(each["Id"], each["Labels"]) for each in found]
         return [
             identity
             for identity, label in labels
-            if label.get("mux.event") == self.event and project in ("", label.get("mux.project"))
+            if label.get("mux.event") == self.event and workspace in ("", label.get("mux.workspace"))
         ]
 
     async def account(self) -> str:

@@ -24,6 +24,8 @@ CONTROL = "mux.daemon run"
 PROXY = "mux.proxy "
 AGENT = "ship_agent.cli"
 SUPERVISOR = " serve"
+JUPYTERLAB = "-m jupyterlab "
+"""Not the ``node …/jupyterlab/staging/yarn.js config`` that it runs for a moment where there is node."""
 
 
 async def with_witness(room: Room, name: str) -> tuple[Person, Lab]:
@@ -73,13 +75,13 @@ async def test_the_page_reconnects_to_its_kernel_after_a_proxy_was_killed(room: 
 
 async def test_an_agent_that_was_killed_adopts_what_runs(room: Room) -> None:
     ana, lab = await with_witness(room, "Ana")
-    before = {process.pid for process in room.mux.processes_of("jupyterlab")}
+    before = {process.pid for process in room.mux.processes_of(JUPYTERLAB)}
     await kill(room.mux.processes_of(AGENT))
     assert await remembers(lab)
     await room.mux.linked()
     assert await remembers(lab)
     assert await same_session(ana)
-    assert {process.pid for process in room.mux.processes_of("jupyterlab")} == before
+    assert {process.pid for process in room.mux.processes_of(JUPYTERLAB)} == before
 
 
 async def test_everything_killed_and_started_again_finds_session_seat_and_kernel(room: Room, mux: MuxUnderTest) -> None:
@@ -87,7 +89,7 @@ async def test_everything_killed_and_started_again_finds_session_seat_and_kernel
     seats = await mux.seats()
     # The supervisor first: what it would start again must stay dead.
     await kill([process for part in (SUPERVISOR, CONTROL, PROXY, AGENT) for process in mux.processes_of(part)])
-    assert len(mux.processes_of("jupyterlab")) >= 4
+    assert len(mux.processes_of(JUPYTERLAB)) >= 4
     await mux.start()
     await mux.ready()
     await mux.linked()
@@ -102,7 +104,7 @@ async def test_a_workspace_that_was_killed_comes_back_by_itself_with_every_saved
     ana, lab = await with_witness(room, "Ana")
     assert await lab.run("import os; print(open('kept.txt', 'w').write('saved'))") == "5"
     workspace = await lab.run("print(os.getppid())")
-    await kill(process for process in room.mux.processes_of("jupyterlab") if process.pid == int(workspace))
+    await kill(process for process in room.mux.processes_of(JUPYTERLAB) if process.pid == int(workspace))
     await ana.page.goto(f"{ana.address('intro')}lab/tree/kept.txt?reset")
     await ana.enters("/camp/intro/lab/tree/kept.txt")
     await expect(ana.page.locator(".jp-FileEditor .cm-content")).to_have_text("saved", timeout=START_MS_MAX)

@@ -25,7 +25,7 @@ LIKE_A_SHIP = (
     "--init",
 )
 FOR_ANOTHER_USER = ("--cap-drop=ALL", *(f"--cap-add={name}" for name in ("CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID")))
-START_S_MAX = 60.0
+START_S_MAX = 180.0
 TOKEN = "f00d" * 8
 
 

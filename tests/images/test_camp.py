@@ -13,7 +13,7 @@ from tests.images.conftest import build
 pytestmark = pytest.mark.timeout(700)
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
-START_S_MAX = 60.0
+START_S_MAX = 180.0
 TOKEN = "cafe" * 8
 FLAGS = "--NotebookApp.allow_origin='*' --NotebookApp.allow_remote_access=True"
 ASK = """\

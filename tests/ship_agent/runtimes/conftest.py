@@ -88,7 +88,7 @@ class Lab:
 
     async def answers(self, spec: WorkspaceSpec) -> int:
         """Wait until a workspace answers; the machine's id of the process that its run stands and falls with."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     pid: int = (await self.ask(spec, "api"))["pid"]
@@ -101,7 +101,7 @@ class Lab:
 
     async def exited(self, workspace: str) -> RunningWorkspace:
         """Wait until a workspace has ended; what is known of it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for _ in self.runtime.changes():
                 state = (await self.runtime.inspect())[workspace]
                 if state.state == "exited":

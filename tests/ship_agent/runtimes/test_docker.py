@@ -86,7 +86,7 @@ def outside() -> Iterator[None]:
             stack.callback(ip, "address", "delete", address, "dev", "lo")
         for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, METADATA_V6)):
             stack.enter_context(socket.create_server((address, PORT), family=family))
-        for _ in range(100):
+        for _ in range(1000):
             try:
                 socket.create_connection((PUBLIC, PORT), 1).close()
             except OSError:
@@ -363,7 +363,7 @@ async def test_somebody_elses_restart_and_removal_are_noticed(lab: DockerLab) ->
     container = lab.docker.containers.container(f"mux-{lab.scope}-{spec.id}")
 
     await container.restart(timeout=1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await lab.runtime.inspect())[spec.id].starts < 2:
             await anext(lab.runtime.changes())
     await container.delete(force=True)
@@ -429,7 +429,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "registry.log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
     try:
-        for _ in range(200):
+        for _ in range(1000):
             assert process.poll() is None, (tmp_path / "registry.log").read_text()
             with contextlib.suppress(OSError):
                 socket.create_connection((host.partition(":")[0], int(host.partition(":")[2])), 1).close()
