@@ -15,6 +15,7 @@ from mux.config.faults import ConfigError, Fault, nearest, shown
 from mux.config.kinds import Listener, size_text
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
 from mux.config.secrets import read_passcode, read_project_secrets
+from mux.config.tls_checks import checked_tls, checked_tls_files
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
@@ -46,6 +47,7 @@ def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     yield from _fleet(file)
     yield from _listeners(file)
     yield from _boundary(file)
+    yield from checked_tls(file)
 
 
 def _addresses(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
@@ -194,6 +196,8 @@ def _fleet(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
 def _listeners(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     listen = file.listen
     listeners = {"public": listen.public, "admin": listen.admin, "control": listen.control}
+    if listen.http is not None:
+        listeners["http"] = listen.http
     for (name, one), (other_name, other) in combinations(listeners.items(), 2):
         if _overlap(one, other):
             yield (
@@ -228,9 +232,9 @@ def _boundary(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
             ("event.public_address", "fleet.runtime"),
             Fault("event.public_address", shown(str(file.event.public_address)), allowed, "http://localhost:8000"),
         )
-    for name in ("public", "admin", "control"):
-        listener: Listener = getattr(file.listen, name)
-        if not listener.loopback:
+    for name in ("public", "admin", "control", "http"):
+        listener: Listener | None = getattr(file.listen, name)
+        if listener is not None and not listener.loopback:
             yield (
                 (f"listen.{name}", "fleet.runtime"),
                 Fault(f"listen.{name}", str(listener), allowed, f"127.0.0.1:{listener.port}"),
@@ -258,6 +262,7 @@ def checked_files(file: EventFile, base: Path, environ: Mapping[str, str], wrong
                 "a CSV file that exists",
                 _beside(path, str(file.auth.roster)),
             )
+    yield from (fault for fault in checked_tls_files(file, base) if not _wrong(fault.key, wrong))
     data = resolved(base, file.data.directory)
     if not _wrong("data.directory", wrong) and _blocked(data):
         yield Fault("data.directory", shown(str(file.data.directory)), "a directory, or a path where one can be made")

@@ -79,7 +79,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
 )
 """By key; then by table below; then at once."""
 _TABLE_EFFECTS: Mapping[str, str] = MappingProxyType(
-    {"project": _RESTART, "fleet": _AT_ONCE, "auth": _NEXT_LOGIN, "listen": _NEXT_START}
+    {"project": _RESTART, "fleet": _AT_ONCE, "auth": _NEXT_LOGIN, "listen": _NEXT_START, "tls": _NEXT_START}
 )
 _SIZES = frozenset({"attendees", "spare_seats", "seats_per_ship"})
 
@@ -100,7 +100,11 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
     changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
-    for name, before, after in (("auth", old.auth, new.auth), ("listen", old.listen, new.listen)):
+    for name, before, after in (
+        ("auth", old.auth, new.auth),
+        ("listen", old.listen, new.listen),
+        ("tls", old.tls, new.tls),
+    ):
         changes += _table(name, before, after)
     return changes + list(_table("data", old.data, new.data))
 

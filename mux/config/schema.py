@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr
 from mux.config import container_kinds, kinds
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.tables import Key, Table
+from mux.config.tls_schema import TlsTable
 
 PROVIDERS = ("local",)
 """What makes machines."""
@@ -424,6 +425,14 @@ class ListenTable(Table):
     control: Annotated[Listener, Key(kinds.listener(), "For ships: TLS with the mux's own CA.", "127.0.0.1:8002")] = (
         Listener("127.0.0.1", 8002)
     )
+    http: Annotated[
+        Listener | None,
+        Key(
+            kinds.listener(),
+            "For browsers that come without TLS: they are led to the public address. ACME asks here, on port 80.",
+            "127.0.0.1:80",
+        ),
+    ] = None
     proxies: Annotated[int, Key(kinds.whole(1, 64), "Proxy processes; one per core is enough.", 1)] = 1
 
 
@@ -445,6 +454,7 @@ class EventFile(Table):
     fleet: FleetTable
     auth: AuthTable = AuthTable()
     listen: ListenTable = ListenTable()
+    tls: TlsTable = TlsTable()
     data: DataTable = DataTable()
     _base: Path = PrivateAttr(default=Path())
 
@@ -476,6 +486,7 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "fleet": FleetTable,
         "auth": AuthTable,
         "listen": ListenTable,
+        "tls": TlsTable,
         "data": DataTable,
     }
 )
