@@ -73,6 +73,8 @@ class Settings:
         public, admin, control: host and port to listen on.
         data: the data directory.
         proxies: proxy processes.
+        http: host and port for browsers without TLS; None for none.
+        certificate: file that the proxies serve TLS with; None where they do not.
     """
 
     public: tuple[str, int]
@@ -80,12 +82,23 @@ class Settings:
     control: tuple[str, int]
     data: Path
     proxies: int
+    http: tuple[str, int] | None = None
+    certificate: Path | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Settings:
         """From the JSON object that is printed."""
         public, admin, control = ((str(raw[n][0]), int(raw[n][1])) for n in ("public", "admin", "control"))
-        return cls(public, admin, control, Path(raw["data"]), int(raw["proxies"]))
+        http = raw.get("http")
+        return cls(
+            public,
+            admin,
+            control,
+            Path(raw["data"]),
+            int(raw["proxies"]),
+            (str(http[0]), int(http[1])) if http else None,
+            Path(raw["certificate"]) if raw.get("certificate") else None,
+        )
 
 
 class Child:
@@ -304,9 +317,10 @@ class Supervisor:
         public = listen_tcp("public", *settings.public)
         admin = listen_tcp("admin", *settings.admin)
         control = listen_tcp("control", *settings.control)
+        http = listen_tcp("http", *settings.http) if settings.http else None
         feed = listen_unix(run / "feed.sock")
         web = listen_unix(run / "web.sock")
-        self._sockets = [public, admin, control, feed, web]
+        self._sockets = [public, admin, control, feed, web, *([http] if http else [])]
         fds = [f"--{name}-fd={s.fileno()}" for name, s in
                (("admin", admin), ("control", control), ("feed", feed), ("web", web))]  # fmt: skip
         park = ["--park-on-exit"] if park_on_exit else []
@@ -326,6 +340,8 @@ class Supervisor:
             [s.fileno() for s in (admin, control, feed, web)],
             CONTROL_STOP_S,
         )
+        front = [f"--http-fd={http.fileno()}"] if http else []
+        front += [f"--certificate={settings.certificate}"] if settings.certificate else []
         self.proxies = [
             Child(
                 f"proxy {number}",
@@ -337,8 +353,9 @@ class Supervisor:
                     f"--name=proxy-{number}",
                     f"--feed={run / 'feed.sock'}",
                     f"--web={run / 'web.sock'}",
+                    *front,
                 ],
-                [public.fileno()],
+                [public.fileno(), *([http.fileno()] if http else [])],
                 PROXY_STOP_S,
             )
             for number in range(settings.proxies)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli import daemon, event, fleet, people, ship_bundle
+from mux.cli import daemon, event, fleet, people, ship_bundle, tls
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
@@ -57,6 +57,7 @@ daemon.register(app)
 fleet.register(app)
 ship_bundle.register()
 people.register(app)
+tls.register(app)
 
 
 def run(args: Sequence[str]) -> int:

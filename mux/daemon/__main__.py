@@ -15,6 +15,7 @@ import uvloop
 from mux.daemon.compose import Sockets, run
 from mux.daemon.descriptors import raise_descriptor_limit
 from mux.daemon.errors import EXIT_FAILURE, StartError
+from mux.daemon.https import public_certificate
 from mux.daemon.logs import set_up_logs
 from mux.daemon.prepare import Prepared, prepare
 
@@ -62,10 +63,13 @@ def main() -> int:
 def _settings(prepared: Prepared) -> dict[str, object]:
     """What the supervisor listens on: see `mux.supervisor.Settings`."""
     listen = prepared.file.listen
+    certificate = public_certificate(prepared.file, prepared.data)
     return {
         "public": [listen.public.host, listen.public.port],
         "admin": [listen.admin.host, listen.admin.port],
         "control": [listen.control.host, listen.control.port],
+        "http": [listen.http.host, listen.http.port] if listen.http else None,
+        "certificate": str(certificate) if certificate else None,
         "data": str(prepared.data),
         "proxies": listen.proxies,
     }

@@ -40,6 +40,7 @@ from mux.core.fleet import Fleet
 from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
 from mux.daemon.clock import SteadyClock
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
+from mux.daemon.https import Https
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
 from mux.daemon.quarantine import QuarantineFile
@@ -71,6 +72,8 @@ ADMIN_CONNECTIONS_MAX = 1_000
 """Of the organizers' listener: a browser opens six and a socket for each page; programs a few."""
 STOP_REQUESTS_S = 3.0
 """How long requests under way may take when the mux stops."""
+PROXIES_S = 10.0
+"""How long proxies may take to connect and to have a change of their settings, where somebody waits for it."""
 LET_GO_S = 15.0
 """How long the parts may take to stop after the engine has failed; the next process has to wait for that."""
 
@@ -148,6 +151,7 @@ class Control:
         self.effects: Effects
         self.secrets: SecretsInForce
         self.tls: ServerTls
+        self.https: Https
         self.attendees: web.Application
         self.organizers: web.Application
         self.admin: AdminDeps
@@ -183,7 +187,8 @@ class Control:
             controls=records.controls,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
-        self.publisher = Publisher(self.keys.workspace_token, feed_settings(file), self._paths)
+        self.https = Https(file, self.data, self.clock, self._tell_proxies)
+        self.publisher = Publisher(self.keys.workspace_token, self.https.completed(feed_settings(file)), self._paths)
         host, port = file.listen.control.host, file.listen.control.port
         names = ["127.0.0.1", "localhost"] if host in ("0.0.0.0", "::", "127.0.0.1", "localhost") else [host]  # noqa: S104
         try:
@@ -232,6 +237,7 @@ class Control:
             runtime=file.fleet.runtime,
             secure=secure(file),
             clock=self.clock,
+            trusted_proxies=file.tls.trusted_proxies,
         )
         self.admin = AdminDeps(
             engine=self.engine,
@@ -244,6 +250,7 @@ class Control:
             version=__version__,
             public_address=event.public_address.origin,
             browser_scopes=browser_scopes(deps),
+            certificates=lambda: self.https.keeper.statuses if self.https.keeper else (),
             refusals=(RosterFaultsError, RosterRefusedError, TokenRefusedError),
         )
         self.attendees = attendee_app(deps)
@@ -285,8 +292,10 @@ class Control:
             stack,
             shutdown_s=STOP_REQUESTS_S,
             connections_max=ADMIN_CONNECTIONS_MAX,
+            tls=None if self.https.organizers is None else self.https.organizers.listener,
         )
         await serve(self.attendees, sockets.web, stack, shutdown_s=STOP_REQUESTS_S)
+        await self.https.start(stack)
         log.info("control process is up", event_name=self.file.event.name)
 
     async def park(self) -> None:
@@ -324,6 +333,15 @@ class Control:
         with suppress(EngineBusyError):
             self.engine.post(PathsReported(paths.reached, paths.unreached))
 
+    async def _tell_proxies(self) -> None:
+        """Have every proxy know what `Https` knows; those that start just now too."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROXIES_S):
+                while not self.publisher.proxies:  # noqa: ASYNC110 - a few times in a mux's life
+                    await asyncio.sleep(0.05)
+        self.publisher.set_settings(self.https.completed(feed_settings(self.file)))
+        await self.publisher.settled(self.publisher.seq, PROXIES_S)
+
     async def _tell(self, words: Words) -> None:
         if isinstance(words, SendDesired):
             await self.secrets.know(w.user for w in words.desired.workspaces if w.user is not None)
@@ -337,7 +355,7 @@ class Control:
         self.auth.configure(auth_settings(file, self.auth.settings.passcode))
         applied: Secrets = secrets
         self.secrets.replace(applied)
-        self.publisher.set_settings(feed_settings(file))
+        self.publisher.set_settings(self.https.completed(feed_settings(file)))
 
 
 def feed_settings(file: EventFile) -> FeedSettings:

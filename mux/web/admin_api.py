@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from mux.store.base import ConflictError
-from mux.web import admin_api_event, admin_api_fleet, admin_api_roster
+from mux.web import admin_api_event, admin_api_fleet, admin_api_roster, admin_api_tls
 from mux.web.admin_api_deps import AdminDeps
 from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope
 from mux.web.admin_api_guard import Guard, require
@@ -49,6 +49,7 @@ from mux.web.api_models import (
     RosterRemoved,
     SeatReleaseIn,
     Status,
+    Tls,
     TokenAddIn,
     TokenMade,
     Tokens,
@@ -89,6 +90,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/metrics", Scope.READ, "Metrics for Prometheus", _fleet.metrics, _METRICS_TYPE),
     Endpoint("GET", "/status", Scope.READ, "The room at a glance", _fleet.status, Status, tag="room"),
     Endpoint("GET", "/notices", Scope.READ, "The latest notices", _fleet.notices, Notices, tag="room"),
+    Endpoint("GET", "/tls", Scope.READ, "Certificates that are served", admin_api_tls.tls, Tls, tag="room"),
     Endpoint("POST", "/doors", Scope.FLEET, "Open or close the doors", _fleet.set_doors, Done, DoorsIn, tag="room"),
     Endpoint(
         "POST",

@@ -15,6 +15,7 @@ from mux.core.events import Event
 from mux.core.model import ProjectName, Role, UserId
 from mux.core.views import FleetStatus
 from mux.store.base import ApiToken, Store, User
+from mux.tls.keeper import SiteStatus
 from mux.web.admin_api_guard import BrowserScopes, CheckToken
 from mux.web.api_models import Change
 
@@ -168,6 +169,7 @@ class AdminDeps:
         version: the program's.
         public_address: where attendees go; stands on their slips.
         browser_scopes: scopes of the organizers' browser session that a request carries; None without pages.
+        certificates: how the sites stand that are served over TLS.
         refusals: exceptions of ``roster`` and ``tokens`` that mean a refusal, not a defect.
     """
 
@@ -181,6 +183,7 @@ class AdminDeps:
     version: str
     public_address: str
     browser_scopes: BrowserScopes | None = None
+    certificates: Callable[[], Sequence[SiteStatus]] = tuple
     refusals: tuple[type[Exception], ...] = ()
 
     @property

@@ -124,6 +124,24 @@ class ShipOut(ApiResponse):
     seats: list[SeatOut]
 
 
+class SiteOut(ApiResponse):
+    """One name that is served over TLS."""
+
+    name: str = Field(description="public or admin.")
+    host: str
+    names: list[str] = Field(description="What the certificate is for; none if nothing is served yet.")
+    issuer: str
+    not_after_s: float | None = Field(description="Seconds since the epoch at which it ends.")
+    sha256: str = Field(description="Of the certificate's DER, hexadecimal.")
+    fault: str = Field(description="What is wrong with the one that should be served instead; empty for nothing.")
+
+
+class Tls(ApiResponse):
+    """Certificates that are served."""
+
+    sites: list[SiteOut] = Field(description="None where mux speaks no TLS itself.")
+
+
 class Notice(ApiResponse):
     """Something that organizers should know."""
 

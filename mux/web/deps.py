@@ -5,7 +5,7 @@ Owns no behaviour. The pages never reach into the fleet: they read views and sub
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,7 @@ class WebDeps:
         runtime: of the ships, ``process`` or ``docker``: the login page says when workspaces are not isolated.
         secure: attendees come over https, so cookies carry Secure.
         clock: seconds since the epoch.
+        trusted_proxies: networks whose X-Forwarded-For is believed on the organizers' listener.
     """
 
     engine: EngineLike
@@ -73,3 +74,4 @@ class WebDeps:
     runtime: str
     secure: bool
     clock: Callable[[], float]
+    trusted_proxies: Sequence[str] = ()

@@ -39,6 +39,7 @@ from mux.web.pages import (
     same_origin,
     wants_json,
 )
+from mux.web.peers import believed_peers
 from mux.web.signed_in import Who, act_purpose
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,12 @@ def organizer_app(deps: WebDeps, api: Iterable[web.AbstractRouteDef] = ()) -> we
     forms = Forms(deps.keys, deps.admin_origin)
     live = Live(deps.engine, deps.clock, PUSH_INTERVAL_S)
     app = web.Application(
-        middlewares=[pages.middleware(), own_host(deps.admin_origin), forms.middleware()],
+        middlewares=[
+            believed_peers(deps.trusted_proxies),
+            pages.middleware(),
+            own_host(deps.admin_origin),
+            forms.middleware(),
+        ],
         client_max_size=FORM_BYTES_MAX,
     )
     app.on_response_prepare.append(pages.add_headers)
