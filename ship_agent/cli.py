@@ -80,7 +80,13 @@ async def _run(directory: Path) -> None:
     runtime = make_runtime(join.runtime, directory, join)
 
     def connect(take: Any, observe: Observe) -> Link:
-        return LinkClient(join, key_path=directory / "agent.key", on_desired=take, observe=observe)
+        return LinkClient(
+            join,
+            key_path=directory / "agent.key",
+            on_desired=take,
+            on_logins=lambda message: runtime.use_logins(message.logins),
+            observe=observe,
+        )
 
     agent = Agent(directory, runtime, connect)
     _say_who(directory)

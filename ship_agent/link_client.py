@@ -31,13 +31,14 @@ from ship_agent.protocol.link import (
     DesiredReceived,
     Event,
     Identity,
+    LoginsReceived,
     PeerComplained,
     ReportDue,
     ShipEnd,
     WasRefused,
     Welcomed,
 )
-from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed
+from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, RegistryLogins
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,7 @@ class LinkClient:
         join: who this ship is and where to dial.
         key_path: the agent key's file; made at first use.
         on_desired: called with every desired state that arrives. Must not block.
+        on_logins: called with logins of image registries, instead of those before. Must not block.
         observe: gives the whole of what is so; its ``seq`` is set here. When it raises, that is logged and it is
             asked again a heartbeat later.
         backoff: pauses between dials.
@@ -99,6 +101,7 @@ class LinkClient:
         key_path: Path,
         on_desired: Callable[[Desired], None],
         observe: Callable[[], Awaitable[Observed]],
+        on_logins: Callable[[RegistryLogins], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         key = agent_key(key_path)
@@ -114,6 +117,7 @@ class LinkClient:
         )
         self._ssl = _client_context(join.ca_pem)
         self._on_desired = on_desired
+        self._on_logins = on_logins
         self._observe = observe
         self._backoff = backoff or Backoff()
         self._report_wanted = asyncio.Event()
@@ -249,6 +253,8 @@ class _Connection:
                     client.report_soon()
                 case DesiredReceived(desired):
                     client._on_desired(desired)
+                case LoginsReceived(logins) if client._on_logins is not None:
+                    client._on_logins(logins)
                 case WasRefused(code, reason, retry):
                     reason = clean_text(reason, chars_max=500)
                     if not retry:

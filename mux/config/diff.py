@@ -74,6 +74,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "auth.organizer_session_hours": _NEXT_LOGIN,
         "auth.new_names_max": _NEXT_START,
         "auth.new_names_per_minute": _NEXT_START,
+        "registry.config": "read now; ships get the new logins at once",
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
     }
 )
@@ -104,9 +105,11 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
         ("auth", old.auth, new.auth),
         ("listen", old.listen, new.listen),
         ("tls", old.tls, new.tls),
+        ("registry", old.registry, new.registry),
+        ("data", old.data, new.data),
     ):
         changes += _table(name, before, after)
-    return changes + list(_table("data", old.data, new.data))
+    return changes
 
 
 def _table(

@@ -37,6 +37,8 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         "MUX_DATA_DIRECTORY": Variable(("data", "directory"), "Where the mux keeps what it must not lose."),
         "MUX_AUTH_ROSTER": Variable(("auth", "roster"), "The roster that the first start imports."),
         "MUX_AUTH_PASSCODE_FILE": Variable(("auth", "passcode_file"), "The file that holds the passcode."),
+        "MUX_REGISTRY_CONFIG": Variable(("registry", "config"), "The file with logins of image registries."),
+        "MUX_REGISTRY_AUTH": Variable(None, "Logins of image registries, as such a file holds them; goes before it."),
         PASSCODE: Variable(None, "The passcode itself, for mode passcode; goes before any file."),
     }
 )

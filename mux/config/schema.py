@@ -436,6 +436,21 @@ class ListenTable(Table):
     proxies: Annotated[int, Key(kinds.whole(1, 64), "Proxy processes; one per core is enough.", 1)] = 1
 
 
+class RegistryTable(Table):
+    """How ships come by images that are not for everybody."""
+
+    doc: ClassVar[str] = "How ships come by images that are not for everybody."
+
+    config: Annotated[
+        Path | None,
+        Key(
+            kinds.path(),
+            "A Docker client configuration with logins that may pull and nothing else, for ships to pull with.",
+            "registry.json",
+        ),
+    ] = None
+
+
 class DataTable(Table):
     """Where the mux keeps what it must not lose."""
 
@@ -455,6 +470,7 @@ class EventFile(Table):
     auth: AuthTable = AuthTable()
     listen: ListenTable = ListenTable()
     tls: TlsTable = TlsTable()
+    registry: RegistryTable = RegistryTable()
     data: DataTable = DataTable()
     _base: Path = PrivateAttr(default=Path())
 
@@ -487,6 +503,7 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "auth": AuthTable,
         "listen": ListenTable,
         "tls": TlsTable,
+        "registry": RegistryTable,
         "data": DataTable,
     }
 )

@@ -93,6 +93,7 @@ def _lines(values: Mapping[str, object]) -> Iterator[str]:
             ": ", ":\n#   ", 1
         )
         .replace("MUX_DATA", "\n#   MUX_DATA", 1)
+        .replace("MUX_REGISTRY", "\n#   MUX_REGISTRY", 1)
         .replace(", \n", ",\n")
     )
     for table, model in TABLES.items():

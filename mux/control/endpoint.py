@@ -21,14 +21,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
-from mux.control.render import DesiredRenderer, ship_report
+from mux.config.registry_logins import RegistryLogin
+from mux.control.render import DesiredRenderer, rendered_logins, ship_report
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
 from mux.core.model import LinkId, ShipId
 from mux.keys import Keyring
 from ship_agent.protocol import link as protocol
 from ship_agent.protocol.codec import CodecError, clean_text
-from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired
+from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, RegistryLogins
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class ControlEndpoint:
         render: turns desired states into messages.
         server_certificate_sha256: of the listener's leaf certificate, 64 hex digits.
         heartbeat_s: how often a ship is to report.
+        logins: gives the logins of image registries that ships pull with, as they are now.
         pending_max: bound of undecided links.
     """
 
@@ -65,6 +67,7 @@ class ControlEndpoint:
         render: DesiredRenderer,
         server_certificate_sha256: str,
         heartbeat_s: float,
+        logins: Callable[[], Sequence[RegistryLogin]] = tuple,
         pending_max: int = PENDING_MAX,
     ) -> None:
         self._keys = keys
@@ -72,6 +75,7 @@ class ControlEndpoint:
         self._render = render
         self._server_certificate_sha256 = server_certificate_sha256
         self._heartbeat_s = heartbeat_s
+        self._logins = logins
         self._pending_max = pending_max
         self._ids = itertools.count(1)
         self._links: dict[LinkId, _Link] = {}
@@ -89,6 +93,8 @@ class ControlEndpoint:
         match command:
             case AcceptLink():
                 link.accept()
+                if logins := self._logins():
+                    link.send_logins(rendered_logins(logins))
             case RefuseLink():
                 link.refuse(command.code, clean_text(command.reason, chars_max=REASON_CHARS_MAX), retry=command.retry)
             case CloseLink():
@@ -103,6 +109,12 @@ class ControlEndpoint:
                     log.error("desired cannot be sent", ship=command.ship, field=where, fault=first["type"])
                 except CodecError as error:
                     log.error("desired cannot be sent", ship=command.ship, fault=error.code, detail=error.detail)
+
+    def tell_logins(self) -> None:
+        """The logins of image registries are others now: every ship that is linked is told."""
+        message = rendered_logins(self._logins())
+        for link in self._links.values():
+            link.send_logins(message)
 
     async def close(self) -> None:
         """End every link and take no new one. Returns within about CLOSE_S."""
@@ -204,6 +216,10 @@ class _Link:
 
     def send_desired(self, desired: Desired) -> None:
         self._end.send_desired(desired)
+        self._wake.set()
+
+    def send_logins(self, logins: RegistryLogins) -> None:
+        self._end.send_logins(logins)
         self._wake.set()
 
     def abort(self) -> None:

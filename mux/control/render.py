@@ -6,8 +6,12 @@ receipt. Adds what the core must not hold: tokens, secrets, receipts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import structlog
+from pydantic import ValidationError
+
+from mux.config.registry_logins import RegistryLogin
 from mux.core.model import (
     BootStage,
     Desired,
@@ -26,6 +30,8 @@ from mux.core.model import (
 from mux.keys import Keyring
 from ship_agent.protocol import messages as wire
 from ship_agent.protocol.codec import clean_text
+
+log = structlog.get_logger(__name__)
 
 LINE_CHARS_MAX = 500
 """Bound of one line for people, as in the messages."""
@@ -75,6 +81,17 @@ class DesiredRenderer:
             if user is None
             else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
         )
+
+
+def rendered_logins(logins: Sequence[RegistryLogin]) -> wire.RegistryLogins:
+    """The message; a login beyond the bounds of the protocol is left out, and said so without its text."""
+    found = []
+    for login in logins[: wire.REGISTRIES_MAX]:
+        try:
+            found.append(wire.RegistryLogin(registry=login.host, username=login.username, password=login.password))
+        except ValidationError:
+            log.error("a registry's login cannot be sent", registry=login.host)
+    return wire.RegistryLogins(logins=found)
 
 
 def _project(spec: ProjectSpec) -> wire.Project:

@@ -44,6 +44,7 @@ from mux.daemon.https import Https
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
 from mux.daemon.quarantine import QuarantineFile
+from mux.daemon.registry_logins import LoginsInForce
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
 from mux.keys import Keyring
@@ -136,7 +137,7 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
 class Control:
     """The parts of a control process."""
 
-    def __init__(self, store: SqlStore, keys: Keyring, file: EventFile, data: Path) -> None:
+    def __init__(self, store: SqlStore, keys: Keyring, file: EventFile, data: Path, environ: Mapping[str, str]) -> None:
         self.store = store
         self.keys = keys
         self.file = file
@@ -147,6 +148,7 @@ class Control:
         self.publisher: Publisher
         self.endpoint: ControlEndpoint
         self.provider: Provider
+        self.logins = LoginsInForce(lambda: self.file, environ, self._tell_logins)
         self.bundle: AgentBundle | None = None
         self.effects: Effects
         self.secrets: SecretsInForce
@@ -168,7 +170,7 @@ class Control:
             file = parse(text, base=base, environ=environ, files=False)
         except ConfigError as error:
             raise StartError(str(error), EXIT_CONFIG) from error
-        control = cls(store, keys, file, data)
+        control = cls(store, keys, file, data, environ)
         await control._build_fleet()
         control._build_web(environ)
         return control
@@ -203,6 +205,7 @@ class Control:
             render=DesiredRenderer(self.keys, file.event.name, self.secrets.of),
             server_certificate_sha256=self.tls.sha256,
             heartbeat_s=file.fleet.heartbeat_s,
+            logins=lambda: self.logins.logins,
         )
         self.provider = local_provider(file, self.data)
         if self.provider.name != LocalProvider.name:
@@ -268,6 +271,10 @@ class Control:
         stack.push_async_callback(self.publisher.close)
         self.effects.open(self._post)
         stack.push_async_callback(self.effects.close)
+        if not await self.logins.fetch():
+            log.warning("ships start without logins of image registries; they are asked for again")
+        keeping = asyncio.create_task(self.logins.keep_fresh(), name="registry logins")
+        stack.callback(keeping.cancel)
         ships = web.Application()
         ships.add_routes(self.endpoint.routes())
         if self.bundle is not None:
@@ -342,6 +349,9 @@ class Control:
         self.publisher.set_settings(self.https.completed(feed_settings(self.file)))
         await self.publisher.settled(self.publisher.seq, PROXIES_S)
 
+    def _tell_logins(self) -> None:
+        self.endpoint.tell_logins()
+
     async def _tell(self, words: Words) -> None:
         if isinstance(words, SendDesired):
             await self.secrets.know(w.user for w in words.desired.workspaces if w.user is not None)
@@ -356,6 +366,7 @@ class Control:
         applied: Secrets = secrets
         self.secrets.replace(applied)
         self.publisher.set_settings(self.https.completed(feed_settings(file)))
+        self.logins.fetch_again()
 
 
 def feed_settings(file: EventFile) -> FeedSettings:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from ship_agent.protocol.messages import Project
+from ship_agent.protocol.messages import Project, RegistryLogin
 
 
 class RuntimeFailure(Exception):  # noqa: N818 - "RuntimeError" is taken, and this is what reports call it
@@ -127,6 +127,9 @@ class Runtime(Protocol):
 
     def limits(self) -> Limits:
         """Which limits this runtime enforces on this machine."""
+
+    def use_logins(self, logins: Sequence[RegistryLogin]) -> None:
+        """Pull with these from now on, instead of those before. Kept in memory alone."""
 
     async def pull(self, project: Project, digest: str, progress: Progress) -> None:
         """Have the image of that digest here, complete and verified."""

@@ -26,7 +26,7 @@ import aiohttp
 import structlog
 from aiodocker.exceptions import DockerError
 
-from ship_agent.protocol.messages import Project
+from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes import docker_spec, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
@@ -139,6 +139,10 @@ class DockerRuntime:
     def limits(self) -> Limits:
         """Which limits are in force for containers of this machine."""
         return self._limits
+
+    def use_logins(self, logins: Sequence[RegistryLogin]) -> None:
+        """Pull with these from now on."""
+        self._images.use_logins(logins)
 
     async def pull(self, project: Project, digest: str, progress: Progress) -> None:
         """Take an image that the engine has, or fetch it."""

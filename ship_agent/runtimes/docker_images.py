@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiodocker
 import structlog
 from aiodocker.exceptions import DockerError
+from aiodocker.types import JSONValue
 
-from ship_agent.protocol.messages import Project
+from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes.base import Progress, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, pull_failure, translated
 from ship_agent.runtimes.docker_spec import Image, image_of
@@ -51,11 +52,16 @@ class DockerImages:
         self._fetched: set[str] = set()
         self._here: frozenset[str] = frozenset()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._logins: dict[str, dict[str, JSONValue]] = {}
 
     async def open(self) -> None:
         """Read what this ship holds and see what of it is still there."""
         self._taken, self._fetched = await asyncio.to_thread(_load, self._path)
         await self.refresh()
+
+    def use_logins(self, logins: Sequence[RegistryLogin]) -> None:
+        """Pull with these from now on. The engine is given one with each pull, and does not keep it."""
+        self._logins = {login.registry: {"username": login.username, "password": login.password} for login in logins}
 
     def digests(self) -> frozenset[str]:
         """What is here, as last seen."""
@@ -134,13 +140,14 @@ class DockerImages:
         return None
 
     async def _fetch(self, project: Project, reference: str, progress: Progress) -> None:
+        auth = self._logins.get(registry_host(reference)) if "/" in reference else None
         layers: dict[str, bool] = {}
         said = ""
         loop = asyncio.get_running_loop()
         with translated(f"the image of {project.name}"):
             try:
                 async with asyncio.timeout(STILL_S) as patience:
-                    async for line in self._engine.images.pull(reference, stream=True):
+                    async for line in self._engine.images.pull(reference, auth=auth, stream=True):
                         patience.reschedule(loop.time() + STILL_S)
                         now = _counted(layers, line)
                         if now and now != said:
@@ -153,6 +160,12 @@ class DockerImages:
     async def _save(self) -> None:
         content = {"version": 1, "taken": dict(self._taken), "fetched": sorted(self._fetched)}
         await asyncio.to_thread(_write, self._path, content)
+
+
+def registry_host(reference: str) -> str:
+    """The registry of a reference, as Docker reads it."""
+    host, slash, _ = reference.partition("/")
+    return host if slash and ("." in host or ":" in host or host == "localhost") else "docker.io"
 
 
 def repository(reference: str) -> str:

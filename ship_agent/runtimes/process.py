@@ -17,13 +17,13 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from ship_agent.protocol.messages import Project
+from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups
@@ -132,6 +132,9 @@ class ProcessRuntime:
         groups = self._cgroups.enforced if self._cgroups else ()
         enforced = tuple(sorted({*groups, "files"}))
         return Limits(enforced, tuple(name for name in ALL_LIMITS if name not in enforced))
+
+    def use_logins(self, logins: Sequence[RegistryLogin]) -> None:
+        """Images are directories here: there is no registry to log in to."""
 
     async def pull(self, project: Project, digest: str, progress: Progress) -> None:
         """Copy an image here and verify it."""

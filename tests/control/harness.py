@@ -16,6 +16,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mux.config.registry_logins import RegistryLogin
 from mux.control.ca import ControlCa, ServerTls
 from mux.control.endpoint import PENDING_MAX, ControlEndpoint
 from mux.control.render import DesiredRenderer
@@ -112,6 +113,7 @@ class Mux:
         self.keys = Keyring(b"k" * 32)
         self.core = Core()
         self.secrets: dict[str, str] = {}
+        self.logins: tuple[RegistryLogin, ...] = ()
         self.tls: ServerTls
         self.endpoint: ControlEndpoint
         self.port = 0
@@ -133,6 +135,7 @@ class Mux:
             render=DesiredRenderer(self.keys, "camp", self._secrets_for),
             server_certificate_sha256=self.tls.sha256,
             heartbeat_s=heartbeat_s,
+            logins=lambda: self.logins,
             pending_max=pending_max,
         )
         application = web.Application()

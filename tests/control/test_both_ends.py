@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
+from mux.config.registry_logins import RegistryLogin
 from mux.control import endpoint as endpoint_module
 from mux.control.ca import ControlCa
 from mux.core.commands import CloseLink, RefuseLink
@@ -24,7 +25,7 @@ from ship_agent.join import Join, JoinError
 from ship_agent.link_client import Backoff, LinkClient, LinkRefusedError
 from ship_agent.protocol import link as protocol
 from ship_agent.protocol.messages import Desired as WireDesired
-from ship_agent.protocol.messages import Observed
+from ship_agent.protocol.messages import Observed, RegistryLogins
 from tests.control.harness import OTHER, SHIP, Mux, now
 from tests.ship_agent.protocol.samples import observed
 
@@ -37,11 +38,13 @@ class Ship:
 
     def __init__(self, join: Join, key_path: Path, observe: Callable[[], Awaitable[Observed]] | None = None) -> None:
         self.desired: asyncio.Queue[WireDesired] = asyncio.Queue()
+        self.logins: asyncio.Queue[RegistryLogins] = asyncio.Queue()
         self.observed = 0
         self.client = LinkClient(
             join,
             key_path=key_path,
             on_desired=self.desired.put_nowait,
+            on_logins=self.logins.put_nowait,
             observe=observe or self._observe,
             backoff=QUICK,
         )
@@ -97,6 +100,22 @@ async def test_a_ship_links_reports_at_once_and_receives_what_is_desired(mux: Mu
     assert (first.report.seq, first.report.generation) == (1, 1)
     await mux.send(SHIP, EMPTY)
     assert await one.desired.get() == WireDesired(generation=1, projects=[], workspaces=[])
+
+
+async def test_a_ship_gets_the_logins_of_registries_and_nothing_logs_them(
+    mux: Mux, ship: MakeShip, logs: list[EventDict]
+) -> None:
+    mux.logins = (RegistryLogin("hub:5000", "puller", "the-password"), RegistryLogin("no host", "u", "the-password"))
+    one = ship(mux.join())
+    wire = (await one.logins.get()).logins
+    assert [(login.registry, login.username, login.password) for login in wire] == [
+        ("hub:5000", "puller", "the-password")
+    ]
+    mux.logins = ()
+    mux.endpoint.tell_logins()
+    assert (await one.logins.get()).logins == []
+    assert any("cannot be sent" in entry["event"] for entry in logs)
+    assert "the-password" not in str(logs)
 
 
 async def test_heartbeats_come_without_being_asked_for(tmp_path: Path, ship: MakeShip) -> None:
