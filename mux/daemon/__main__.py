@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvloop
 
-from mux.daemon.compose import Sockets, run
 from mux.daemon.descriptors import raise_descriptor_limit
 from mux.daemon.errors import EXIT_FAILURE, StartError
 from mux.daemon.https import public_certificate
@@ -42,6 +41,9 @@ def main() -> int:
                 sys.stderr.write(f"mux: {warning}\n")
             sys.stdout.write(json.dumps(_settings(prepared)) + "\n")
             return 0
+        # Not needed for preparing, which is what a restart of the supervisor waits for.
+        from mux.daemon.compose import Sockets, run  # noqa: PLC0415
+
         raise_descriptor_limit()
         sockets = Sockets(
             *(

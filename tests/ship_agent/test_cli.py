@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +120,20 @@ async def test_a_directory_without_join_information_is_one_clear_line(machine: M
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert "join.json" in ended.stderr
+
+
+async def test_systemd_is_told_once_what_an_earlier_agent_left_has_been_looked_at(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        address = str(machine.directory / "notify")
+        systemd.bind(address)
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        agent = machine.start()
+        assert systemd.recv(100) == b"READY=1"
+        agent.terminate()
+        assert systemd.recv(100) == b"STOPPING=1"
 
 
 async def test_only_one_agent_for_each_directory(machine: Machine) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from mux.notify import Notifier
 from mux.supervisor import (
     EXIT_CONFIG,
+    EXIT_ORPHANED,
     Child,
     Settings,
     Supervisor,
@@ -86,6 +88,12 @@ async def test_a_child_dies_with_the_supervisor() -> None:
     await process.wait()
     while _alive(pid):
         await asyncio.sleep(0.01)
+
+
+def test_a_child_whose_supervisor_was_gone_before_it_began_ends() -> None:
+    program = "import mux.supervisor as s; s._die_with_parent(1 << 30); print('goes on')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (EXIT_ORPHANED, b"")
 
 
 def _alive(pid: int) -> bool:
@@ -266,3 +274,23 @@ async def test_a_preparation_that_takes_long_is_told_and_ends_with_who_waits(
         await preparing
     while _alive(int(pid.read_text())):
         await asyncio.sleep(0.01)
+
+
+async def test_systemd_is_told_when_it_listens_and_when_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in fake_daemon(tmp_path, "import time; time.sleep(600)").items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0), tmp_path / "data", 0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        supervisor = Supervisor(tmp_path / "event.toml", settings, park_on_exit=False, notifier=notifier)
+        running = asyncio.create_task(supervisor.run())
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(systemd, 100) == b"READY=1"
+        supervisor.request_stop()
+        assert await loop.sock_recv(systemd, 100) == b"STOPPING=1"
+        await running
