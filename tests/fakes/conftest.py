@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.fakes.ec2 import PROMPT, SHIPS_GROUP, Cloud, Faults, api_of, client, served
-
-IMAGE = "ami-0123456789abcdef0"
-SUBNET_A = "subnet-0aaaaaaaaaaaaaaaa"
-SUBNET_B = "subnet-0bbbbbbbbbbbbbbbb"
-
-
-@dataclass
-class Rig:
-    """A cloud, what goes wrong on the way to it, its address, and a client of EC2."""
-
-    cloud: Cloud
-    faults: Faults
-    url: str
-    ec2: Any
-
-    async def run(self, count: int = 1, **more: Any) -> list[str]:
-        """Launch machines; their ids."""
-        answer = await self.ec2.run_instances(**machine(MinCount=count, MaxCount=count, **more))
-        return [instance["InstanceId"] for instance in answer["Instances"]]
-
-    async def seen(self, *ids: str) -> dict[str, str]:
-        """The states of these instances, as listings have them."""
-        answer = await self.ec2.describe_instances(InstanceIds=list(ids))
-        found = [instance for one in answer["Reservations"] for instance in one["Instances"]]
-        return {instance["InstanceId"]: instance["State"]["Name"] for instance in found}
-
-
-def machine(**more: Any) -> dict[str, Any]:
-    """The parameters of RunInstances for a plain machine."""
-    return {
-        "ImageId": IMAGE,
-        "InstanceType": "m6i.2xlarge",
-        "SubnetId": SUBNET_A,
-        "SecurityGroupIds": [SHIPS_GROUP],
-        "MinCount": 1,
-        "MaxCount": 1,
-        **more,
-    }
+from tests.fakes.ec2 import PROMPT, Cloud, Faults, Settings, api_of, client, served
+from tests.fakes.rig import Rig
 
 
 @pytest.fixture
-def cloud() -> Cloud:
-    """Everything at once and nothing late; tests that want it otherwise override this."""
-    return Cloud(PROMPT)
+def settings() -> Settings:
+    """Everything at once and nothing late; tests that want it otherwise override this by a parameter."""
+    return PROMPT
+
+
+@pytest.fixture
+def cloud(settings: Settings) -> Cloud:
+    """The account."""
+    return Cloud(settings)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.fakes.conftest import IMAGE, SUBNET_A, SUBNET_B, Rig
 from tests.fakes.ec2 import KEY_ID, SHIPS_GROUP, Principal
+from tests.fakes.rig import IMAGE, SUBNET_A, SUBNET_B, Rig
 
 TYPES = ("m6i.2xlarge", "m6a.2xlarge")
 

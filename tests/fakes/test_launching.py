@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.fakes.conftest import SUBNET_A, Rig, machine
+from tests.fakes.rig import SUBNET_A, Rig, machine
 
 
 async def test_a_machine_boots_in_time(rig: Rig) -> None:

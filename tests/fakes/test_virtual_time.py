@@ -9,8 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError, HTTPClientError
 
-from tests.fakes.conftest import SUBNET_A, SUBNET_B, machine
 from tests.fakes.ec2 import Cloud, Fault, Faults, Settings, State, api_of, client
+from tests.fakes.rig import SUBNET_A, SUBNET_B, machine
 from tests.fakes.virtual import run_virtually
 
 SHIPS = 60

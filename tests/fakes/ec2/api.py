@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 from xml.etree import ElementTree
@@ -47,17 +47,11 @@ class Answer:
 
 
 class Api:
-    """All services of one cloud.
+    """All services of one cloud."""
 
-    Args:
-        clock: seconds, from which the cloud's time is brought up to date before each request; None leaves that to the
-            test.
-    """
-
-    def __init__(self, cloud: Cloud, faults: Faults | None = None, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, cloud: Cloud, faults: Faults | None = None) -> None:
         self.cloud = cloud
         self.faults = faults or Faults()
-        self._clock = clock
         self._tokens = Tokens()
         self._requests = 0
 
@@ -67,8 +61,7 @@ class Api:
         Raises:
             ConnectionLostError: there is no answer.
         """
-        if self._clock is not None:
-            self.cloud.timeline.run(self._clock())
+        self.cloud.catch_up()
         self._requests += 1
         request_id = str(UUID(int=self._requests))
         lower = {name.lower(): value for name, value in headers.items()}
