@@ -383,7 +383,8 @@ class Keeper:
         places = []
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             place = line.split()[4].encode().decode("unicode_escape")
-            if place.startswith((f"{self.data}/", f"{self.run}/")):
+            # dockerd mounts its directory on itself: left so, it could not be deleted.
+            if f"{place}/".startswith((f"{self.data}/", f"{self.run}/")):
                 places.append(place)
         for place in reversed(places):
             _quietly("umount", "--lazy", place)
