@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations, islice
 from pathlib import Path
 
+from mux.config import ec2
 from mux.config.container_kinds import IMAGE_NAME_ALLOWED, SHM_FREE_BYTES, is_image_name
 from mux.config.faults import ConfigError, Fault, nearest, shown
-from mux.config.kinds import Listener, size_text
+from mux.config.kinds import Listener, is_loopback, size_text
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
 from mux.config.secrets import read_passcode, read_project_secrets
 from mux.config.tls_checks import checked_tls, checked_tls_files
@@ -48,6 +49,7 @@ def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     yield from _listeners(file)
     yield from _boundary(file)
     yield from checked_tls(file)
+    yield from _machines(file)
 
 
 def _addresses(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
@@ -239,6 +241,38 @@ def _boundary(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                 (f"listen.{name}", "fleet.runtime"),
                 Fault(f"listen.{name}", str(listener), allowed, f"127.0.0.1:{listener.port}"),
             )
+
+
+def _machines(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
+    """What ships on machines of their own need."""
+    if file.fleet.provider != "ec2":
+        return
+    for key, allowed in ec2.missing(file.ec2):
+        yield (
+            (f"ec2.{key}", "fleet.provider"),
+            Fault(f"ec2.{key}", "nothing", f'{allowed} (this key must be given for provider "ec2")'),
+        )
+    if file.fleet.runtime != "docker":
+        yield (
+            ("fleet.runtime", "fleet.provider"),
+            Fault("fleet.runtime", shown(file.fleet.runtime), '"docker" on machines of Amazon EC2', '"docker"'),
+        )
+    if (needed := ports_per_ship(file)) > file.fleet.ports.count:
+        yield (
+            ("fleet.ports", "fleet.seats_per_ship", "fleet.provider", "project"),
+            Fault(
+                "fleet.ports",
+                f"{file.fleet.ports}, which is {file.fleet.ports.count} ports",
+                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each workspace of a ship with "
+                f"{file.fleet.seats_per_ship} seats and {len(file.projects)} projects",
+            ),
+        )
+    host = file.ec2.control_host or file.listen.control.host
+    if is_loopback(host) or host in WILDCARDS:
+        yield (
+            ("ec2.control_host", "listen.control", "fleet.provider"),
+            Fault("ec2.control_host", shown(host), "an address of the mux that ships on other machines reach"),
+        )
 
 
 def checked_files(file: EventFile, base: Path, environ: Mapping[str, str], wrong: Collection[str]) -> Iterator[Fault]:

@@ -46,6 +46,7 @@ _NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
 _AT_ONCE = "takes effect at once"
 _REPLACED = "workspaces on free seats are replaced"
 _RESTART = f"{_REPLACED}; bound workspaces get it at their next start"
+_NEXT_MACHINE = "holds for ships launched after the next start of the mux"
 _LABEL = "is shown from the next page on"
 
 _EFFECTS: Mapping[str, str] = MappingProxyType(
@@ -75,12 +76,20 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "auth.new_names_max": _NEXT_START,
         "auth.new_names_per_minute": _NEXT_START,
         "registry.config": "read now; ships get the new logins at once",
+        "ec2.region": "takes effect when the mux is started again; end every ship in the old region first",
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
     }
 )
 """By key; then by table below; then at once."""
 _TABLE_EFFECTS: Mapping[str, str] = MappingProxyType(
-    {"project": _RESTART, "fleet": _AT_ONCE, "auth": _NEXT_LOGIN, "listen": _NEXT_START, "tls": _NEXT_START}
+    {
+        "project": _RESTART,
+        "fleet": _AT_ONCE,
+        "auth": _NEXT_LOGIN,
+        "listen": _NEXT_START,
+        "tls": _NEXT_START,
+        "ec2": _NEXT_MACHINE,
+    }
 )
 _SIZES = frozenset({"attendees", "spare_seats", "seats_per_ship"})
 
@@ -101,14 +110,8 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
     changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
-    for name, before, after in (
-        ("auth", old.auth, new.auth),
-        ("listen", old.listen, new.listen),
-        ("tls", old.tls, new.tls),
-        ("registry", old.registry, new.registry),
-        ("data", old.data, new.data),
-    ):
-        changes += _table(name, before, after)
+    for name in ("auth", "listen", "tls", "registry", "data", "ec2"):
+        changes += _table(name, getattr(old, name), getattr(new, name))
     return changes
 
 

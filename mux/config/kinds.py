@@ -262,6 +262,22 @@ def is_host_name(value: str) -> bool:
     return _host(value) is not None
 
 
+def host() -> Kind:
+    """A host name or an IP address, without a port; IPv6 without brackets."""
+
+    def read(value: object) -> str:
+        folded = (
+            _host(f"[{value}]" if isinstance(value, str) and ":" in value else value)
+            if isinstance(value, str)
+            else None
+        )
+        if folded is None:
+            raise Refused
+        return folded
+
+    return Kind("host", "a host name or an IP address, without a port", read)
+
+
 def _port(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65535 else None
 

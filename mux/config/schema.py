@@ -17,11 +17,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PrivateAttr
 
 from mux.config import container_kinds, kinds
+from mux.config.ec2 import Ec2Table
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.tables import Key, Table
 from mux.config.tls_schema import TlsTable
 
-PROVIDERS = ("local",)
+PROVIDERS = ("local", "ec2")
 """What makes machines."""
 RUNTIMES = ("process", "docker")
 """What runs workspaces."""
@@ -256,7 +257,8 @@ class FleetTable(Table):
     doc: ClassVar[str] = "The fleet. Sizes are in seats: a seat is room for one attendee on a ship."
 
     provider: Annotated[
-        str, Key(kinds.choice(*PROVIDERS), "What makes machines. local: agents on this machine.", "local")
+        str,
+        Key(kinds.choice(*PROVIDERS), "What makes machines. local: agents on this machine. ec2: Amazon EC2.", "local"),
     ] = "local"
     runtime: Annotated[
         str,
@@ -282,7 +284,11 @@ class FleetTable(Table):
     ] = None
     ports: Annotated[
         PortRange,
-        Key(kinds.port_range(), "Ports for the workspaces of ships on this machine.", "20000-29999"),
+        Key(
+            kinds.port_range(),
+            "Ports for the workspaces of ships: of all of them on this machine, of each one elsewhere.",
+            "20000-29999",
+        ),
     ] = PortRange(20000, 29999)
     heartbeat_s: Annotated[float, Key(kinds.number(0.1, 300, unit="seconds"), "How often a ship reports.", 5.0)] = 5.0
     heartbeat_grace_s: Annotated[
@@ -472,6 +478,7 @@ class EventFile(Table):
     tls: TlsTable = TlsTable()
     registry: RegistryTable = RegistryTable()
     data: DataTable = DataTable()
+    ec2: Ec2Table = Ec2Table()
     _base: Path = PrivateAttr(default=Path())
 
     @property
@@ -505,6 +512,7 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "tls": TlsTable,
         "registry": RegistryTable,
         "data": DataTable,
+        "ec2": Ec2Table,
     }
 )
 """Every table by its name in the file."""

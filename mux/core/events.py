@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from mux.core.model import (
     Doors,
@@ -13,6 +14,7 @@ from mux.core.model import (
     ProjectName,
     SessionHash,
     ShipId,
+    ShipNotice,
     ShipReport,
     UserId,
     WorkspaceId,
@@ -98,6 +100,33 @@ class MachineCallEnded:
 
     ship: ShipId
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineEnded:
+    """The provider knows why a machine is gone that mux did not end. ``fatal``: the next one would end the same way."""
+
+    ship: ShipId
+    reason: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MachineNoticed:
+    """The provider says what is announced for a machine; the ship itself may say the same in its reports."""
+
+    ship: ShipId
+    notice: ShipNotice
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderNoticed:
+    """The provider has something to say to the organizers that nothing else follows from."""
+
+    severity: Literal["info", "warning", "error"]
+    code: str
+    ship: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +243,9 @@ Event = (
     | LaunchSucceeded
     | LaunchFailed
     | MachineCallEnded
+    | MachineEnded
+    | MachineNoticed
+    | ProviderNoticed
     | MachinesListed
     | ListingFailed
     | ShipDialed

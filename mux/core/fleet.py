@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mux.core import attendance, liveness, machines, paths, workspaces
+from mux.core import attendance, liveness, machines, notices, paths, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -42,9 +42,12 @@ from mux.core.events import (
     LoggedIn,
     LoggedOut,
     MachineCallEnded,
+    MachineEnded,
+    MachineNoticed,
     MachinesListed,
     PathsReported,
     ProjectRequested,
+    ProviderNoticed,
     SeatReleased,
     ShipCordoned,
     ShipDeclaredLost,
@@ -356,6 +359,9 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     LaunchSucceeded: machines.launch_succeeded,
     LaunchFailed: machines.launch_failed,
     MachineCallEnded: machines.call_ended,
+    MachineEnded: notices.machine_ended,
+    MachineNoticed: notices.machine_noticed,
+    ProviderNoticed: notices.provider_noticed,
     MachinesListed: machines.listed,
     ListingFailed: _listing_failed,
     ShipDialed: liveness.dialed,
@@ -380,6 +386,7 @@ _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "session": attendance.end_session,
     "heartbeat": liveness.silent,
     "boot": machines.boot_overdue,
+    "leave": notices.leave,
     "replace": workspaces.replace_failed,
     "launch": _replan,
     "list": lambda world, _: machines.ask_listing(world),

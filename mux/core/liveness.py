@@ -10,6 +10,7 @@ from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDes
 from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.machines import returned
 from mux.core.model import ShipId, ShipState, ShipWanted
+from mux.core.notices import noticed
 from mux.core.ships import Ship
 from mux.core.workspaces import heard
 from mux.core.world import World
@@ -68,6 +69,8 @@ def reported(world: World, event: ShipReported) -> None:
     ship.report = event.report
     _alive(world, ship)
     heard(world, ship, event.report)
+    for notice in event.report.notices:
+        noticed(world, ship, notice)
     if behind and world.now - ship.sent_at >= world.spec.fleet.heartbeat_s:
         ship.sent_at = 0.0
         world.touch(ship, save=False)

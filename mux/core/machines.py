@@ -102,10 +102,11 @@ def launch_failed(world: World, event: LaunchFailed) -> None:
         return
     ship.call = None
     world.touch(ship)
-    _launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
+    launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
 
 
-def _launching_failed(world: World, reason: str, *, fatal: bool = False) -> None:
+def launching_failed(world: World, reason: str, *, fatal: bool = False) -> None:
+    """A launch failed, at once or later: pause, and at last, or when another try would fail the same way, give up."""
     give_up = world.patience.failed(reason, world.spec.fleet, world.now) or fatal
     world.changes.plan = True
     if not give_up or not world.controls.launching:
@@ -372,7 +373,7 @@ def end_failed(world: World, ship: Ship) -> None:
         return
     if ship.failed:
         world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {ship.failed}"))
-        _launching_failed(world, f"{ship.id}: {ship.failed}.")
+        launching_failed(world, f"{ship.id}: {ship.failed}.")
     end(world, ship)
 
 

@@ -118,6 +118,7 @@ class Ship:
         missing: listings in a row that did not have it.
         ordered: the provider took the order to launch it.
         ordered_at: when it said so; a listing that was asked for earlier need not have the machine.
+        notices: what was announced for its machine and has been acted on: kind, and when.
         failures: by project, free workspaces that failed here in a row, since any workspace last got well.
         ports_taken: ports of its range that other programs were found on.
         ports_told: that it has no free port has been told.
@@ -154,6 +155,7 @@ class Ship:
     missing: int = 0
     ordered: bool = False
     ordered_at: float = 0.0
+    notices: set[tuple[str, float | None]] = field(default_factory=set)
     failures: dict[ProjectName, int] = field(default_factory=dict)
     ports_taken: set[int] = field(default_factory=set)
     ports_told: bool = False

@@ -28,7 +28,7 @@ from mux.auth.roster_csv import RosterFaultsError
 from mux.auth.sessions import session_cookie
 from mux.auth.settings import AuthSettings
 from mux.auth.tokens import ApiTokens, TokenRefusedError
-from mux.config import ConfigError, EventFile, Secrets, parse, ports_per_ship, read_passcode, to_spec
+from mux.config import ConfigError, EventFile, Secrets, parse, read_passcode, to_spec
 from mux.control.bundle import BundleEndpoint
 from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
@@ -41,6 +41,7 @@ from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
 from mux.daemon.clock import SteadyClock
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
 from mux.daemon.https import Https
+from mux.daemon.machines import control_names, provider_of
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
 from mux.daemon.quarantine import QuarantineFile
@@ -51,7 +52,6 @@ from mux.keys import Keyring
 from mux.metrics import metrics_text
 from mux.providers.agent_bundle import AgentBundle, BundleError, agent_bundle
 from mux.providers.base import LaunchOrder, Provider, ProviderError
-from mux.providers.local import LocalProvider
 from mux.publisher import Publisher
 from mux.store.sql import SqlStore
 from mux.web.admin_api import admin_api
@@ -191,8 +191,7 @@ class Control:
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)
         self.publisher = Publisher(self.keys.workspace_token, self.https.completed(feed_settings(file)), self._paths)
-        host, port = file.listen.control.host, file.listen.control.port
-        names = ["127.0.0.1", "localhost"] if host in ("0.0.0.0", "::", "127.0.0.1", "localhost") else [host]  # noqa: S104
+        names, port = control_names(file), file.listen.control.port
         try:
             ca = ControlCa.open(self.data / "ca", datetime.now(UTC))
             self.tls = ca.issue(names, datetime.now(UTC))
@@ -207,8 +206,8 @@ class Control:
             heartbeat_s=file.fleet.heartbeat_s,
             logins=lambda: self.logins.logins,
         )
-        self.provider = local_provider(file, self.data)
-        if self.provider.name != LocalProvider.name:
+        self.provider = provider_of(file, self.data, self.keys.store_id(), self._noticed)
+        if file.fleet.provider != "local":
             try:
                 self.bundle = await asyncio.to_thread(agent_bundle, self.data / "agent")
             except BundleError as error:
@@ -352,6 +351,11 @@ class Control:
     def _tell_logins(self) -> None:
         self.endpoint.tell_logins()
 
+    def _noticed(self, event: Event) -> None:
+        # What a provider notices is seen in its next listing too.
+        with suppress(EngineBusyError):
+            self.engine.post(event)
+
     async def _tell(self, words: Words) -> None:
         if isinstance(words, SendDesired):
             await self.secrets.know(w.user for w in words.desired.workspaces if w.user is not None)
@@ -395,13 +399,3 @@ def auth_settings(file: EventFile, passcode: str | None) -> AuthSettings:
 def secure(file: EventFile) -> bool:
     """Whether attendees come over https, so that cookies carry Secure."""
     return file.event.public_address.scheme == "https"
-
-
-def local_provider(file: EventFile, data: Path) -> Provider:
-    """The provider of ships on this machine."""
-    return LocalProvider(
-        data / "ships",
-        file.event.name,
-        port_first=file.fleet.ports.first,
-        ports_per_ship=ports_per_ship(file),
-    )

@@ -46,6 +46,21 @@ class LaunchOrder:
     bundle: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What was ended by its marks.
+
+    Args:
+        machines: ended, and seen to be gone.
+        things: launch templates, disks and the like that were deleted.
+        foreign: machines of the same event that belong to another store, and were left alone.
+    """
+
+    machines: int
+    things: int = 0
+    foreign: int = 0
+
+
 class Provider(Protocol):
     """What every backend does. Calls raise :class:`ProviderError`; none blocks the event loop."""
 
@@ -68,6 +83,12 @@ class Provider(Protocol):
 
     async def list(self) -> Mapping[ShipId, Machine]:
         """Every machine of this event that is not gone, launched by whatever run."""
+
+    async def reap(self, *, foreign: bool) -> Reaped:
+        """End whatever is marked as this event's, known or not, and see that it is gone; for the time after the event.
+
+        ``foreign``: also what another store launched under the same event's name.
+        """
 
     async def close(self) -> None:
         """Let go without touching machines."""

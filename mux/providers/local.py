@@ -33,7 +33,7 @@ import structlog
 from mux.core.model import Machine, ShipId
 from mux.providers import agent_process
 from mux.providers.agent_process import AgentProcess
-from mux.providers.base import LaunchOrder, ProviderError
+from mux.providers.base import LaunchOrder, ProviderError, Reaped
 from mux.providers.local_files import (
     DISK_FULL,
     Record,
@@ -181,6 +181,12 @@ class LocalProvider:
     async def list(self) -> Mapping[ShipId, Machine]:
         """What the directories say."""
         return {ship: record.machine() for ship, record in (await self._in_thread(self._read_all)).items()}
+
+    async def reap(self, *, foreign: bool) -> Reaped:  # noqa: ARG002 - a directory of ships belongs to one store
+        """End every ship of this event here."""
+        ships = [*await self.list()]
+        await asyncio.gather(*(self.terminate(ship) for ship in ships))
+        return Reaped(machines=len(ships))
 
     async def close(self) -> None:
         """Stop watching. Agents go on."""

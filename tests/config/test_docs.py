@@ -52,7 +52,7 @@ def test_every_key_is_documented_and_nothing_else_in_the_order_of_the_schema() -
 
 
 def test_every_table_has_a_section_and_no_other() -> None:
-    assert re.findall(r"^## `\[+([a-z]+)\]+`$", PAGE, flags=re.MULTILINE) == list(TABLES)
+    assert re.findall(r"^## `\[+([a-z0-9]+)\]+`$", PAGE, flags=re.MULTILINE) == list(TABLES)
 
 
 @pytest.mark.parametrize("key", KEYS)

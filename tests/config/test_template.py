@@ -25,7 +25,7 @@ def test_the_template_loads_as_it_is(tmp_path: Path) -> None:
 def test_the_template_has_every_key_once_under_its_table() -> None:
     tables: dict[str, list[str]] = {}
     for line in template().splitlines():
-        if header := re.fullmatch(r"\[\[?([a-z]+)\]\]?", line):
+        if header := re.fullmatch(r"\[\[?([a-z0-9]+)\]\]?", line):
             tables[header[1]] = []
         elif key := re.fullmatch(r"(?:# )?([a-z_]+) = .+", line):
             tables[next(reversed(tables))].append(key[1])

@@ -40,6 +40,7 @@ _ORDERS: Mapping[tuple[bool, str], Callable[[_Pool], Any]] = {
     (False, "prioritized"): lambda pool: pool.override.get("Priority", math.inf),
     (True, "lowest-price"): lambda pool: pool.price,
     (True, "capacity-optimized"): lambda pool: -pool.left,
+    (True, "capacity-optimized-prioritized"): lambda pool: (pool.left <= 0, pool.override.get("Priority", math.inf)),
     (True, "price-capacity-optimized"): lambda pool: (pool.left <= 0, pool.price),
 }
 
