@@ -14,9 +14,9 @@ from aiobotocore.session import get_session
 from mux.core.events import Event
 from mux.providers.ec2 import Ec2Api, Ec2Provider, Ec2Settings
 from mux.providers.user_data import user_data
-from tests.fakes.conftest import IMAGE, SUBNET_A, SUBNET_B
 from tests.fakes.ec2 import REGION, SHIPS_GROUP, Cloud, Settings, api_of, client
 from tests.fakes.ec2.api import Api
+from tests.fakes.rig import IMAGE, SUBNET_A, SUBNET_B
 from tests.providers.backends import Backend
 
 MOTO_IMAGE = "amzn-ami-hvm-2017.09.1.20171103-x86_64-gp2"
