@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.fakes.ec2 import KEY_ID, PROMPT, Principal, Quotas, client
+from tests.fakes.ec2 import KEY_ID, PROMPT, Principal, Quotas, api_of, client, served
 from tests.fakes.rig import SUBNET_A, Rig, machine, refused
 
 ARN = "arn:aws:iam::123456789012:user/organizer"
@@ -125,12 +127,24 @@ async def test_a_subnet_has_only_so_many_addresses(rig: Rig) -> None:
 
 async def test_a_dry_run_says_what_would_be(rig: Rig) -> None:
     assert await refused(rig.ec2.run_instances(**machine(DryRun=True))) == "DryRunOperation"
-    assert await refused(rig.ec2.terminate_instances(InstanceIds=["i-0"], DryRun=True)) == "DryRunOperation"
+    assert await refused(rig.ec2.describe_subnets(DryRun=True)) == "DryRunOperation"
+    unknown = rig.ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"], DryRun=True)
+    assert await refused(unknown) == "InvalidInstanceID.NotFound"
     rig.cloud.keys[KEY_ID] = Principal(ARN, frozenset({"ec2:RunInstances"}))
     with pytest.raises(ClientError, match=r"ec2:RunInstances.*Encoded authorization failure message: ") as refusal:
         await rig.ec2.run_instances(**machine(DryRun=True))
     assert refusal.value.response["Error"]["Code"] == "UnauthorizedOperation"
     assert rig.cloud.instances == {}
+
+
+async def test_a_dry_run_about_an_instance_leaves_it_alone(rig: Rig) -> None:
+    [ship] = await rig.run()
+    rig.cloud.advance(2)
+    tag = {"Resources": [ship], "Tags": [{"Key": "mux:ship", "Value": "1"}]}
+    for call in (rig.ec2.stop_instances, rig.ec2.start_instances, rig.ec2.terminate_instances):
+        assert await refused(call(InstanceIds=[ship], DryRun=True)) == "DryRunOperation"
+    assert await refused(rig.ec2.create_tags(**tag, DryRun=True)) == "DryRunOperation"
+    assert (await rig.seen(ship), rig.cloud.instances[ship].tags) == ({ship: "running"}, {})
 
 
 async def test_tags_at_launch_need_a_permission_of_their_own(rig: Rig) -> None:
@@ -160,3 +174,13 @@ async def test_quotas_and_identity_are_told(rig: Rig) -> None:
         assert await refused(unknown) == "NoSuchResourceException"
     async with client("sts", rig.url) as sts:
         assert (await sts.get_caller_identity())["Arn"] == ARN
+
+
+@pytest.mark.parametrize("ahead_s", [0, 900])
+async def test_answers_carry_the_time_of_the_service(rig: Rig, ahead_s: int) -> None:
+    async with api_of(rig.cloud) as api, served(api) as url, client("sts", url) as http, client("sts", api) as inside:
+        api.ahead_s = ahead_s
+        for sts in (http, inside):
+            answer = await sts.get_caller_identity()
+            date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            assert (date.timestamp() - time.time() > 450) == (ahead_s > 0)

@@ -10,7 +10,7 @@ from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.fleets import create_fleet
 from tests.fakes.ec2.launching import reservation, run_instances
 from tests.fakes.ec2.model import ENDED, Principal
-from tests.fakes.ec2.permissions import allow
+from tests.fakes.ec2.permissions import allow, end_dry_run
 from tests.fakes.ec2.support import check_supported
 from tests.fakes.ec2.wire import Params, decode
 
@@ -38,8 +38,8 @@ ACTIONS: Mapping[str, Callable[[Cloud, Params, Principal], Params]] = {
     "DescribeImages": places.describe_images,
     "DescribeSpotPriceHistory": places.describe_spot_price_history,
 }
-# These look at what is to be launched before they answer a dry run.
-_THOROUGH = {"RunInstances", "CreateFleet"}
+# These look at what they are about before they answer a dry run.
+_THOROUGH = {"RunInstances", "CreateFleet", "StartInstances", "StopInstances", "TerminateInstances", "CreateTags"}
 
 
 class Tokens:
@@ -86,8 +86,8 @@ def perform(cloud: Cloud, tokens: Tokens, action: str, form: Mapping[str, str], 
     check_supported(action, params)
     cloud.buckets.request(action, params, cloud.now)
     allow(caller, f"ec2:{action}")
-    if params.get("DryRun") and action not in _THOROUGH:
-        raise ApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+    if action not in _THOROUGH:
+        end_dry_run(params)
     earlier = tokens.recall(cloud, action, params) if not params.get("DryRun") else None
     if earlier is not None:
         return earlier

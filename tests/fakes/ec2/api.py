@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from uuid import UUID
 from xml.etree import ElementTree
 
@@ -47,9 +49,10 @@ class Answer:
 
 
 class Api:
-    """All services of one cloud."""
+    """All services of one cloud. ``ahead_s``: by how much the Date of answers is ahead of this machine's clock."""
 
     def __init__(self, cloud: Cloud, faults: Faults | None = None) -> None:
+        self.ahead_s = 0.0
         self.cloud = cloud
         self.faults = faults or Faults()
         self._tokens = Tokens()
@@ -72,6 +75,10 @@ class Api:
         if action == "GetCallerIdentity":
             return self._identity(lower, request_id)
         return await self._ec2(action, form, lower, request_id)
+
+    def headers(self, answer: Answer) -> dict[str, str]:
+        """The headers that an answer goes out with."""
+        return {"Content-Type": answer.content_type, "Date": formatdate(time.time() + self.ahead_s, usegmt=True)}
 
     async def _ec2(self, action: str, form: Mapping[str, str], headers: Mapping[str, str], request_id: str) -> Answer:
         fault = self.faults.meet(action)

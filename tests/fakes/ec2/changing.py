@@ -8,6 +8,7 @@ from tests.fakes.ec2.cloud import Cloud
 from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.launching import no_capacity
 from tests.fakes.ec2.model import Instance, Principal, State
+from tests.fakes.ec2.permissions import end_dry_run
 from tests.fakes.ec2.wire import Params
 
 _BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
@@ -70,7 +71,12 @@ def cancel_spot_instance_requests(cloud: Cloud, params: Params, _caller: Princip
 
 
 def _chosen(cloud: Cloud, params: Params) -> list[Instance]:
-    return [cloud.find(one) for one in dict.fromkeys(params["InstanceIds"])]
+    """The instances of a request; a dry run ends here. EC2 does not document what a dry run says of an instance that
+    does not exist: here it is the stricter ``InvalidInstanceID.NotFound``.
+    """
+    chosen = [cloud.find(one) for one in dict.fromkeys(params["InstanceIds"])]
+    end_dry_run(params)
+    return chosen
 
 
 def _check_states(chosen: list[Instance], allowed: set[State], done: str) -> None:

@@ -181,6 +181,7 @@ class Cloud:
             code = refused.partition(":")[0]
             self.timeline.after(1.0, self._end, instance, instance.phase, (code, refused))
             return
+        instance.volumes = volumes
         self.volumes |= {volume.id: volume for volume in volumes}
         self._boot(instance)
 
@@ -274,7 +275,7 @@ class Cloud:
         self._enter(instance, State.TERMINATED, instance.reason)
         self._use_pool(instance, -1)
         self._addresses[instance.subnet.id].append(instance.address)
-        for volume in [volume for volume in self.volumes.values() if volume.instance == instance.id]:
+        for volume in instance.volumes:
             if volume.delete_on_termination:
                 del self.volumes[volume.id]
             else:

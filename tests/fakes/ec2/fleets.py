@@ -16,7 +16,7 @@ from tests.fakes.ec2.cloud import Cloud
 from tests.fakes.ec2.errors import ApiError, not_in_fake
 from tests.fakes.ec2.launching import Plan, launch, merged, planned, room_for
 from tests.fakes.ec2.model import Instance, Principal
-from tests.fakes.ec2.permissions import allow
+from tests.fakes.ec2.permissions import allow, end_dry_run
 from tests.fakes.ec2.tagging import check_tags
 from tests.fakes.ec2.templates import find_template
 from tests.fakes.ec2.wire import Params
@@ -59,8 +59,7 @@ def create_fleet(cloud: Cloud, params: Params, caller: Principal) -> Params:
     wanted = _wanted(params["TargetCapacitySpecification"])
     for config in params["LaunchTemplateConfigs"]:
         find_template(cloud, config["LaunchTemplateSpecification"])
-    if params.get("DryRun"):
-        raise ApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+    end_dry_run(params)
     fleet = cloud.new_id("fleet", 36)
     answer: Params = {"FleetId": fleet, "Errors": [], "Instances": []}
     for spot, count in wanted.items():

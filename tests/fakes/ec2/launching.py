@@ -11,7 +11,7 @@ from tests.fakes.ec2.catalog import ACCOUNT, MachineImage, Subnet, TypeOffer
 from tests.fakes.ec2.cloud import Cloud
 from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.model import Instance, Principal, Volume
-from tests.fakes.ec2.permissions import allow
+from tests.fakes.ec2.permissions import allow, end_dry_run
 from tests.fakes.ec2.tagging import check_tags, tags_for
 from tests.fakes.ec2.templates import template_data
 from tests.fakes.ec2.views import instance_view
@@ -48,8 +48,7 @@ def run_instances(cloud: Cloud, params: Params, caller: Principal) -> Params:
         raise ApiError("InvalidParameterValue", f"Invalid value '{least}' for instanceCount. Must be in 1..{most}.")
     made = merged(cloud, params.get("LaunchTemplate"), params)
     plan = planned(cloud, made, caller)
-    if params.get("DryRun"):
-        raise ApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+    end_dry_run(params)
     cloud.buckets.take_instances("launch", most, cloud.now)
     room, limit = room_for(cloud, plan, most)
     if room < least:

@@ -97,6 +97,7 @@ class Instance:
     boots: int = 0
     history: list[tuple[float, State]] = field(default_factory=list)
     reason: tuple[str, str] | None = None  # code and message of the last transition
+    volumes: list[Volume] = field(default_factory=list)
     maintenance: list[Maintenance] = field(default_factory=list)
     interruption_at: float | None = None  # a spot instance's end, as announced inside
     rebalance_at: float | None = None  # when a higher risk of interruption was announced inside

@@ -1,4 +1,4 @@
-"""Who may do what: everybody everything, less what is denied to a key."""
+"""Who may do what: everybody everything, less what is denied to a key. And dry runs, which ask just that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zlib
 
 from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.model import Principal
+from tests.fakes.ec2.wire import Params
 
 
 def allow(caller: Principal, permission: str) -> None:
@@ -20,3 +21,9 @@ def allow(caller: Principal, permission: str) -> None:
         f"{permission} because no identity-based policy allows the {permission} action. Encoded authorization failure "
         f"message: {encoded}",
     )
+
+
+def end_dry_run(params: Params) -> None:
+    """Raise ``DryRunOperation`` if the request was one: it is permitted, and goes no further."""
+    if params.get("DryRun"):
+        raise ApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")

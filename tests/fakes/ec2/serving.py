@@ -81,7 +81,7 @@ async def served(api: Api, host: str = "127.0.0.1") -> AsyncIterator[str]:
             if request.transport is not None:
                 request.transport.abort()
             raise asyncio.CancelledError from None
-        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+        return web.Response(status=answer.status, body=answer.body, headers=api.headers(answer))
 
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     app.router.add_post("/", handle)
@@ -133,7 +133,8 @@ class _InProcess:
             raise ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
-        return AioAWSResponse(request.url, answer.status, {"content-type": answer.content_type}, _Body(answer.body))
+        answered = {name.lower(): value for name, value in self._api.headers(answer).items()}
+        return AioAWSResponse(request.url, answer.status, answered, _Body(answer.body))
 
 
 def _text(value: Any) -> str:
@@ -161,6 +162,7 @@ def client_settings(at: str | Api, *, key: str = KEY_ID, **config: Any) -> dict[
         "endpoint_url": IN_PROCESS if isinstance(at, Api) else at,
         "aws_access_key_id": key,
         "aws_secret_access_key": "not a secret",
+        "verify": False,  # nothing is encrypted here, and loading the authorities takes longer than the call
         "config": AioConfig(**options),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.fakes.ec2.cloud import Cloud
 from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.model import Principal
+from tests.fakes.ec2.permissions import end_dry_run
 from tests.fakes.ec2.wire import Params
 
 TAGS_MAX = 50
@@ -61,6 +62,7 @@ def create_tags(cloud: Cloud, params: Params, _caller: Principal) -> Params:
             targets.append(cloud.templates[one].tags)
         else:
             targets.append(cloud.find(one).tags)
+    end_dry_run(params)
     for tags in targets:
         if len(tags | new) > TAGS_MAX:
             raise ApiError("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")

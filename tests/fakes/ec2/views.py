@@ -49,9 +49,7 @@ def instance_view(cloud: Cloud, instance: Instance, state: State) -> Params:
             "PublicIpAddress": instance.public_address,
             "SecurityGroups": [_group(cloud, group) for group in groups_of(instance)],
             "RootDeviceName": _root(cloud, instance),
-            "BlockDeviceMappings": [
-                _mapping(cloud, one) for one in cloud.volumes.values() if one.instance == instance.id
-            ],
+            "BlockDeviceMappings": [_mapping(cloud, volume) for volume in instance.volumes],
         }
     return view
 
