@@ -225,10 +225,11 @@ async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
         telling.cancel()
         if process.returncode is None:
             process.kill()
+    said = [line.removeprefix("mux: ") for line in err.decode(errors="replace").splitlines()]
     if process.returncode != 0:
-        raise SupervisorError(err.decode(errors="replace").strip() or "preparation failed", process.returncode or 1)
-    for line in err.decode(errors="replace").splitlines():
-        say(line.removeprefix("mux: "))
+        raise SupervisorError("\n".join(said) or "preparation failed", process.returncode or 1)
+    for line in said:
+        say(line)
     try:
         return Settings.parse(json.loads(out))
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -112,9 +112,10 @@ class MuxUnderTest:
     Args:
         directory: for the event file and everything else; its path must be short (Unix sockets).
         engine: the Docker engine that workspaces run on; None for processes.
+        template: of the event file.
     """
 
-    def __init__(self, directory: Path, engine: Engine | None = None) -> None:
+    def __init__(self, directory: Path, engine: Engine | None = None, *, template: str = EVENT) -> None:
         self.engine = engine
         # The engine may hold containers of other tests.
         self.event = f"camp-{secrets.token_hex(4)}"
@@ -128,7 +129,7 @@ class MuxUnderTest:
         self.admin = f"http://127.0.0.1:{admin}"
         self._process: asyncio.subprocess.Process | None = None
         self.config.write_text(
-            EVENT.format(
+            template.format(
                 event=self.event,
                 public=public,
                 admin=admin,

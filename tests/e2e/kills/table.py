@@ -1,0 +1,79 @@
+"""The table of kills: on disk (``kills.json``) and as docs/explanation/what-breaks.md shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.docker_engine import ROOT
+from tests.e2e.kills.rows import Row
+
+TABLE = Path(__file__).with_name("kills.json")
+PAGE = ROOT / "docs" / "explanation" / "what-breaks.md"
+BEGIN, END = "<!-- kills: from tests/e2e/kills/kills.json -->", "<!-- end of kills -->"
+UNNOTICED_S = 0.5
+"""A gap that a page load does not show: within what a machine under load takes for one."""
+HEADINGS = {
+    "process": "### Workspaces as processes",
+    "docker": "### Workspaces as containers",
+}
+
+
+def rows() -> list[Row]:
+    """The rows on disk."""
+    if not TABLE.exists():
+        return []
+    return [
+        Row(**{**each, "what": tuple(each["what"]), "texts": tuple(each["texts"])})
+        for each in json.loads(TABLE.read_text("utf-8"))["rows"]
+    ]
+
+
+def put(new: Iterable[Row], *, commit: str, date: str) -> None:
+    """Put rows into the table, and the table into the page; other rows stay."""
+    merged = {row.key: row for row in [*rows(), *new]}
+    content = {"commit": commit, "date": date, "rows": [asdict(row) for row in merged.values()]}
+    TABLE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{shown()}{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def shown() -> str:
+    """The table as the page has it."""
+    found: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))
+    lines = [f"\nMeasured on {found['date']} at commit `{found['commit']}`, on two cores that did other work as well."]
+    for runtime, heading in HEADINGS.items():
+        lines += ["", heading, ""]
+        lines += [
+            "| what was killed | pages | the kernel's WebSocket | kernel | everything there again |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [_line(row) for row in rows() if row.runtime == runtime]
+    return "\n".join(lines) + "\n\n"
+
+
+def _line(row: Row) -> str:
+    kernel = "the same" if row.kernel_kept else "a new one"
+    return f"| {' + '.join(row.what)} | {_pages(row)} | {_socket(row)} | {kernel} | {row.repaired_s:.1f} s |"
+
+
+def _pages(row: Row) -> str:
+    if not row.page_errors and row.page_gap_s < UNNOTICED_S:
+        return "nothing"
+    return f"{row.page_gap_s:.1f} s without: {', '.join(_kinds(row))}" if row.page_errors else f"{row.page_gap_s:.1f} s"
+
+
+def _kinds(row: Row) -> Iterator[str]:
+    words = {"refused": "connection refused", "cut off": "cut off", "waiting page": "a page that waits"}
+    for kind in row.page_errors:
+        yield words.get(kind, f"a page with status {kind}" if kind.isdigit() else kind)
+
+
+def _socket(row: Row) -> str:
+    silent = f"silent for {row.kernel_gap_s:.1f} s"
+    if row.websocket_closed:
+        return f"closed, {silent}"
+    return "nothing" if row.kernel_gap_s < UNNOTICED_S else silent
