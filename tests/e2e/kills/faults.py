@@ -17,8 +17,8 @@ FULL_S = 3.0
 """How long the disk stays full: several saves."""
 BLOCK = b"\0" * (1 << 20)
 OOM_S_MAX = 120.0
-KERNEL_GROWS = "hog = b'x' * (2 << 30)"
-"""Four times what a workspace may have."""
+KERNEL_GROWS = "import threading; threading.Timer(0.5, lambda: globals().update(hog=b'x' * (2 << 30))).start()"
+"""Four times what a workspace may have, as soon as the kernel has said that it will."""
 
 KERNEL_OOM = ("kernel out of memory",)
 SHIP_DISK = ("disk of the ship full",)
@@ -65,7 +65,7 @@ async def out_of_memory(house: House, attendee: Attendee) -> Row:
     async def grow() -> None:
         await attendee.run(KERNEL_GROWS)
         async with asyncio.timeout(OOM_S_MAX):
-            while await attendee.kernel_is_the_same():
+            while await attendee.has_its_memory():
                 await asyncio.sleep(LOOK_S)
 
     return await happened(house, attendee, KERNEL_OOM, grow)
