@@ -41,6 +41,7 @@ async def run_fed(
     """
     plane = Plane(front=Front(certificate))
     plane.spawn(FeedClient(plane, feed, web).run(), "proxy-feed")
+    await plane.first_fed()
     sock = socket.socket(fileno=listen_fd)
     sock.setblocking(False)
     await plane.listen(sock)

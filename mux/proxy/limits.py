@@ -128,6 +128,10 @@ FEED_BACKOFF_FIRST_S: Final = 0.1
 FEED_BACKOFF_MAX_S: Final = 2.0
 """Longest pause: logins and routes are stale for this long after the control process is back."""
 
+FIRST_FEED_S: Final = 10.0
+"""A proxy that starts does not accept before its first feed, so that those who come are another proxy's or wait; after
+this long they are told that the event is starting."""
+
 CUT_TURNS_MAX: Final = 1000
 """Turns of the event loop that an acknowledgement waits for cut connections to be gone; two are enough."""
 

@@ -49,6 +49,7 @@ class Plane:
         self.now = self._loop.time
         self.router: Router = NoRouter()
         self.event_name = ""
+        self.fed = asyncio.Event()
         self.pools = Pools()
         self.registry = Registry()
         self.tally = Tally()
@@ -84,6 +85,12 @@ class Plane:
         self._servers.append(server)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(limits.SWEEP_S, self._sweep_again)
+
+    async def first_fed(self, bound_s: float = limits.FIRST_FEED_S) -> None:
+        """Wait until there are routes, for at most ``bound_s`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(bound_s):
+                await self.fed.wait()
 
     async def drain(self, bound_s: float = limits.DRAIN_S) -> None:
         """Accept no more, let requests in flight end within ``bound_s`` seconds, then close everything.
@@ -156,6 +163,7 @@ class Plane:
         """
         self.router = router
         self.event_name = event_name
+        self.fed.set()
         self.pools.drop(lambda key: not router.keeps(key))
         await self._gone(self.registry.cut(sessions, routes))
 

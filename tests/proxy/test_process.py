@@ -95,6 +95,22 @@ async def test_a_worker_serves_an_inherited_socket_and_drains_on_sigterm(rig: Ri
         accepted.close()
 
 
+async def test_who_comes_before_the_first_feed_waits_for_it(rig: Rig, tmp_path: Path) -> None:
+    """A proxy that was started again must not take a connection away from one that has its routes."""
+    control = Control(str(tmp_path / "feed"))
+    await control.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        descriptor = listener.fileno()
+        arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}"]
+        async with process(*arguments, fds=(descriptor,)):
+            await control.connected()
+            client = await dial(listener.getsockname()[1])
+            await client.send(request(user=None))
+            control.send(Snapshot(1, SETTINGS, rig.table))
+            assert (await client.response()).body == b"web"
+    control.stop()
+
+
 async def test_sigterm_does_not_wait_for_event_streams(rig: Rig, tmp_path: Path) -> None:
     async def script(wire: Wire) -> None:
         await wire.head()
