@@ -55,3 +55,11 @@ async def test_a_client_token_cannot_be_used_for_something_else(rig: Rig) -> Non
     await rig.run(ClientToken="one")
     with pytest.raises(ClientError, match="IdempotentParameterMismatch"):
         await rig.run(ClientToken="one", InstanceType="m6i.xlarge")
+
+
+async def test_any_text_comes_back_as_it_went(rig: Rig) -> None:
+    text = "<ship> & 'Schiff' \"Ünï\" ]]> 1+1=2 %20"
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": text, "Value": text}]}]
+    [ship] = await rig.run(TagSpecifications=tags)
+    answer = await rig.ec2.describe_instances(InstanceIds=[ship])
+    assert answer["Reservations"][0]["Instances"][0]["Tags"] == [{"Key": text, "Value": text}]

@@ -49,7 +49,7 @@ def instance_view(cloud: Cloud, instance: Instance, state: State) -> Params:
             "PublicIpAddress": instance.public_address,
             "SecurityGroups": [_group(cloud, group) for group in groups_of(instance)],
             "RootDeviceName": _root(cloud, instance),
-            "BlockDeviceMappings": [_mapping(cloud, volume) for volume in instance.volumes],
+            "BlockDeviceMappings": [_mapping(volume) for volume in instance.volumes],
         }
     return view
 
@@ -71,13 +71,12 @@ def _root(cloud: Cloud, instance: Instance) -> str | None:
     return image.root_device if image else None
 
 
-def _mapping(cloud: Cloud, volume: Volume) -> Params:
+def _mapping(volume: Volume) -> Params:
     return {
         "DeviceName": volume.device,
         "Ebs": {
             "VolumeId": volume.id,
             "Status": "attached",
-            "AttachTime": cloud.date(volume.created_at),
             "DeleteOnTermination": volume.delete_on_termination,
         },
     }

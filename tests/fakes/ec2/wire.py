@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
-from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
@@ -20,6 +20,7 @@ from tests.fakes.ec2.errors import ApiError
 
 Params = dict[str, Any]
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 CHECKED_LATER = {"InstanceType"}  # every action has a refusal of its own for these
 
 
@@ -132,52 +133,52 @@ def _scalar(shape: Any, value: str, path: str) -> Any:
 
 def encode(action: str, result: Params, request_id: str) -> bytes:
     """An answer. Raises KeyError for a member that EC2's answer does not have: a mistake of the fake."""
-    root = ElementTree.Element(f"{action}Response", xmlns=NAMESPACE)
-    ElementTree.SubElement(root, "requestId").text = request_id
     shape = operation(action).output_shape
+    parts = [_DECLARATION, f'<{action}Response xmlns="{NAMESPACE}">', f"<requestId>{request_id}</requestId>"]
     if shape is None:
-        ElementTree.SubElement(root, "return").text = "true"
+        parts.append("<return>true</return>")
     else:
-        _encode_members(root, shape, result)
-    return to_bytes(root)
+        _encode_members(parts, shape, result)
+    parts.append(f"</{action}Response>")
+    return "".join(parts).encode()
 
 
-def _encode_members(parent: ElementTree.Element, shape: Any, value: Params) -> None:
+@functools.cache
+def _answered(shape: Any) -> dict[str, tuple[str, Any]]:
+    return {name: (member.serialization.get("name", name), member) for name, member in shape.members.items()}
+
+
+def _encode_members(parts: list[str], shape: Any, value: Params) -> None:
+    known = _answered(shape)
     for name, inner in value.items():
         if inner is not None:
-            member = shape.members[name]
-            _encode(ElementTree.SubElement(parent, member.serialization.get("name", name)), member, inner)
+            _encode(parts, *known[name], inner)
 
 
-def _encode(element: ElementTree.Element, shape: Any, value: Any) -> None:
+def _encode(parts: list[str], tag: str, shape: Any, value: Any) -> None:
+    parts.append(f"<{tag}>")
     match shape.type_name:
         case "structure":
-            _encode_members(element, shape, value)
+            _encode_members(parts, shape, value)
         case "list":
+            item = shape.member.serialization.get("name", "item")
             for inner in value:
-                name = shape.member.serialization.get("name", "item")
-                _encode(ElementTree.SubElement(element, name), shape.member, inner)
+                _encode(parts, item, shape.member, inner)
         case "boolean":
-            element.text = "true" if value else "false"
+            parts.append("true" if value else "false")
         case "timestamp":
-            element.text = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            parts.append(value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"))
         case _:
-            element.text = str(value)
+            parts.append(escape(str(value)))
+    parts.append(f"</{tag}>")
 
 
 def encode_error(error: ApiError, request_id: str) -> bytes:
     """A refusal of EC2's."""
-    root = ElementTree.Element("Response")
-    one = ElementTree.SubElement(ElementTree.SubElement(root, "Errors"), "Error")
-    ElementTree.SubElement(one, "Code").text = error.code
-    ElementTree.SubElement(one, "Message").text = error.message
-    ElementTree.SubElement(root, "RequestID").text = request_id
-    return to_bytes(root)
-
-
-def to_bytes(root: ElementTree.Element) -> bytes:
-    """A document with its declaration."""
-    return b"<?xml version='1.0' encoding='utf-8'?>" + ElementTree.tostring(root)
+    told = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    return (
+        f"{_DECLARATION}<Response><Errors><Error>{told}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+    ).encode()
 
 
 def leaves(params: Params, path: str = "") -> Iterator[str]:
