@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli import daemon, event, fleet, people, ship_bundle, tls
+from mux.cli import check, daemon, event, fleet, people, ship_bundle, tls
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
@@ -53,6 +53,7 @@ def root(
 
 
 event.register(app)
+check.register(app)
 daemon.register(app)
 fleet.register(app)
 ship_bundle.register()

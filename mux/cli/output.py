@@ -96,6 +96,11 @@ def say_painted(text: str, colour: str) -> None:
     sys.stdout.write(paint(plain(text), colour) + "\n")
 
 
+def say_after(painted: str, text: str) -> None:
+    """One line on stdout that begins with something that `paint` has made."""
+    sys.stdout.write(painted + plain(text) + "\n")
+
+
 def confirmed(question: str) -> bool:
     """A person's yes. Raises UsageError without a terminal to ask on."""
     if not (sys.stdin.isatty() and on_terminal()):

@@ -1,0 +1,66 @@
+"""``mux check``: whether an event would work, before anything is launched.
+
+Works without a running mux. Every finding is one line; the exit code is that of the worst.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mux.cli.errors import UsageError
+from mux.cli.options import place_of
+from mux.cli.output import paint, say, say_after, say_json
+
+if TYPE_CHECKING:
+    from mux.config import EventFile
+    from mux.preflight.finding import Finding
+
+COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Put this command into the tree."""
+    app.command("check")(check)
+
+
+def check(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False
+) -> int:
+    """Check everything that an event needs, without launching anything."""
+    from mux.preflight.finding import EXIT_CODES, worst  # noqa: PLC0415 - only this command needs it
+    from mux.preflight.run import preflight  # noqa: PLC0415 - as above
+
+    file = _event_file(place_of(ctx).config_path)
+    findings = asyncio.run(preflight(file, os.environ))
+    outcome = worst(findings)
+    if as_json:
+        say_json({"outcome": outcome, "findings": [finding.as_json() for finding in findings]})
+    else:
+        for finding in findings:
+            _show(finding)
+        counts = [sum(finding.outcome == each for finding in findings) for each in EXIT_CODES]
+        say(f"{counts[0]} ok, {counts[1]} warnings, {counts[2]} failures")
+    return EXIT_CODES[outcome]
+
+
+def _show(finding: Finding) -> None:
+    remedy = f"; {finding.remedy}" if finding.remedy else ""
+    word = paint(f"{finding.outcome:<8}", COLOURS[finding.outcome])
+    say_after(word, f" {finding.check:<22} {finding.said}{remedy}")
+
+
+def _event_file(path: Path) -> EventFile:
+    """Raises UsageError with every fault."""
+    from mux.config import ConfigError, load  # noqa: PLC0415 - as above
+
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        first, *rest = (str(fault) for fault in error.faults)
+        more = f" (and {len(rest)} more: see `mux config check`)" if rest else ""
+        raise UsageError(f"{path}: {first}{more}") from error

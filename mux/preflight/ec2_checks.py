@@ -1,0 +1,186 @@
+"""What facts about EC2 mean for an event. Pure: facts in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mux.preflight.ec2_facts import QUOTA_GP3, QUOTA_ON_DEMAND, QUOTA_SPOT, Ec2Facts, Ec2Wanted, Quota
+from mux.preflight.finding import Finding, failure, ok, shown, warning, within
+
+GIB_PER_TIB = 1024
+ALLOWED_CODES = frozenset({"", "DryRunOperation"})
+REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
+FREE_ADDRESSES_KEPT = 8
+"""Addresses that should stay free in a subnet: machines that end keep theirs for a while."""
+
+
+def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
+    """Everything, in the order in which people should read it."""
+    if not facts.account:
+        reason = facts.faults.get("GetCallerIdentity", "no answer")
+        remedy = "give mux credentials as the AWS tools find them: environment, profile, or the machine's role"
+        return [failure("credentials", f"AWS does not know who asks ({reason})", remedy)]
+    return [
+        ok("credentials", facts.account),
+        *_permissions(facts),
+        *_types(wanted, facts),
+        *_vcpus(wanted, facts),
+        *_storage(wanted, facts),
+        *_subnets(wanted, facts),
+        *_groups(wanted, facts),
+        *_machine_image(wanted, facts),
+    ]
+
+
+def _unknown(check: str, action: str, facts: Ec2Facts) -> Finding:
+    text = f"cannot be found out: ec2:{action} was answered with {facts.faults[action]}"
+    return warning(check, text, f"allow ec2:{action} to mux's role, or look for yourself")
+
+
+def _permissions(facts: Ec2Facts) -> Iterator[Finding]:
+    refused = sorted(action for action, code in facts.permissions.items() if code in REFUSED_CODES)
+    odd = {action: code for action, code in facts.permissions.items() if not _told(code)}
+    if refused:
+        remedy = "add them to the policy of mux's role; deploy/aws/mux.yaml has them all"
+        yield failure("permissions", f"denied: {', '.join(f'ec2:{action}' for action in refused)}", remedy)
+    for action, code in odd.items():
+        yield warning("permissions", f"ec2:{action} was answered with {code}", "check again; else try with --canary")
+    if not refused and not odd:
+        yield ok("permissions", f"all {len(facts.permissions)} dry runs are allowed")
+
+
+def _told(code: str) -> bool:
+    # A dry run about what does not exist is answered so after the permission was looked at.
+    return code in ALLOWED_CODES | REFUSED_CODES or code.endswith((".NotFound", "NotFoundException"))
+
+
+def _types(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    known = {each.name: each for each in facts.types}
+    if "DescribeInstanceTypes" in facts.faults and not known:
+        yield _unknown("instance types", "DescribeInstanceTypes", facts)
+        return
+    missing = [name for name in wanted.instance_types if name not in known]
+    if missing:
+        yield failure(
+            "instance types", f"unknown in {wanted.region}: {', '.join(missing)}", "correct ec2.instance_types"
+        )
+    zones = sorted({subnet.zone for subnet in facts.subnets})
+    bare = [zone for zone in zones if not any(zone in each.zones for each in facts.types)]
+    lacking = [f"{each.name} in {zone}" for each in facts.types for zone in zones if zone not in each.zones]
+    if bare:
+        text = f"none of the types is offered in {', '.join(bare)}"
+        yield failure("instance types", text, "add a type that is, or take its subnet out")
+    elif lacking:
+        yield warning("instance types", f"not offered: {', '.join(lacking)}", "a further type gives more room")
+    elif not missing:
+        yield ok("instance types", f"{', '.join(known)} are offered in {', '.join(zones)}")
+
+
+def _vcpus(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    market = "spot" if wanted.spot else "on-demand"
+    check = f"vCPU quota, {market}"
+    others = [each.name for each in facts.types if not each.standard]
+    if others:
+        text = f"{', '.join(others)} have quotas of their own, which are not looked at"
+        yield warning(check, text, "look them up in Service Quotas")
+    largest = max((each.vcpus for each in facts.types if each.standard), default=0)
+    quota = QUOTA_SPOT if wanted.spot else QUOTA_ON_DEMAND
+    if not largest:
+        return
+    if quota not in facts.quotas:
+        yield _no_quota(check, quota, facts)
+        return
+    more = max(0, wanted.ships - facts.ships) * largest
+    now = facts.vcpus.get(wanted.spot, 0)
+    what = f"{shown(now)} run and up to {shown(more)} are asked for"
+    remedy = f"ask for a quota of {shown(now + more)} at Service Quotas ({quota[1]}) days ahead, or take fewer ships"
+    yield within(check, what, now + more, facts.quotas[quota], unit="vCPUs", remedy=remedy)
+
+
+def _no_quota(check: str, quota: Quota, facts: Ec2Facts) -> Finding:
+    code = facts.faults.get(f"GetServiceQuota {quota[1]}", "nothing")
+    text = f"cannot be found out: servicequotas:GetServiceQuota of {quota[1]} was answered with {code}"
+    return warning(check, text, "allow it to mux's role, or look it up in Service Quotas")
+
+
+def _storage(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    check = "EBS quota, gp3"
+    if QUOTA_GP3 not in facts.quotas:
+        yield _no_quota(check, QUOTA_GP3, facts)
+        return
+    more = max(0, wanted.ships - facts.ships) * wanted.disk_gib
+    there, asked = facts.gp3_gib / GIB_PER_TIB, more / GIB_PER_TIB
+    what = f"{shown(round(there, 1))} TiB exist and {shown(round(asked, 1))} are asked for"
+    limit = facts.quotas[QUOTA_GP3]
+    fitting = int(max(0.0, limit - there) * GIB_PER_TIB // max(1, wanted.ships - facts.ships))
+    remedy = f"ask for more at Service Quotas ({QUOTA_GP3[1]}), or set ec2.disk_gib to {fitting} or less"
+    yield within(check, what, round(there + asked, 1), limit, unit="TiB", remedy=remedy)
+
+
+def _subnets(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    if "DescribeSubnets" in facts.faults:
+        yield failure("subnets", f"EC2 says {facts.faults['DescribeSubnets']}", "correct ec2.subnets")
+        return
+    free = {subnet.id: max(0, subnet.free_addresses - FREE_ADDRESSES_KEPT) for subnet in facts.subnets}
+    more = max(0, wanted.ships - facts.ships)
+    told = ", ".join(f"{subnet.id} ({subnet.zone}): {subnet.free_addresses}" for subnet in facts.subnets)
+    said = f"{more} more ships, {sum(free.values())} addresses free ({told})"
+    numbers: dict[str, Any] = {"number": more, "limit": sum(free.values()), "unit": "addresses"}
+    if more > sum(free.values()):
+        yield failure("addresses", said, "add subnets, or larger ones", **numbers)
+    else:
+        yield ok("addresses", said, **numbers)
+    if len({subnet.zone for subnet in facts.subnets}) == 1 and len(facts.subnets) > 0:
+        text = f"all ships are in {facts.subnets[0].zone}"
+        yield warning("zones", text, "a subnet in another zone helps when EC2 has no machines left in this one")
+
+
+def _groups(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    if "DescribeSecurityGroups" in facts.faults:
+        text = f"EC2 says {facts.faults['DescribeSecurityGroups']}"
+        yield failure("security groups", text, "correct ec2.security_groups, or allow ec2:DescribeSecurityGroups")
+        return
+    own = set(wanted.security_groups)
+    first, last = wanted.workspace_ports
+    ships = [rule for rule in facts.rules if rule.group in own]
+    touching = [rule for rule in ships if rule.first <= last and first <= rule.last]
+    if any(rule.everybody for rule in ships):
+        text = "the ships' group is open to everybody"
+        yield failure("security groups", text, f"let only the mux in, on ports {first} to {last}")
+    elif not any(rule.first <= first and last <= rule.last for rule in touching):
+        text = f"nobody may reach the workspaces' ports {first} to {last}"
+        yield failure("security groups", text, "let the mux's group in on these ports")
+    elif any(rule.from_group in own for rule in touching):
+        yield warning("security groups", "ships may reach each other's workspaces", "let only the mux's group in")
+    else:
+        froms = sorted({rule.from_group or rule.from_network for rule in touching})
+        yield ok("security groups", f"workspaces' ports {first} to {last} are for {', '.join(froms)}")
+    port = wanted.control_port
+    control = [rule for rule in facts.rules if rule.group not in own and rule.first <= port <= rule.last]
+    if any(rule.everybody for rule in control):
+        text = f"a group lets everybody reach port {port}, which may be the control port"
+        yield warning("control port", text, "let only the ships' group in")
+    elif not any(rule.from_group in own or rule.from_network for rule in control):
+        text = f"no group lets the ships reach the control port {port}"
+        yield failure("control port", text, "let the ships' group in on the mux's group")
+    else:
+        yield ok("control port", f"{port} is open to the ships")
+
+
+def _machine_image(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    image = facts.machine_image
+    if image is None or image.state != "available":
+        state = facts.faults.get("DescribeImages", "nothing" if image is None else image.state)
+        yield failure("machine image", f"{wanted.image}: EC2 says {state}", "correct ec2.image, or share it")
+        return
+    other = [each.name for each in facts.types if image.architecture not in each.architectures]
+    if other:
+        text = f"{image.id} is for {image.architecture}, which {', '.join(other)} are not"
+        yield failure("machine image", text, "take an image or types of the other architecture")
+    elif image.root_gib > wanted.disk_gib:
+        text = f"{image.id} needs {image.root_gib} GiB and ships have {wanted.disk_gib}"
+        yield failure("machine image", text, f"set ec2.disk_gib to {image.root_gib} or more")
+    else:
+        default = "" if image.imds_v2 else ", though the image itself would allow more"
+        yield ok("machine image", f"{image.id} is there; ships get metadata by token only, one hop far{default}")

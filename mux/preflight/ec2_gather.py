@@ -1,0 +1,295 @@
+"""Facts about EC2, gathered through its API without changing anything.
+
+Rules: dry runs and listings only; an action that fails is noted with its code, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from mux.preflight.ec2_facts import (
+    QUOTA_GP3,
+    QUOTA_ON_DEMAND,
+    QUOTA_SPOT,
+    Ec2Facts,
+    Ec2Wanted,
+    MachineImageFacts,
+    RuleFacts,
+    SubnetFacts,
+    TypeFacts,
+)
+
+ANSWER_S = 30.0
+ATTEMPTS_MAX = 3
+"""Of one call: a preflight is a person's, and few; throttling passes in a second."""
+PAGES_MAX = 200
+"""Of one listing, with up to 1,000 entries each."""
+TAG_EVENT = "mux:event"
+RUNNING = ("pending", "running", "stopping", "shutting-down")
+"""States that count against vCPU quotas."""
+INSTANCE_NONE = "i-00000000000000000"
+TEMPLATE_NONE = "mux-preflight-none"
+"""Names of what does not exist: a dry run about them changes nothing, whatever happens."""
+
+
+class Ec2Gatherer:
+    """Asks EC2, STS and Service Quotas.
+
+    Args:
+        wanted: what the event asks for.
+        session: of aiobotocore.
+        options: more for every client; tests name an endpoint and keys.
+    """
+
+    def __init__(
+        self, wanted: Ec2Wanted, session: AioSession | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._wanted = wanted
+        self._session = session or get_session()
+        self._options = dict(options or {})
+        self._faults: dict[str, str] = {}
+
+    async def facts(self) -> Ec2Facts:
+        """Everything. Never raises for what the cloud says: see `Ec2Facts.faults`."""
+        config = AioConfig(
+            connect_timeout=ANSWER_S, read_timeout=ANSWER_S, retries={"total_max_attempts": ATTEMPTS_MAX}
+        )
+        options = {"region_name": self._wanted.region, "config": config, **self._options}
+        ec2_options = {"endpoint_url": self._wanted.endpoint} if self._wanted.endpoint else {}
+        async with AsyncExitStack() as stack:
+            make = self._session.create_client
+            sts = await stack.enter_async_context(make("sts", **options))
+            ec2 = await stack.enter_async_context(make("ec2", **{**options, **ec2_options}))
+            quotas = await stack.enter_async_context(make("service-quotas", **options))
+            account, skew_s = await self._caller(sts)
+            if not account:
+                return Ec2Facts(skew_s=skew_s, faults=self._faults)
+            facts = await self._described(ec2)
+            found = {}
+            for quota in (QUOTA_ON_DEMAND, QUOTA_SPOT, QUOTA_GP3):
+                answer = await self._ask(
+                    f"GetServiceQuota {quota[1]}", quotas.get_service_quota, ServiceCode=quota[0], QuotaCode=quota[1]
+                )
+                if answer:
+                    found[quota] = float(answer["Quota"]["Value"])
+            permissions = await self._permissions(ec2)
+        return replace(
+            facts, account=account, skew_s=skew_s, quotas=found, permissions=permissions, faults=dict(self._faults)
+        )
+
+    async def _caller(self, sts: Any) -> tuple[str, float | None]:
+        answer = await self._ask("GetCallerIdentity", sts.get_caller_identity)
+        if not answer:
+            return "", None
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        skew_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
+        return f"account {answer['Account']}, {answer['Arn']}", skew_s
+
+    async def _described(self, ec2: Any) -> Ec2Facts:
+        wanted = self._wanted
+        types, subnets, rules, image, gp3_gib = await asyncio.gather(
+            self._types(ec2, wanted.instance_types),
+            self._subnets(ec2),
+            self._rules(ec2),
+            self._machine_image(ec2),
+            self._gp3_gib(ec2),
+        )
+        vcpus, ships, ship_vcpus = await self._running(ec2, {each.name: each for each in types})
+        return Ec2Facts(
+            types=types,
+            subnets=subnets,
+            rules=rules,
+            machine_image=image,
+            gp3_gib=gp3_gib,
+            vcpus=vcpus,
+            ships=ships,
+            ship_vcpus=ship_vcpus,
+        )
+
+    # -- listings -----------------------------------------------------------------------------------------------------
+
+    async def _types(self, ec2: Any, names: tuple[str, ...]) -> tuple[TypeFacts, ...]:
+        filters = [{"Name": "instance-type", "Values": sorted(set(names))}]
+        zones: dict[str, set[str]] = {}
+        async for page in self._pages(
+            "DescribeInstanceTypeOfferings", ec2.describe_instance_type_offerings,
+            LocationType="availability-zone", Filters=filters,
+        ):  # fmt: skip
+            for offer in page["InstanceTypeOfferings"]:
+                zones.setdefault(offer["InstanceType"], set()).add(offer["Location"])
+        found = {}
+        async for page in self._pages("DescribeInstanceTypes", ec2.describe_instance_types, Filters=filters):
+            for each in page["InstanceTypes"]:
+                name = each["InstanceType"]
+                found[name] = TypeFacts(
+                    name,
+                    each["VCpuInfo"]["DefaultVCpus"],
+                    each["MemoryInfo"]["SizeInMiB"],
+                    frozenset(each["ProcessorInfo"]["SupportedArchitectures"]),
+                    frozenset(zones.get(name, ())),
+                )
+        return tuple(found[name] for name in names if name in found)
+
+    async def _subnets(self, ec2: Any) -> tuple[SubnetFacts, ...]:
+        answer = await self._ask("DescribeSubnets", ec2.describe_subnets, SubnetIds=list(self._wanted.subnets))
+        return tuple(
+            SubnetFacts(each["SubnetId"], each["AvailabilityZone"], each["AvailableIpAddressCount"])
+            for each in answer.get("Subnets", ())
+        )
+
+    async def _rules(self, ec2: Any) -> tuple[RuleFacts, ...]:
+        # The ships' groups by name, so that a wrong one is told; and all of their network, for the mux's is not known.
+        own = await self._ask(
+            "DescribeSecurityGroups", ec2.describe_security_groups, GroupIds=list(self._wanted.security_groups)
+        )
+        networks = sorted({each["VpcId"] for each in own.get("SecurityGroups", ())})
+        rules: list[RuleFacts] = []
+        if networks:
+            filters = [{"Name": "vpc-id", "Values": networks}]
+            async for page in self._pages("DescribeSecurityGroups", ec2.describe_security_groups, Filters=filters):
+                rules += [rule for group in page["SecurityGroups"] for rule in _rules_of(group)]
+        return tuple(rules)
+
+    async def _machine_image(self, ec2: Any) -> MachineImageFacts | None:
+        answer = await self._ask("DescribeImages", ec2.describe_images, ImageIds=[self._wanted.image])
+        for each in answer.get("Images", ()):
+            sizes = [
+                mapping.get("Ebs", {}).get("VolumeSize", 0)
+                for mapping in each.get("BlockDeviceMappings", ())
+                if mapping.get("DeviceName") == each.get("RootDeviceName")
+            ]
+            return MachineImageFacts(
+                each["ImageId"], each["State"], each["Architecture"], max(sizes, default=0),
+                each.get("ImdsSupport") == "v2.0",
+            )  # fmt: skip
+        return None
+
+    async def _gp3_gib(self, ec2: Any) -> int:
+        filters = [{"Name": "volume-type", "Values": ["gp3"]}]
+        total = 0
+        async for page in self._pages("DescribeVolumes", ec2.describe_volumes, Filters=filters, MaxResults=500):
+            total += sum(volume["Size"] for volume in page["Volumes"])
+        return total
+
+    async def _running(self, ec2: Any, known: dict[str, TypeFacts]) -> tuple[dict[bool, int], int, int]:
+        """vCPUs of standard instances by market; ships of this event; and the vCPUs of these."""
+        filters = [{"Name": "instance-state-name", "Values": [*RUNNING, "stopped"]}]
+        machines: list[tuple[str, bool, bool, bool]] = []
+        async for page in self._pages("DescribeInstances", ec2.describe_instances, Filters=filters, MaxResults=500):
+            for each in (instance for one in page["Reservations"] for instance in one["Instances"]):
+                tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
+                machines.append(
+                    (
+                        each["InstanceType"],
+                        each.get("InstanceLifecycle") == "spot",
+                        tags.get(TAG_EVENT) == self._wanted.event,
+                        each["State"]["Name"] in RUNNING,
+                    )
+                )
+        others = tuple(sorted({kind for kind, *_ in machines} - set(known)))
+        if others:
+            known |= {each.name: each for each in await self._types(ec2, others)}
+        vcpus: dict[bool, int] = {}
+        ship_vcpus = 0
+        for kind, spot, ours, runs in machines:
+            facts = known.get(kind)
+            if facts is None or not runs or not facts.standard:
+                continue
+            vcpus[spot] = vcpus.get(spot, 0) + facts.vcpus
+            ship_vcpus += facts.vcpus if ours else 0
+        return vcpus, sum(ours for _, _, ours, _ in machines), ship_vcpus
+
+    # -- permissions --------------------------------------------------------------------------------------------------
+
+    async def _permissions(self, ec2: Any) -> dict[str, str]:
+        """A dry run of everything that changes something."""
+        wanted = self._wanted
+        machine = {"ImageId": wanted.image, "InstanceType": wanted.instance_types[0]}
+        template = {"LaunchTemplateName": TEMPLATE_NONE}
+        calls: dict[str, tuple[Callable[..., Awaitable[Any]], dict[str, Any]]] = {
+            "RunInstances": (
+                ec2.run_instances,
+                {**machine, "MinCount": 1, "MaxCount": 1, "SubnetId": wanted.subnets[0],
+                 "SecurityGroupIds": list(wanted.security_groups)},
+            ),
+            "CreateLaunchTemplate": (ec2.create_launch_template, {**template, "LaunchTemplateData": machine}),
+            "CreateLaunchTemplateVersion": (
+                ec2.create_launch_template_version, {**template, "LaunchTemplateData": machine}
+            ),
+            "DeleteLaunchTemplate": (ec2.delete_launch_template, template),
+            "CreateFleet": (
+                ec2.create_fleet,
+                {
+                    "Type": "instant",
+                    "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+                    "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {**template, "Version": "1"}}],
+                },
+            ),
+            "StartInstances": (ec2.start_instances, {"InstanceIds": [INSTANCE_NONE]}),
+            "StopInstances": (ec2.stop_instances, {"InstanceIds": [INSTANCE_NONE]}),
+            "TerminateInstances": (ec2.terminate_instances, {"InstanceIds": [INSTANCE_NONE]}),
+            "CreateTags": (
+                ec2.create_tags, {"Resources": [INSTANCE_NONE], "Tags": [{"Key": TAG_EVENT, "Value": wanted.event}]}
+            ),
+        }  # fmt: skip
+        found = {}
+        for action, (call, parameters) in calls.items():
+            try:
+                await call(DryRun=True, **parameters)
+                found[action] = ""
+            except ClientError as error:
+                found[action] = error.response["Error"]["Code"]
+            except (BotoCoreError, OSError, TimeoutError) as error:
+                found[action] = type(error).__name__
+        return found
+
+    # -- one call -----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, action: str, call: Callable[..., Awaitable[Any]], **parameters: Any) -> dict[str, Any]:
+        """The answer, or nothing after noting the fault."""
+        try:
+            answer: dict[str, Any] = await call(**parameters)
+        except ClientError as error:
+            self._faults[action] = error.response["Error"]["Code"]
+        except (BotoCoreError, OSError, TimeoutError) as error:
+            self._faults[action] = type(error).__name__
+        else:
+            return answer
+        return {}
+
+    async def _pages(
+        self, action: str, call: Callable[..., Awaitable[Any]], **parameters: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        token = None
+        for _ in range(PAGES_MAX):
+            answer = await self._ask(action, call, **parameters, **({"NextToken": token} if token else {}))
+            if not answer:
+                return
+            yield answer
+            token = answer.get("NextToken")
+            if not token:
+                return
+        self._faults[action] = f"more than {PAGES_MAX} pages"
+
+
+def _rules_of(group: dict[str, Any]) -> list[RuleFacts]:
+    rules = []
+    for each in group.get("IpPermissions", ()):
+        if each.get("IpProtocol") not in ("tcp", "-1"):
+            continue
+        first, last = (0, 65535) if each["IpProtocol"] == "-1" else (each["FromPort"], each["ToPort"])
+        sources = [("", entry["CidrIp"]) for entry in each.get("IpRanges", ())]
+        sources += [("", entry["CidrIpv6"]) for entry in each.get("Ipv6Ranges", ())]
+        sources += [(entry["GroupId"], "") for entry in each.get("UserIdGroupPairs", ())]
+        rules += [RuleFacts(group["GroupId"], first, last, *source) for source in sources]
+    return rules

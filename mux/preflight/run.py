@@ -1,0 +1,75 @@
+"""Which checks an event needs, and in which order they are told.
+
+Owns the composition: facts are gathered side by side, then judged. Knows no backend's details.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from mux.config import EventFile, resolved
+from mux.preflight import addresses, machine
+from mux.preflight.finding import Finding, ok
+from mux.tls.certificate import Certificate, CertificateError, fitting_pair, read_file
+
+
+async def preflight(file: EventFile, environ: Mapping[str, str]) -> list[Finding]:
+    """Every finding of an event, in the order in which people should read them.
+
+    Args:
+        file: the event file, which is well-formed.
+        environ: ``DOCKER_HOST`` and the clouds' variables are read from it.
+    """
+    here = await asyncio.to_thread(machine.gathered, file)
+    images, front = await asyncio.gather(machine.judged_images(file, environ), _addresses(file, mux_runs=here.mux_runs))
+    return [
+        _sizes(file),
+        *machine.judged(here, file),
+        *images,
+        *front,
+        addresses.judged_clock(addresses.clock_synchronised()),
+    ]
+
+
+def _sizes(file: EventFile) -> Finding:
+    fleet = file.fleet
+    said = f"{fleet.seats_wanted} seats wanted; ships: {fleet.ships_wanted}, with {fleet.seats_per_ship} seats each"
+    return ok("event file", f"{said}; projects: {', '.join(project.name for project in file.projects)}")
+
+
+async def _addresses(file: EventFile, *, mux_runs: bool) -> list[Finding]:
+    """What browsers will meet."""
+    now = datetime.fromtimestamp(time.time(), UTC)
+    event = file.event
+    looks = await asyncio.gather(
+        addresses.look("attendees", event.public_address), addresses.look("organizers", event.admin_address)
+    )
+    findings = [finding for facts in looks for finding in addresses.judged_address(facts, now, mux_runs=mux_runs)]
+    findings += await asyncio.to_thread(_certificates, file, now)
+    front = addresses.judged_front(file.tls.certificates, event.public_address, file.tls.trusted_proxies)
+    return [*findings, front] if front else findings
+
+
+def _certificates(file: EventFile, now: datetime) -> list[Finding]:
+    """The organizers' own files, which are judged before mux has ever served them."""
+    tls, event = file.tls, file.event
+    if tls.certificates != "files" or tls.certificate is None or tls.key is None:
+        return []
+    pairs = [("attendees", tls.certificate, tls.key, event.public_address.host)]
+    if event.admin_address.scheme == "https":
+        own = tls.admin_certificate is not None and tls.admin_key is not None
+        chain, key = (tls.admin_certificate, tls.admin_key) if own else (tls.certificate, tls.key)
+        pairs.append(("organizers", chain or tls.certificate, key or tls.key, event.admin_address.host))
+    findings = []
+    for name, chain, key, host in pairs:
+        found: Certificate | str
+        try:
+            chain_pem, key_pem = read_file(resolved(file.base, chain)), read_file(resolved(file.base, key))
+            found, _ = fitting_pair(chain_pem, key_pem, [host], now)
+        except CertificateError as error:
+            found = str(error)
+        findings.append(addresses.judged_certificate(name, found, now))
+    return findings

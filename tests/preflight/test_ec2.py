@@ -1,0 +1,192 @@
+"""What a preflight finds in a cloud: asked of the strict fake, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from aiobotocore.session import AioSession
+
+from mux.preflight.ec2_checks import judged
+from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted, RuleFacts, TypeFacts
+from mux.preflight.ec2_gather import Ec2Gatherer
+from mux.preflight.finding import Finding, Outcome
+from tests.fakes.ec2 import KEY_ID, PROMPT, SHIPS_GROUP, Cloud, Principal, Quotas, api_of, client, client_settings
+from tests.fakes.ec2.serving import served
+
+SUBNETS = ("subnet-0aaaaaaaaaaaaaaaa", "subnet-0bbbbbbbbbbbbbbbb")
+SESSION = AioSession()
+"""One for all: it takes a second to read what EC2 is."""
+WANTED = Ec2Wanted(
+    event="camp",
+    region="eu-central-1",
+    image="ami-0123456789abcdef0",
+    instance_types=("m6i.2xlarge", "m6a.2xlarge"),
+    subnets=SUBNETS,
+    security_groups=(SHIPS_GROUP,),
+    spot=False,
+    disk_gib=100,
+    ships=10,
+    seats_per_ship=4,
+    control_port=8443,
+    workspace_ports=(20000, 29999),
+)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud(PROMPT)
+
+
+async def gathered(cloud: Cloud, wanted: Ec2Wanted = WANTED, key: str = KEY_ID) -> Ec2Facts:
+    async with api_of(cloud) as api, served(api) as url:
+        options = client_settings(url, key=key)
+        del options["region_name"], options["config"]
+        return await Ec2Gatherer(wanted, SESSION, options).facts()
+
+
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+@pytest.fixture
+async def good() -> AsyncIterator[Ec2Facts]:
+    yield await gathered(Cloud(PROMPT))
+
+
+async def test_an_event_that_fits_is_all_well(good: Ec2Facts) -> None:
+    findings = judged(WANTED, good)
+    assert {finding.check: finding.outcome for finding in findings} == {
+        "credentials": Outcome.OK,
+        "permissions": Outcome.OK,
+        "instance types": Outcome.OK,
+        "vCPU quota, on-demand": Outcome.OK,
+        "EBS quota, gp3": Outcome.OK,
+        "addresses": Outcome.OK,
+        "security groups": Outcome.OK,
+        "control port": Outcome.OK,
+        "machine image": Outcome.OK,
+    }, findings
+    assert good.faults == {}
+
+
+async def test_nothing_is_launched_or_made(cloud: Cloud) -> None:
+    await gathered(cloud)
+    assert (cloud.instances, cloud.volumes, cloud.templates) == ({}, {}, {})
+
+
+async def test_five_hundred_ships_of_100_gb_do_not_fit_fifty_tib(good: Ec2Facts) -> None:
+    """What stopped a large event: 500 × 100 GiB and what was there already against the account's limit."""
+    wanted = replace(WANTED, ships=500)
+    alone = by_check(judged(wanted, good))["EBS quota, gp3"]
+    assert (alone.outcome, alone.number, alone.limit) == (Outcome.WARNING, 48.8, 50.0)
+    found = by_check(judged(wanted, replace(good, gp3_gib=2048)))["EBS quota, gp3"]
+    assert found.outcome is Outcome.FAILURE
+    assert (found.number, found.limit, found.unit) == (50.8, 50.0, "TiB")
+    assert found.said == "2 TiB exist and 48.8 are asked for: 50.8 of 50 TiB"
+    assert "set ec2.disk_gib to 98 or less" in found.remedy
+
+
+async def test_what_runs_already_counts_and_ships_that_exist_are_not_asked_for_again(cloud: Cloud) -> None:
+    async with api_of(cloud) as api, client("ec2", api) as ec2:
+        for count, tags in ((3, []), (2, [{"Key": "mux:event", "Value": "camp"}])):
+            marked = {"TagSpecifications": [{"ResourceType": "instance", "Tags": tags}]} if tags else {}
+            await ec2.run_instances(
+                ImageId=WANTED.image,
+                InstanceType="m6i.2xlarge",
+                MinCount=count,
+                MaxCount=count,
+                SubnetId=SUBNETS[0],
+                BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 100, "VolumeType": "gp3"}}],
+                **marked,
+            )
+    cloud.advance(60)
+    facts = await gathered(cloud)
+    assert (facts.ships, facts.vcpus, facts.gp3_gib) == (2, {False: 40}, 500)
+    quota = by_check(judged(WANTED, facts))["vCPU quota, on-demand"]
+    assert quota.number == 40 + 8 * 8  # eight more ships of eight
+
+
+async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None:
+    cloud = Cloud(replace(PROMPT, quotas=Quotas(on_demand_vcpu=64, spot_vcpu=10)))
+    facts = await gathered(cloud)
+    found = by_check(judged(WANTED, facts))["vCPU quota, on-demand"]
+    assert found.outcome is Outcome.FAILURE
+    assert found.said == "0 run and up to 80 are asked for: 80 of 64 vCPUs"
+    assert "quota of 80 at Service Quotas (L-1216C47A)" in found.remedy
+    spot = by_check(judged(replace(WANTED, spot=True), facts))["vCPU quota, spot"]
+    assert spot.limit == 10
+
+
+async def test_every_permission_that_is_missing_is_named(cloud: Cloud) -> None:
+    denied = {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:DescribeVolumes", "servicequotas:GetServiceQuota"}
+    cloud.keys["AKIAWEAK"] = Principal("arn:aws:iam::123456789012:user/weak", frozenset(denied))
+    facts = await gathered(cloud, key="AKIAWEAK")
+    findings = by_check(judged(WANTED, facts))
+    assert findings["permissions"].said == "denied: ec2:RunInstances, ec2:TerminateInstances"
+    assert findings["permissions"].outcome is Outcome.FAILURE
+    assert findings["EBS quota, gp3"].outcome is Outcome.WARNING
+    assert "servicequotas:GetServiceQuota" in findings["vCPU quota, on-demand"].said
+    assert facts.faults["DescribeVolumes"] == "UnauthorizedOperation"
+
+
+async def test_without_credentials_nothing_else_is_told(cloud: Cloud) -> None:
+    facts = await gathered(cloud, key="AKIANOBODY")
+    [only] = judged(WANTED, facts)
+    assert (only.check, only.outcome) == ("credentials", Outcome.FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "outcome", "words"),
+    [
+        ({"instance_types": ("m6i.2xlarge", "x9.huge")}, "instance types", Outcome.FAILURE, "eu-central-1: x9.huge"),
+        ({"instance_types": ("m7g.2xlarge",)}, "machine image", Outcome.FAILURE, "x86_64, which m7g.2xlarge are not"),
+        ({"instance_types": ("g5.xlarge",)}, "vCPU quota, on-demand", Outcome.WARNING, "quotas of their own"),
+        ({"subnets": ("subnet-0ddddddddddddddd0",), "ships": 5}, "addresses", Outcome.FAILURE, "5 more ships, 3 "),
+        ({"subnets": ("subnet-0fffffffffffffff0",)}, "subnets", Outcome.FAILURE, "InvalidSubnetID.NotFound"),
+        ({"subnets": SUBNETS[:1]}, "zones", Outcome.WARNING, "all ships are in eu-central-1a"),
+        ({"security_groups": ("sg-0000000000000000",)}, "security groups", Outcome.FAILURE, "InvalidGroup.NotFound"),
+        ({"workspace_ports": (20000, 30000)}, "security groups", Outcome.FAILURE, "nobody may reach"),
+        ({"control_port": 9000}, "control port", Outcome.FAILURE, "no group lets the ships reach"),
+        ({"control_port": 443}, "control port", Outcome.WARNING, "everybody reach port 443"),
+        ({"image": "ami-0fffffffffffffff0"}, "machine image", Outcome.FAILURE, "InvalidAMIID.NotFound"),
+        ({"image": "ami-0bbbbbbbbbbbbbbbb"}, "machine image", Outcome.OK, "though the image itself would allow more"),
+        ({"disk_gib": 4}, "machine image", Outcome.FAILURE, "needs 8 GiB and ships have 4"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_is_told(
+    cloud: Cloud, changes: dict[str, object], check: str, outcome: Outcome, words: str
+) -> None:
+    wanted = replace(WANTED, **changes)  # type: ignore[arg-type]
+    found = by_check(judged(wanted, await gathered(cloud, wanted)))[check]
+    assert found.outcome is outcome
+    assert words in found.said
+    assert bool(found.remedy) is (outcome is not Outcome.OK)
+
+
+def test_a_type_that_a_zone_lacks_is_a_warning_and_a_zone_without_any_a_failure(good: Ec2Facts) -> None:
+    first, second = good.types
+    bare = replace(first, zones=frozenset({"eu-central-1a"}))
+    found = by_check(judged(WANTED, replace(good, types=(bare, second))))["instance types"]
+    assert (found.outcome, found.said) == (Outcome.WARNING, "not offered: m6i.2xlarge in eu-central-1b")
+    alone = by_check(judged(WANTED, replace(good, types=(bare, replace(second, zones=frozenset())))))["instance types"]
+    assert (alone.outcome, alone.said) == (Outcome.FAILURE, "none of the types is offered in eu-central-1b")
+
+
+def test_ships_that_are_open_to_others_are_told(good: Ec2Facts) -> None:
+    world = RuleFacts(SHIPS_GROUP, 22, 22, from_network="0.0.0.0/0")
+    open_ = by_check(judged(WANTED, replace(good, rules=(*good.rules, world))))["security groups"]
+    assert open_.outcome is Outcome.FAILURE
+    each_other = RuleFacts(SHIPS_GROUP, 20000, 29999, from_group=SHIPS_GROUP)
+    shared = by_check(judged(WANTED, replace(good, rules=(*good.rules, each_other))))["security groups"]
+    assert shared.outcome is Outcome.WARNING
+
+
+def test_which_families_count_as_standard() -> None:
+    def standard(name: str) -> bool:
+        return TypeFacts(name, 2, 1024, frozenset()).standard
+
+    assert [standard(name) for name in ("m6i.large", "t3.medium", "hpc7a.96xlarge", "g5.xlarge", "inf2.xlarge")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
