@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mux.preflight.finding import Finding, Outcome, failure, ok, shown
@@ -56,7 +57,7 @@ def judged_image(facts: ImageFacts) -> Finding:
     return ok(check, text, number=round(size_gib, 3), unit="GiB")
 
 
-def total_bytes(facts: list[ImageFacts]) -> int | None:
+def total_bytes(facts: Sequence[ImageFacts]) -> int | None:
     """What all images take to travel, shared layers once; None if one is not known."""
     sizes: dict[str, int] = {}
     for each in facts:

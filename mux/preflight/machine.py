@@ -52,13 +52,12 @@ def judged(facts: MachineFacts, file: EventFile) -> list[Finding]:
     """What they mean: every ship is on this machine."""
     projects = [Project(each.name, each.memory_bytes, each.cpus) for each in file.projects]
     seats = file.fleet.ships_wanted * file.fleet.seats_per_ship
-    findings = [
+    return [
         # People who try an event at home have fewer at a time than seats.
         memory_fits(facts.machine, projects, seats, over=Outcome.WARNING),
         cpus_fit(facts.machine, projects, seats),
         disk_fits(facts.disk_free_bytes, 0, seats, "this machine"),
     ]
-    return [*findings, judged_listeners(facts)]
 
 
 def judged_listeners(facts: MachineFacts) -> Finding:

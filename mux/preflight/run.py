@@ -9,29 +9,45 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from mux.config import EventFile, resolved
 from mux.preflight import addresses, machine
 from mux.preflight.finding import Finding, ok
 from mux.tls.certificate import Certificate, CertificateError, fitting_pair, read_file
 
+if TYPE_CHECKING:
+    from mux.preflight.ec2_gather import Ec2Gatherer
 
-async def preflight(file: EventFile, environ: Mapping[str, str]) -> list[Finding]:
+
+async def preflight(file: EventFile, environ: Mapping[str, str], gatherer: Ec2Gatherer | None = None) -> list[Finding]:
     """Every finding of an event, in the order in which people should read them.
 
     Args:
         file: the event file, which is well-formed.
-        environ: ``DOCKER_HOST`` and the clouds' variables are read from it.
+        environ: ``DOCKER_HOST`` and registry logins are read from it.
+        gatherer: asks EC2; None for one with the credentials that the AWS tools would find.
     """
     here = await asyncio.to_thread(machine.gathered, file)
-    images, front = await asyncio.gather(machine.judged_images(file, environ), _addresses(file, mux_runs=here.mux_runs))
-    return [
-        _sizes(file),
-        *machine.judged(here, file),
-        *images,
-        *front,
-        addresses.judged_clock(addresses.clock_synchronised()),
-    ]
+    backend = _cloud(file, environ, gatherer) if file.fleet.provider == "ec2" else _machine(file, environ, here)
+    (found, skew_s), front = await asyncio.gather(backend, _addresses(file, mux_runs=here.mux_runs))
+    clock = addresses.judged_clock(addresses.clock_synchronised(), skew_s)
+    return [_sizes(file), *found, machine.judged_listeners(here), *front, clock]
+
+
+async def _machine(
+    file: EventFile, environ: Mapping[str, str], here: machine.MachineFacts
+) -> tuple[list[Finding], float | None]:
+    images = await machine.judged_images(file, environ)
+    return [*machine.judged(here, file), *images], None
+
+
+async def _cloud(
+    file: EventFile, environ: Mapping[str, str], gatherer: Ec2Gatherer | None
+) -> tuple[list[Finding], float | None]:
+    from mux.preflight import cloud  # noqa: PLC0415 - reading what clouds are takes long
+
+    return await cloud.judged(file, environ, gatherer)
 
 
 def _sizes(file: EventFile) -> Finding:
