@@ -18,6 +18,8 @@ from mux.core.world import World
 SESSIONS_MAX = 100
 """Of one attendee: more than anybody's browsers. A script that logs in without end ends its own oldest sessions, and
 costs store and proxies no more than this."""
+HOLDS_WORK = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
+"""States in which a workspace may hold somebody's work: before, nobody was ever led to it."""
 
 
 def log_in(world: World, user: UserId, session: SessionHash, expires_at: float) -> None:
@@ -117,10 +119,6 @@ def assign(world: World, user: UserId, ship: Ship, seat: Seat) -> None:
     seat.user = user
     seat.epoch = epoch
     bind(world, ship, seat)
-
-
-HOLDS_WORK = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
-"""States in which a workspace may hold somebody's work: before, nobody was ever led to it."""
 
 
 def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
