@@ -226,6 +226,11 @@ class FleetUnparked:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetEnded:
+    """An organizer said that the event is over: every ship should end, whoever has a seat there."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchingSet:
     """An organizer paused or resumed the reconciler. Resuming also forgets earlier failures."""
 
@@ -258,5 +263,6 @@ Event = (
     | ShipReleased
     | FleetParked
     | FleetUnparked
+    | FleetEnded
     | LaunchingSet
 )

@@ -32,6 +32,7 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FleetEnded,
     FleetParked,
     FleetUnparked,
     LaunchFailed,
@@ -374,6 +375,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     ShipReleased: _with_ship(_released),
     FleetParked: lambda world, _event: machines.park_all(world),
     FleetUnparked: lambda world, _event: machines.unpark_all(world),
+    FleetEnded: lambda world, _event: machines.end_all(world),
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }
 

@@ -327,6 +327,16 @@ def park_all(world: World) -> None:
                 _parked(world, ship)
 
 
+def end_all(world: World) -> None:
+    """The event is over: every ship ends, and none is launched until an organizer resumes launching."""
+    set_launching(world, enabled=False)
+    world.stopped_text = "the event was ended by an organizer; `mux fleet resume` launches ships again."
+    for ship in list(world.ships.values()):
+        if not ship.gone:
+            end(world, ship)
+            move_everybody(world, ship)
+
+
 def unpark_all(world: World) -> None:
     """Parked ships should run again: a new boot."""
     for ship in world.ships.values():

@@ -45,6 +45,7 @@ from mux.daemon.machines import control_names, provider_of
 from mux.daemon.people import SecretsInForce
 from mux.daemon.prepare import open_keys, open_store
 from mux.daemon.quarantine import QuarantineFile
+from mux.daemon.reaping import Reaper
 from mux.daemon.registry_logins import LoginsInForce
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
@@ -151,6 +152,7 @@ class Control:
         self.logins = LoginsInForce(lambda: self.file, environ, self._tell_logins)
         self.bundle: AgentBundle | None = None
         self.effects: Effects
+        self.reaper: Reaper
         self.secrets: SecretsInForce
         self.tls: ServerTls
         self.https: Https
@@ -222,6 +224,7 @@ class Control:
         self.effects = Effects(self.provider, order_for, self._tell, self.clock)
         notes = QuarantineFile(self.data / "run" / "kept-out.json")
         self.engine = Engine(fleet, self.store, self.publisher, self.effects, self.clock, notes=notes)
+        self.reaper = Reaper(self.provider, self.engine.submit)
 
     def _build_web(self, environ: Mapping[str, str]) -> None:
         file, base = self.file, self.file.base
@@ -246,6 +249,7 @@ class Control:
             store=self.store,
             roster=Roster(self.store, self.keys, self.auth.passwords),
             tokens=ApiTokens(self.store, self.keys),
+            reaper=self.reaper,
             applier=EventApplier(self.engine, self.store, base=base, environ=environ, applied=self._applied),
             clock=self.clock,
             metrics=self._metrics,
@@ -268,6 +272,7 @@ class Control:
         stack.push_async_callback(self.provider.close)
         await self.publisher.serve(sockets.feed)
         stack.push_async_callback(self.publisher.close)
+        stack.push_async_callback(self.reaper.close)
         self.effects.open(self._post)
         stack.push_async_callback(self.effects.close)
         if not await self.logins.fetch():

@@ -42,6 +42,8 @@ from mux.web.api_models import (
     EventText,
     Health,
     Notices,
+    ReapIn,
+    ReapOut,
     Roster,
     RosterAddIn,
     RosterImported,
@@ -107,6 +109,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("POST", "/fleet/unpark", Scope.FLEET, "Start parked ships again", _fleet.unpark, Done, tag="fleet"),
     Endpoint("POST", "/fleet/pause", Scope.FLEET, "Launch no ships", _fleet.pause, Done, tag="fleet"),
     Endpoint("POST", "/fleet/resume", Scope.FLEET, "Launch ships again", _fleet.resume, Done, tag="fleet"),
+    Endpoint(
+        "POST",
+        "/fleet/reap",
+        Scope.FLEET,
+        "After the event: end every machine that bears its marks",
+        _fleet.reap,
+        ReapOut,
+        ReapIn,
+        tag="fleet",
+    ),
+    Endpoint("GET", "/fleet/reap", Scope.READ, "How that stands", _fleet.reaping, ReapOut, tag="fleet"),
     Endpoint(
         "POST", "/ships/{ship}/cordon", Scope.FLEET, "No new attendees on a ship", _fleet.cordon, Done, tag="fleet"
     ),

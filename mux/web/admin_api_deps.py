@@ -155,6 +155,35 @@ class Applier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Reaping:
+    """How the ending of everything that bears the event's marks stands.
+
+    Args:
+        running: under way.
+        machines: ended by it, and seen to be gone.
+        things: launch templates, disks and the like that were deleted.
+        foreign: machines of the same event that belong to another mux, and were left alone.
+        error: why it ended early; empty if it did not.
+    """
+
+    running: bool
+    machines: int = 0
+    things: int = 0
+    foreign: int = 0
+    error: str = ""
+
+
+class ReapAdmin(Protocol):
+    """Ends whatever bears the event's marks."""
+
+    async def begin(self, *, foreign: bool) -> Reaping:
+        """Begin, unless it is under way. ``foreign``: what belongs to another mux too. Raises StoreError."""
+
+    def state(self) -> Reaping:
+        """How it stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdminDeps:
     """What the admin API works with.
 
@@ -164,6 +193,7 @@ class AdminDeps:
         roster: who may enter.
         tokens: tokens of this API.
         applier: puts event files in force.
+        reaper: ends whatever bears the event's marks.
         clock: seconds since the epoch.
         metrics: the Prometheus text.
         version: the program's.
@@ -178,6 +208,7 @@ class AdminDeps:
     roster: RosterAdmin
     tokens: TokenAdmin
     applier: Applier
+    reaper: ReapAdmin
     clock: Callable[[], float]
     metrics: Callable[[], str]
     version: str

@@ -22,7 +22,7 @@ from mux.core.events import (
 )
 from mux.core.model import Doors, ShipId, UserId
 from mux.core.views import FleetStatus
-from mux.web.admin_api_deps import AdminDeps
+from mux.web.admin_api_deps import AdminDeps, Reaping
 from mux.web.admin_api_endpoint import Call, NotFoundError
 from mux.web.api_models import (
     Done,
@@ -31,6 +31,8 @@ from mux.web.api_models import (
     Health,
     Notice,
     Notices,
+    ReapIn,
+    ReapOut,
     ResourcesOut,
     SeatOut,
     SeatReleaseIn,
@@ -104,6 +106,26 @@ async def resume(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as
     """Launch again; earlier failures are forgotten."""
     await deps.engine.submit(LaunchingSet(enabled=True))
     return Done(text="mux launches ships as needed; earlier failures are forgotten.")
+
+
+async def reap(deps: AdminDeps, call: Call) -> BaseModel:
+    """End everything that bears the event's marks; returns while that is under way."""
+    return _reaping(await deps.reaper.begin(foreign=call.expect(ReapIn).foreign))
+
+
+async def reaping(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
+    """How that stands."""
+    return _reaping(deps.reaper.state())
+
+
+def _reaping(found: Reaping) -> ReapOut:
+    return ReapOut(
+        running=found.running,
+        machines=found.machines,
+        things=found.things,
+        foreign=found.foreign,
+        error=found.error,
+    )
 
 
 async def cordon(deps: AdminDeps, call: Call) -> BaseModel:

@@ -194,6 +194,22 @@ class DrainIn(ApiRequest):
     evict: bool = Field(default=False, description="Move its attendees now, instead of waiting until they leave.")
 
 
+class ReapIn(ApiRequest):
+    """What is to be ended after the event."""
+
+    foreign: bool = Field(default=False, description="Also what another mux launched under the same event's name.")
+
+
+class ReapOut(ApiResponse):
+    """How the ending of everything that bears the event's marks stands."""
+
+    running: bool = Field(description="Under way: machines take minutes to end.")
+    machines: int = Field(description="Ended, and seen to be gone.")
+    things: int = Field(description="Launch templates, disks and the like that were deleted.")
+    foreign: int = Field(description="Machines of the same event that belong to another mux, and were left alone.")
+    error: str = Field(description="Why it ended early; empty if it did not.")
+
+
 class SeatReleaseIn(ApiRequest):
     """Whose seat is to be taken back."""
 

@@ -21,7 +21,7 @@ from mux.core.views import FleetStatus, SeatView, ShipView
 from mux.keys import Keyring
 from mux.store.sql import SqlStore, sqlite_url
 from mux.web.admin_api import admin_api
-from mux.web.admin_api_deps import AdminDeps, ApplyError, Plan, SecretValues
+from mux.web.admin_api_deps import AdminDeps, ApplyError, Plan, Reaping, SecretValues
 from mux.web.admin_api_socket import serve_admin_socket
 from mux.web.api_models import Change
 from tests.admin.roster import REFUSALS, make_roster
@@ -176,6 +176,22 @@ class Admin:
         return head + body
 
 
+class FakeReaper:
+    """Reaps at once, or not at all."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+        self.found = Reaping(running=False)
+
+    async def begin(self, *, foreign: bool) -> Reaping:
+        self.asked.append(foreign)
+        self.found = Reaping(running=True, machines=3, things=1, foreign=2)
+        return self.found
+
+    def state(self) -> Reaping:
+        return self.found
+
+
 _migrated: dict[str, bytes] = {}
 """An empty database of the newest schema: made once, since migrating is half of such a test's time."""
 
@@ -205,6 +221,7 @@ async def running_admin(directory: Path, **changes: Any) -> AsyncIterator[Admin]
             roster=make_roster(store, keys),
             tokens=ApiTokens(store, keys),
             applier=FakeApplier(),
+            reaper=FakeReaper(),
             clock=lambda: admin.clock,
             metrics=lambda: "# TYPE mux_up gauge\nmux_up 1\n",
             version="0.0.1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import LaunchShip
-from mux.core.events import EventSpecApplied, LaunchFailed, LaunchSucceeded, MachinesListed
+from mux.core.events import EventSpecApplied, FleetEnded, LaunchFailed, LaunchSucceeded, MachinesListed
 from mux.core.model import Machine, MachineStatus, ProjectName, ShipId
 from tests.core.room import Room, event_spec
 
@@ -118,3 +118,17 @@ def test_a_machine_is_missed_after_a_restart_with_a_clock_that_was_set_back() ->
     for _ in range(2):
         room.do(MachinesListed({}, room.now + 14), after=15)
     assert room.fleet.world.ships[ONE].gone
+
+
+def test_an_event_that_is_over_ends_every_ship_and_launches_none() -> None:
+    room = Room(event_spec(attendees=4, seats_per_ship=2))
+    room.settle()
+    room.log_in("ada")
+    room.settle()
+    room.do(FleetEnded())
+    room.settle()
+    room.do(after=600)
+    room.settle()
+    assert room.states() == {}
+    assert room.machines == {}
+    assert not room.fleet.world.controls.launching

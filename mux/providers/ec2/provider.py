@@ -176,7 +176,10 @@ class Ec2Provider:
 
     async def reap(self, *, foreign: bool) -> Reaped:
         """End everything of this event by its tags, whoever launched it here; with ``foreign``, other stores' too."""
-        return await reaping.reap(self._settings, self.api, self._waiting, foreign=foreign)
+        unlisted = [ship for ship, one in self._known.items() if one.id in self._fresh_until]
+        await asyncio.gather(*(self.terminate(ship) for ship in unlisted))
+        reaped = await reaping.reap(self._settings, self.api, self._waiting, foreign=foreign)
+        return replace(reaped, machines=reaped.machines + len(unlisted))
 
     async def close(self) -> None:
         """Let go; machines go on."""
