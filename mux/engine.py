@@ -29,6 +29,7 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
 )
 from mux.core.events import (
@@ -79,6 +80,7 @@ _PERSIST = (
     SaveWaiting,
     ForgetWaiting,
     SaveControls,
+    SaveSpend,
 )
 
 
@@ -278,15 +280,15 @@ class Engine:
         """The entry of a login in force at ``now``, or None."""
         return self._publisher.table.session(session, now)
 
-    def attendee_view(self, user: UserId, now: float) -> AttendeeView:  # noqa: ARG002 - views may come to need it
+    def attendee_view(self, user: UserId, now: float) -> AttendeeView:
         """What an attendee is shown."""
-        return attendee_view(self._fleet.world, user)
+        return attendee_view(self._fleet.world, user, now)
 
     def route_ready(self, user: UserId, project: ProjectName) -> bool:
         """Whether requests of this attendee for this project have somewhere to go."""
         return (user, project) in self._publisher.table.routes
 
-    def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - as above
+    def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - views may come to need it
         """The room at a glance."""
         return fleet_status(self._fleet.world)
 

@@ -17,6 +17,7 @@ from mux.config.kinds import Listener, is_loopback, size_text
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
 from mux.config.secrets import read_passcode, read_project_secrets
 from mux.config.tls_checks import checked_tls, checked_tls_files
+from mux.config.warming_checks import warming_rules
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
@@ -48,6 +49,7 @@ def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     yield from _fleet(file)
     yield from _listeners(file)
     yield from _boundary(file)
+    yield from warming_rules(file)
     yield from checked_tls(file)
     yield from _machines(file)
 

@@ -47,6 +47,8 @@ _AT_ONCE = "takes effect at once"
 _REPLACED = "workspaces on free seats are replaced"
 _RESTART = f"{_REPLACED}; bound workspaces get it at their next start"
 _NEXT_MACHINE = "holds for ships launched after the next start of the mux"
+_TIMES = "takes effect at once; a time that has passed is the last word unless organizers said something later"
+_MONEY = "holds for launches from now on; another limit replaces what organizers allowed"
 _LABEL = "is shown from the next page on"
 
 _EFFECTS: Mapping[str, str] = MappingProxyType(
@@ -85,6 +87,9 @@ _TABLE_EFFECTS: Mapping[str, str] = MappingProxyType(
     {
         "project": _RESTART,
         "fleet": _AT_ONCE,
+        "warming": _AT_ONCE,
+        "timetable": _TIMES,
+        "spend": _MONEY,
         "auth": _NEXT_LOGIN,
         "listen": _NEXT_START,
         "tls": _NEXT_START,
@@ -110,7 +115,7 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
     changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
-    for name in ("auth", "listen", "tls", "registry", "data", "ec2"):
+    for name in ("warming", "timetable", "spend", "auth", "listen", "tls", "registry", "data", "ec2"):
         changes += _table(name, getattr(old, name), getattr(new, name))
     return changes
 

@@ -21,6 +21,7 @@ from mux.config.ec2 import Ec2Table
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.tables import Key, Table
 from mux.config.tls_schema import TlsTable
+from mux.config.warming_schema import SpendTable, TimetableTable, WarmingTable
 
 PROVIDERS = ("local", "ec2")
 """What makes machines."""
@@ -473,6 +474,9 @@ class EventFile(Table):
     event: EventTable
     projects: Annotated[tuple[ProjectTable, ...], Field(alias="project")]
     fleet: FleetTable
+    warming: WarmingTable = WarmingTable()
+    timetable: TimetableTable = TimetableTable()
+    spend: SpendTable = SpendTable()
     auth: AuthTable = AuthTable()
     listen: ListenTable = ListenTable()
     tls: TlsTable = TlsTable()
@@ -507,6 +511,9 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "event": EventTable,
         "project": ProjectTable,
         "fleet": FleetTable,
+        "warming": WarmingTable,
+        "timetable": TimetableTable,
+        "spend": SpendTable,
         "auth": AuthTable,
         "listen": ListenTable,
         "tls": TlsTable,

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Literal, cast
 
 from mux.config.schema import EventFile, ProjectTable, resolved
+from mux.config.warming_checks import timestamp
+from mux.config.warming_schema import SpendTable
 from mux.core.model import EventSpec, FleetSpec, ProjectName, ProjectSpec
+from mux.core.spend import MICROS, SpendSpec
+from mux.core.timetable import LetGo, Timetable
 
 
 def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
@@ -35,8 +39,37 @@ def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
             launches_in_flight_max=fleet.launches_in_flight_max,
             surplus_hold_s=fleet.surplus_hold_s,
             listing_s=fleet.listing_s,
+            install_deadline_s=file.warming.install_deadline_s,
+            pull_deadline_s=file.warming.pull_deadline_s,
+            start_deadline_s=file.warming.start_deadline_s,
+            warming_stall_s=file.warming.stall_s,
         ),
+        timetable=_timetable(file),
+        spend=_spend(file.spend),
     )
+
+
+def _timetable(file: EventFile) -> Timetable:
+    table, zone = file.timetable, file.event.time_zone
+    return Timetable(
+        **{name: timestamp(at, zone) for name, at in table.in_order},
+        cool=cast(LetGo, table.cool),
+        stop=cast(LetGo, table.stop),
+    )
+
+
+def _spend(table: SpendTable) -> SpendSpec:
+    return SpendSpec(
+        price_micros=None if table.price_per_ship_hour is None else _micros(table.price_per_ship_hour),
+        prices_micros={kind: _micros(price) for kind, price in table.prices.items()},
+        limit=table.limit,
+        hours=table.hours,
+        currency=table.currency,
+    )
+
+
+def _micros(price: float) -> int:
+    return round(price * MICROS)
 
 
 def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec:

@@ -7,16 +7,21 @@ events set stand as they are; the others are commented out, with their defaults.
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from mux.config.environment import VARIABLES
 from mux.config.kinds import size_text
 from mux.config.schema import TABLES
 from mux.config.tables import Entry
+from mux.config.warming_kinds import local_time_text
 
 _WIDTH = 100
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+"""A key that TOML takes without quotation marks."""
 _SET = frozenset(
     {
         *("event.name", "event.title", "event.public_address", "event.admin_address"),
@@ -36,7 +41,7 @@ def toml(value: object) -> str:
         case int() | float():
             return repr(value)
         case dict():
-            return "{" + ", ".join(f"{name} = {toml(part)}" for name, part in value.items()) + "}"
+            return "{" + ", ".join(f"{_key(name)} = {toml(part)}" for name, part in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(toml(part) for part in value) + "]"
         case _:
@@ -44,10 +49,16 @@ def toml(value: object) -> str:
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else toml(name)
+
+
 def written(entry: Entry, value: object) -> str:
     """The value of a key as the file would write it; an empty text for None."""
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return toml(local_time_text(value))
     if entry.said.kind.name == "size" and isinstance(value, int):
         return toml(size_text(value))
     return toml(dict(value) if isinstance(value, Mapping) else value)

@@ -27,6 +27,7 @@ from mux.core.model import (
     WorkspaceState,
 )
 from mux.core.routes import RouteKey, SessionEntry
+from mux.core.spend import Meter
 
 # --- persisted ------------------------------------------------------------------------------------------------------
 
@@ -83,6 +84,8 @@ class ShipRecord:
         draining: by an organizer or the planner.
         failed: why it failed; empty if it did not.
         incarnations: workspaces made so far, so that ids are never reused.
+        kind: what sort of machine it has, as prices go by it.
+        replacing: its attendees move as soon as there are seats for them.
         workspaces: those that should exist or are still to go.
         kept: work of attendees who were moved away, until an organizer releases the ship.
     """
@@ -105,6 +108,8 @@ class ShipRecord:
     incarnations: int
     workspaces: tuple[WorkspaceRecord, ...]
     kept: tuple[KeptRecord, ...] = ()
+    kind: str = ""
+    replacing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,18 @@ class SaveControls:
     Args:
         doors: as set.
         doors_opened: doors in ``auto`` have opened; they stay open.
-        launching: the reconciler may launch.
+        launching: launching has not been given up.
         ships_made: ships numbered so far.
         turns: queue turns given so far.
+        paused: the reconciler does nothing: no launch, no start, no park, no end.
+        parked: the whole fleet should be parked.
+        target_seats: how many seats organizers asked for; None when they left it to the event file.
+        target_at: when they said so, in seconds since the epoch.
+        target_by: when those seats should be ready; 0 for as soon as possible.
+        begun_for: the time by which the seats are due for which warming has begun; 0 for none.
+        begun_at: when that was.
+        boot_s: how long a ship takes from launch to available, as measured; 0 before the first.
+        spend_allowed: the organizers' word on what the event may cost; None when the event file's limit counts.
     """
 
     doors: Doors
@@ -173,6 +187,22 @@ class SaveControls:
     launching: bool
     ships_made: int
     turns: int
+    paused: bool = False
+    parked: bool = False
+    target_seats: int | None = None
+    target_at: float = 0.0
+    target_by: float = 0.0
+    begun_for: float = 0.0
+    begun_at: float = 0.0
+    boot_s: float = 0.0
+    spend_allowed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSpend:
+    """Replace what has been spent."""
+
+    meter: Meter
 
 
 Persist = (
@@ -184,6 +214,7 @@ Persist = (
     | SaveWaiting
     | ForgetWaiting
     | SaveControls
+    | SaveSpend
 )
 
 # --- published ------------------------------------------------------------------------------------------------------

@@ -202,6 +202,16 @@ class ShipDrained:
 
 
 @dataclass(frozen=True, slots=True)
+class ShipReplaced:
+    """An organizer wants another ship in place of this one.
+
+    Attendees move when there are seats for them; then it goes, or keeps their work until that is released.
+    """
+
+    ship: ShipId
+
+
+@dataclass(frozen=True, slots=True)
 class ShipDeclaredLost:
     """An organizer said that a ship is lost: its attendees move, with a higher epoch."""
 
@@ -228,6 +238,33 @@ class FleetUnparked:
 @dataclass(frozen=True, slots=True)
 class FleetEnded:
     """An organizer said that the event is over: every ship should end, whoever has a seat there."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetWarmed:
+    """An organizer wants that many seats.
+
+    Args:
+        seats: as many, whatever the event file says, until the next word or moment of the timetable.
+        by: when they should be ready, in seconds since the epoch; 0 for as soon as possible.
+        spend_limit: the organizer's word on what the event may cost; None leaves it as it is.
+    """
+
+    seats: int
+    by: float = 0.0
+    spend_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCooled:
+    """An organizer lets free ships go; those with people stay, and no more are launched."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendAllowed:
+    """An organizer's word on what the event may cost in all; it counts instead of the event file's limit."""
+
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +296,14 @@ Event = (
     | LinkLost
     | ShipCordoned
     | ShipDrained
+    | ShipReplaced
     | ShipDeclaredLost
     | ShipReleased
     | FleetParked
     | FleetUnparked
     | FleetEnded
+    | FleetWarmed
+    | FleetCooled
+    | SpendAllowed
     | LaunchingSet
 )

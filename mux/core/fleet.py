@@ -10,9 +10,10 @@ call; a decision looks at whole state, never at the event that brought it about.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from mux.core import attendance, liveness, machines, notices, paths, workspaces
+from mux.core import attendance, liveness, machines, notices, paths, warming, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -24,6 +25,7 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
     ShipRecord,
 )
@@ -32,9 +34,11 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FleetCooled,
     FleetEnded,
     FleetParked,
     FleetUnparked,
+    FleetWarmed,
     LaunchFailed,
     LaunchingSet,
     LaunchSucceeded,
@@ -55,7 +59,9 @@ from mux.core.events import (
     ShipDialed,
     ShipDrained,
     ShipReleased,
+    ShipReplaced,
     ShipReported,
+    SpendAllowed,
     UserRevoked,
 )
 from mux.core.invariants import broken_rules
@@ -72,6 +78,7 @@ from mux.core.model import (
 )
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.ships import Ship
+from mux.core.spend import Meter
 from mux.core.totals import count
 from mux.core.world import Changes, World
 
@@ -95,6 +102,7 @@ class Fleet:
         sessions: Iterable[Session] = (),
         waiting: Iterable[Waiting] = (),
         controls: SaveControls | None = None,
+        meter: Meter | None = None,
     ) -> Fleet:
         """The core as it was stored. Ships count as silent from ``now`` (seconds since the epoch) on, not longer."""
         world = World(spec)
@@ -102,8 +110,10 @@ class Fleet:
         world.epochs.update(epochs or {})
         if controls is not None:
             world.controls = world.saved_controls = controls
-            if not controls.launching:
-                world.stopped_text = "launching was paused or given up earlier."
+            if controls.paused:
+                world.stopped_text = machines.PAUSED_TEXT
+            elif not controls.launching:
+                world.stopped_text = "launching was given up earlier."
         for record in ships:
             _restore_ship(world, record)
         for assignment in assignments:
@@ -127,6 +137,10 @@ class Fleet:
             fleet._reroute(user, {})
         for ship in world.ships.values():
             count(world, ship)
+        if meter is not None:
+            # A clock that was set back must not stop the meter until it has caught up.
+            world.meter = replace(meter, at=min(meter.at, now))
+        warming.watch_limit(world)
         return fleet
 
     @property
@@ -183,6 +197,7 @@ class Fleet:
                     self._settle_ship(world.ships[ship_id])
             attendance.open_doors_when_ready(world)
             attendance.seat_the_queue(world)
+            attendance.move_off(world)
             if world.changes.plan and not world.changes.ships:
                 world.changes.plan = False
                 machines.size_fleet(world)
@@ -213,6 +228,8 @@ class Fleet:
                 ship.life.to(ShipState.AVAILABLE)
                 ship.failed = ""
                 world.deadlines.clear(("boot", ship.id))
+                world.deadlines.clear(("stage", ship.id))
+                warming.measured(world, ship)
                 world.patience.forget()
                 world.touch(ship)
         if ship.state is ShipState.AVAILABLE and ship.assigned:
@@ -224,6 +241,8 @@ class Fleet:
         world = self._world
         changes, world.changes = world.changes, Changes()
         commands: list[Command] = []
+        if warming.turn_meter(world):
+            commands.append(SaveSpend(world.meter))
         if world.controls != world.saved_controls:
             world.saved_controls = world.controls
             commands.append(world.controls)
@@ -298,8 +317,13 @@ def _spec_applied(world: World, event: EventSpecApplied) -> None:
     changed = {
         name for name in old.keys() | new.keys() if workspaces.run_as(old.get(name)) != workspaces.run_as(new.get(name))
     }
+    before = world.spec
     world.spec, world.projects = event.spec, new
     world.changes.plan = True
+    warming.spec_changed(world, before.fleet.seats_wanted, before.spend.limit)
+    if event.spec.spend != before.spend:
+        for ship in world.ships.values():
+            count(world, ship)
     workspaces.spec_changed(world, changed)
 
 
@@ -341,6 +365,11 @@ def _drained(world: World, ship: Ship, event: ShipDrained) -> None:
         attendance.move_everybody(world, ship)
 
 
+def _replaced(world: World, ship: Ship, _event: ShipReplaced) -> None:
+    ship.draining = ship.replacing = True
+    world.touch(ship)
+
+
 def _declared_lost(world: World, ship: Ship, _event: ShipDeclaredLost) -> None:
     machines.lost(world, ship, "an organizer said so")
 
@@ -371,13 +400,23 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     LinkLost: liveness.link_lost,
     ShipCordoned: _with_ship(_cordoned),
     ShipDrained: _with_ship(_drained),
+    ShipReplaced: _with_ship(_replaced),
     ShipDeclaredLost: _with_ship(_declared_lost),
     ShipReleased: _with_ship(_released),
     FleetParked: lambda world, _event: machines.park_all(world),
     FleetUnparked: lambda world, _event: machines.unpark_all(world),
     FleetEnded: lambda world, _event: machines.end_all(world),
+    FleetWarmed: warming.warm,
+    FleetCooled: lambda world, _event: warming.cool(world),
+    SpendAllowed: warming.allow,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }
+
+
+def _moment(world: World, _subject: str) -> None:
+    warming.moment(world)
+    if not warming.aim(world).seats:
+        machines.end_surplus(world)
 
 
 def _replan(world: World, _subject: str) -> None:
@@ -389,6 +428,10 @@ _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "heartbeat": liveness.silent,
     "boot": machines.boot_overdue,
     "leave": notices.leave,
+    "stage": machines.stage_overdue,
+    "moment": _moment,
+    "warming": lambda world, _: warming.look(world),
+    "spend": lambda world, _: warming.limit_passed(world),
     "replace": workspaces.replace_failed,
     "launch": _replan,
     "list": lambda world, _: machines.ask_listing(world),

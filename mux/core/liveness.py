@@ -6,6 +6,7 @@ machine is gone, when its data path fails too, or when an organizer says so; nev
 
 from __future__ import annotations
 
+from mux.core import boots
 from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDesired
 from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.machines import returned
@@ -49,6 +50,7 @@ def dialed(world: World, event: ShipDialed) -> None:
     if ship.boot_identity != event.boot or ship.state is ShipState.PENDING:
         ship.boot_identity = event.boot
         ship.boots()
+        world.deadlines.clear(("stage", ship.id))
         # One that boots again and again before it is available does not win time by that.
         world.deadlines.set_once(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
     _alive(world, ship)
@@ -71,6 +73,7 @@ def reported(world: World, event: ShipReported) -> None:
     heard(world, ship, event.report)
     for notice in event.report.notices:
         noticed(world, ship, notice)
+    boots.staged(world, ship, event.report.stage)
     if behind and world.now - ship.sent_at >= world.spec.fleet.heartbeat_s:
         ship.sent_at = 0.0
         world.touch(ship, save=False)

@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 
+from mux.core import boots, warming
 from mux.core.attendance import move_everybody
 from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
 from mux.core.events import LaunchFailed, LaunchSucceeded, MachineCallEnded, MachinesListed
 from mux.core.failures import forget_ship
 from mux.core.lifecycles import SHIP_BOOT_STARTS
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
-from mux.core.planner import plan
+from mux.core.planner import BEYOND_LIMIT, plan
 from mux.core.ships import Call, Ship, attendees
+from mux.core.timetable import LetGo
 from mux.core.workspaces import empty, let_go
 from mux.core.world import World
 
+PAUSED_TEXT = "mux is paused by an organizer: it launches, parks and ends nothing."
 MISSING_MAX = 2
 """Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
 
@@ -35,14 +38,28 @@ def ask_listing(world: World) -> None:
 
 
 def size_fleet(world: World) -> None:
-    """Launch what is missing and end what is surplus, as the planner says."""
+    """Launch or start what is missing and end what is surplus, as the planner says."""
     if not world.listed:
         return
     fleet = world.spec.fleet
+    aimed = warming.keep_time(world)
+    if aimed.phase == "stop":
+        _stop(world)
+    affordable = warming.ships_affordable(world)
     backing_off = world.now < world.patience.not_before
-    decided = plan(world.tally, fleet, enabled=world.controls.launching, backing_off=backing_off)
+    decided = plan(
+        world.tally, fleet, enabled=world.controls.launching, backing_off=backing_off,
+        seats=aimed.seats, held=warming.held(world, aimed), affordable=affordable,
+    )  # fmt: skip
+    if decided.deficit and world.tally.parked and (affordable is None or affordable):
+        _unpark_some(world, decided.deficit, affordable)
+        return
+    if decided.held == BEYOND_LIMIT and not decided.launch:
+        warming.limit_holds(world, decided.deficit)
     room = max(0, fleet.launches_in_flight_max - world.tally.launching)
-    again = list(islice(world.unordered, room)) if not backing_off and world.controls.launching else []
+    room = room if affordable is None else min(room, affordable)
+    may_launch = world.controls.launching and not (backing_off or warming.held(world, aimed))
+    again = list(islice(world.unordered, room)) if may_launch else []
     for ship_id in again:
         _call(world, world.ships[ship_id], "launch")
     for _ in range(min(decided.launch, room - len(again))):
@@ -59,13 +76,46 @@ def size_fleet(world: World) -> None:
 
 
 def end_surplus(world: World) -> None:
-    """Ships have been surplus for long enough: end whole free ones, the youngest first, as far as seats are surplus."""
-    surplus = plan(world.tally, world.spec.fleet, enabled=True, backing_off=False).surplus
+    """Ships have been surplus for long enough: let whole free ones go, the youngest first, while seats are surplus."""
+    aimed = warming.aim(world)
+    held = warming.held(world, aimed)
+    surplus = plan(
+        world.tally, world.spec.fleet, enabled=True, backing_off=False, seats=aimed.seats, held=held
+    ).surplus  # fmt: skip
+    if held or aimed.phase == "stop":
+        return
     free = [ship for ship in world.ships.values() if not (ship.gone or ship.assigned or ship.draining or ship.kept)]
     for ship in sorted(free, key=lambda ship: ship.id, reverse=True):
         # A ship launched before an apply may have more or fewer seats than one that would be launched now.
-        if len(ship.seats) <= surplus:
+        if ship.wanted is ShipWanted.RUN and (not aimed.seats or len(ship.seats) <= surplus):
             surplus -= len(ship.seats)
+            _let_go(world, ship, world.spec.timetable.cool if not aimed.seats else "end")
+
+
+def _let_go(world: World, ship: Ship, how: LetGo) -> None:
+    """Park or end a ship that is not needed; one that never became available holds nothing worth keeping."""
+    if how == "park" and ship.state in (ShipState.AVAILABLE, ShipState.RUNNING):
+        _park(world, ship)
+    else:
+        end(world, ship)
+
+
+def _stop(world: World) -> None:
+    """The hard stop: every ship goes, with whoever is on it; one that keeps work is parked in any case."""
+    if world.controls.paused or world.controls.parked:
+        return
+    park = world.spec.timetable.stop == "park"
+    going = [ship for ship in world.ships.values() if not ship.gone and ship.wanted is not ShipWanted.PARKED]
+    if park:
+        world.controls = replace(world.controls, parked=True)
+    if going:
+        how = "parked, with the files on them" if park else "ended"
+        world.notify(Notify("warning", "hard_stop", "", f"The hard stop: {len(going)} ships are being {how}."))
+    for ship in going:
+        holds = ship.assigned or ship.state is not ShipState.PENDING
+        if ship.kept or (park and holds):
+            _park(world, ship)
+        else:
             end(world, ship)
 
 
@@ -78,6 +128,9 @@ _CALLS: Mapping[Call, type[LaunchShip | StartShip | ParkShip | TerminateShip]] =
 
 
 def _call(world: World, ship: Ship, call: Call) -> None:
+    """Have the provider do something; while the reconciler is paused that waits for the listing after the pause."""
+    if world.controls.paused:
+        return
     ship.call = call
     world.effect(_CALLS[call](ship.id))
     world.touch(ship)
@@ -128,6 +181,9 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
 
     A provider gives addresses of machines that are gone to new ones, perhaps before its listing has told of their end.
     """
+    if machine.kind and machine.kind != ship.kind:
+        ship.kind = machine.kind
+        world.touch(ship)
     place = (machine.host, machine.port_first, machine.port_count)
     if not machine.host or place == (ship.host, ship.port_first, ship.port_count):
         return
@@ -172,7 +228,7 @@ def _terminated(world: World, ship: Ship) -> None:
         seat.workspaces.clear()
     forget_ship(world, ship)
     _leave_place(world, ship)
-    for kind in ("heartbeat", "boot"):
+    for kind in ("heartbeat", "boot", "stage"):
         world.deadlines.clear((kind, ship.id))
     world.touch(ship)
 
@@ -184,8 +240,8 @@ def _parked(world: World, ship: Ship) -> None:
     for workspace in ship.workspaces.values():
         workspace.healthy = False
         workspace.reported = None
-    world.deadlines.clear(("heartbeat", ship.id))
-    world.deadlines.clear(("boot", ship.id))
+    for kind in ("heartbeat", "boot", "stage"):
+        world.deadlines.clear((kind, ship.id))
     world.touch(ship)
 
 
@@ -210,6 +266,8 @@ def listed(world: World, event: MachinesListed) -> None:
         ship = world.ships.get(ship_id)
         if ship is not None and ship.state is not ShipState.TERMINATED:
             _seen(world, ship, machine)
+            continue
+        if world.controls.paused:
             continue
         world.effect(TerminateShip(ship_id))
         if ship is None:  # one that has just ended may be in a listing that was asked before
@@ -317,19 +375,26 @@ def end(world: World, ship: Ship) -> None:
 
 def park_all(world: World) -> None:
     """Every ship should be parked."""
+    world.controls = replace(world.controls, parked=True)
+    world.changes.plan = True
     for ship in world.ships.values():
         if not ship.gone and ship.wanted is not ShipWanted.PARKED:
-            ship.wanted = ShipWanted.PARKED
-            world.touch(ship)
-            if ship.host and ship.call is None:
-                _call(world, ship, "park")
-            elif not ship.host and ship.call is None:
-                _parked(world, ship)
+            _park(world, ship)
+
+
+def _park(world: World, ship: Ship) -> None:
+    ship.wanted = ShipWanted.PARKED
+    world.touch(ship)
+    if ship.host and ship.call is None:
+        _call(world, ship, "park")
+    elif not ship.host and ship.call is None:
+        _parked(world, ship)
 
 
 def end_all(world: World) -> None:
     """The event is over: every ship ends, and none is launched until an organizer resumes launching."""
-    set_launching(world, enabled=False)
+    world.controls = replace(world.controls, launching=False, paused=False, parked=False)
+    world.changes.plan = True
     world.stopped_text = "the event was ended by an organizer; `mux fleet resume` launches ships again."
     for ship in list(world.ships.values()):
         if not ship.gone:
@@ -338,30 +403,60 @@ def end_all(world: World) -> None:
 
 
 def unpark_all(world: World) -> None:
-    """Parked ships should run again: a new boot."""
-    for ship in world.ships.values():
-        if ship.wanted is ShipWanted.PARKED:
-            ship.wanted = ShipWanted.RUN
-            if ship.state is ShipState.PARKED:
-                ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
-                ship.launched_at = world.now
-            world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
-            # Its silence while it was being parked meant nothing; from now on it does.
-            world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
-            world.touch(ship)
-            if ship.host and ship.call is None:
-                _call(world, ship, "start")
+    """Parked ships should run again; where the fleet was let go, that is the word on how many seats are wanted."""
+    parked = [ship for ship in world.ships.values() if ship.wanted is ShipWanted.PARKED]
+    world.controls = replace(world.controls, parked=False)
+    world.changes.plan = True
+    if parked and not warming.aim(world).seats:
+        seats = sum(len(ship.seats) for ship in world.ships.values() if not ship.gone)
+        world.controls = replace(world.controls, target_seats=seats, target_at=world.now, target_by=0.0)
+    for ship in parked:
+        _unpark(world, ship)
+
+
+def _unpark_some(world: World, missing: int, ships_max: int | None) -> None:
+    """Start as many parked ships as hold the seats that are missing, those with people first; ``ships_max`` at most."""
+    parked = [ship for ship in world.ships.values() if ship.wanted is ShipWanted.PARKED]
+    for ship in sorted(parked, key=lambda ship: (-ship.assigned, ship.id))[:ships_max]:
+        if missing > 0:
+            missing -= len(ship.seats)
+            _unpark(world, ship)
+
+
+def _unpark(world: World, ship: Ship) -> None:
+    """A parked ship should run again: a new boot."""
+    ship.wanted = ShipWanted.RUN
+    if ship.state is ShipState.PARKED:
+        ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
+        ship.launched_at = world.now
+    world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
+    # Its silence while it was being parked meant nothing; from now on it does.
+    world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
+    world.touch(ship)
+    if ship.host and ship.call is None:
+        _call(world, ship, "start")
 
 
 def boot_overdue(world: World, ship_id: ShipId) -> None:
     """A ship did not become available in time: it has failed, and is replaced."""
+    _overdue(world, ship_id, f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch")
+
+
+def stage_overdue(world: World, ship_id: ShipId) -> None:
+    """A ship got stuck in one stage of its boot: it has failed, and is replaced."""
+    ship = world.ships.get(ship_id)
+    if ship is not None and ship.stage is not None:
+        _overdue(world, ship_id, f"stuck in {ship.stage} for {boots.stage_deadline_s(world, ship.stage):g} s")
+
+
+def _overdue(world: World, ship_id: ShipId, why: str) -> None:
     ship = world.ships.get(ship_id)
     if ship is None or ship.gone or ship.state not in (ShipState.PENDING, ShipState.BOOTING):
         return
-    if ship.wanted is not ShipWanted.RUN or ship.kept:
+    if ship.wanted is not ShipWanted.RUN or ship.kept or world.controls.paused:
         return
     phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
-    ship.failed = f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{phase}"
+    ship.failed = f"{why}{phase}"
     world.touch(ship)
     if ship.assigned:
         world.notify(
@@ -379,7 +474,7 @@ def end_failed(world: World, ship: Ship) -> None:
     """A failed or draining ship that holds nobody is ended; a failed one counts as a failed launch."""
     if ship.gone or ship.assigned or not (ship.failed or ship.draining) or ship.wanted is not ShipWanted.RUN:
         return
-    if ship.kept:
+    if ship.kept or world.controls.paused:
         return
     if ship.failed:
         world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {ship.failed}"))
@@ -388,9 +483,20 @@ def end_failed(world: World, ship: Ship) -> None:
 
 
 def set_launching(world: World, *, enabled: bool) -> None:
-    """An organizer paused or resumed launching; resuming forgets earlier failures."""
-    world.controls = replace(world.controls, launching=enabled)
-    world.stopped_text = "" if enabled else "launching is paused by an organizer."
+    """An organizer paused or resumed the reconciler; resuming forgets earlier failures, and starts deadlines anew."""
+    resumed = enabled and world.controls.paused
+    world.controls = replace(
+        world.controls, paused=not enabled, launching=world.controls.launching or enabled
+    )  # fmt: skip
+    world.stopped_text = PAUSED_TEXT if not enabled else ""
     world.changes.plan = True
-    if enabled:
-        world.patience.forget()
+    if not enabled:
+        return
+    world.patience.forget()
+    if resumed:
+        for ship in world.ships.values():
+            if not ship.gone and ship.state in (ShipState.PENDING, ShipState.BOOTING):
+                boots.watch_boot(world, ship)
+            if ship.failed or ship.draining:
+                world.touch(ship, save=False)
+        ask_listing(world)

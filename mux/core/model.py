@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NewType
 
+from mux.core.spend import SpendSpec
+from mux.core.timetable import Timetable
+
 ShipId = NewType("ShipId", str)
 """``ship-0001``: given by the core, never reused within one store."""
 UserId = NewType("UserId", str)
@@ -92,6 +95,7 @@ class Machine:
         host: private address that proxies connect to; empty while the provider has none yet.
         port_first: first TCP port of the range that workspaces of this ship may publish.
         port_count: size of that range.
+        kind: what sort of machine it is, as prices go by it; empty when the provider does not say.
     """
 
     ship: ShipId
@@ -99,6 +103,7 @@ class Machine:
     host: str = ""
     port_first: int = 0
     port_count: int = 0
+    kind: str = ""
 
 
 LANDINGS: Mapping[str, str] = {"camp": "jupyter/"}
@@ -170,6 +175,10 @@ class FleetSpec:
         heartbeat_grace_s: silence after which a ship counts as unreachable.
         lost_after_s: how long a ship must be unreachable, and its workspaces out of reach, before it is lost.
         boot_deadline_s: time from launch to ``available`` after which a ship is replaced.
+        install_deadline_s: time that a booting ship may be installing.
+        pull_deadline_s: time that it may be pulling images.
+        start_deadline_s: time that it may be starting workspaces.
+        warming_stall_s: time without another ready seat after which warming counts as stalled.
         launch_failures_max: failures in a row after which launching stops until an organizer resumes it.
         launch_backoff_s: first pause after a failure; doubles with each, up to ``launch_backoff_max_s``.
         launch_backoff_max_s: longest pause.
@@ -186,6 +195,10 @@ class FleetSpec:
     heartbeat_grace_s: float = 20.0
     lost_after_s: float = 120.0
     boot_deadline_s: float = 600.0
+    install_deadline_s: float = 600.0
+    pull_deadline_s: float = 600.0
+    start_deadline_s: float = 300.0
+    warming_stall_s: float = 300.0
     launch_failures_max: int = 6
     launch_backoff_s: float = 2.0
     launch_backoff_max_s: float = 120.0
@@ -206,6 +219,8 @@ class EventSpec:
     name: str
     projects: tuple[ProjectSpec, ...]
     fleet: FleetSpec
+    timetable: Timetable = field(default_factory=Timetable)
+    spend: SpendSpec = field(default_factory=SpendSpec)
 
     def project(self, name: ProjectName) -> ProjectSpec | None:
         """The project of that name, or None."""

@@ -10,17 +10,22 @@ from dataclasses import dataclass, field
 
 from mux.core.model import FleetSpec
 
+BEYOND_LIMIT = "the spend limit leaves no room for more ships"
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """What one ship adds to the totals.
 
     Args:
-        usable: seats to count on: all of a good ship's, only the assigned ones of one that is going or doubtful.
+        usable: seats to count on: all of a good ship's, only the assigned ones of one that is going or doubtful, none
+            of one that is parked or being replaced.
         doubtful: seats of a ship that is unreachable and not otherwise failed, beyond the assigned ones.
         assigned: seats that are somebody's.
         ships: 1 for a ship that exists, unreachable: 1 for one that is silent, launching: 1 while its launch is asked,
             booting: 1 until it is available, parked: 1 for one that is or should be parked.
+        costs: 1 for one that somebody pays for.
+        rate_micros: what it costs for an hour, in millionths of the currency.
     """
 
     usable: int = 0
@@ -31,6 +36,8 @@ class Contribution:
     launching: int = 0
     booting: int = 0
     parked: int = 0
+    costs: int = 0
+    rate_micros: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +52,8 @@ class Tally:
     launching: int = 0
     booting: int = 0
     parked: int = 0
+    costs: int = 0
+    rate_micros: int = 0
     _of: dict[str, Contribution] = field(default_factory=dict)
 
     @property
@@ -58,7 +67,8 @@ class Tally:
         if before == contribution:
             return False
         for name in (
-            "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked",
+            "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked", "costs",
+            "rate_micros",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(contribution, name) - getattr(before, name))
         self._of[ship] = contribution
@@ -89,27 +99,44 @@ class Plan:
     held: str = ""
 
 
-def plan(tally: Tally, spec: FleetSpec, *, enabled: bool, backing_off: bool) -> Plan:
+def plan(
+    tally: Tally,
+    spec: FleetSpec,
+    *,
+    enabled: bool,
+    backing_off: bool,
+    seats: int | None = None,
+    held: str = "",
+    affordable: int | None = None,
+) -> Plan:
     """Compare what is wanted with what is there.
 
     Args:
         tally: the fleet as it is.
         spec: what is wanted.
-        enabled: launching has neither been paused nor given up.
+        enabled: launching has not been given up.
         backing_off: a pause after a failed launch is under way.
+        seats: that are wanted; None for as many as ``spec`` says.
+        held: why nothing at all is to be done; empty if nothing holds it back.
+        affordable: ships that the spend limit leaves room for; None for no limit.
     """
-    if tally.parked:
-        return Plan(held="the fleet is parked")
+    if held:
+        return Plan(held=held)
+    wanted = spec.seats_wanted if seats is None else seats
     usable = tally.usable + (tally.doubtful if tally.cut_off else 0)
-    deficit = spec.seats_wanted - usable
+    deficit = wanted - usable
     if deficit <= 0:
-        return Plan(end=-deficit // spec.seats_per_ship, surplus=-deficit)
+        whole = -deficit // spec.seats_per_ship
+        # With no seat wanted every free ship is surplus, whatever its size.
+        return Plan(end=whole if wanted else max(whole, min(1, -deficit)), surplus=-deficit)
     ships = -(-deficit // spec.seats_per_ship)
     if not enabled:
-        return Plan(deficit=deficit, held="launching is paused or has been given up")
+        return Plan(deficit=deficit, held="launching has been given up")
     if backing_off:
         return Plan(deficit=deficit, held="waiting after a failed launch")
     room = max(0, spec.launches_in_flight_max - tally.launching)
+    if affordable is not None and affordable < ships:
+        return Plan(launch=min(affordable, room), deficit=deficit, held=BEYOND_LIMIT)
     held = "" if ships <= room else f"at most {spec.launches_in_flight_max} launches at once"
     return Plan(launch=min(ships, room), deficit=deficit, held=held)
 

@@ -19,8 +19,8 @@ class WaitingView:
     Args:
         position: 1 is next.
         total: people waiting.
-        code: ``doors_closed``, ``doors_auto``, ``ships_booting``, ``full``, ``no_ships``, ``launching_stopped``,
-            ``seats_preparing``, ``assigning``.
+        code: ``doors_closed``, ``doors_auto``, ``ships_booting``, ``not_now``, ``full``, ``no_ships``,
+            ``launching_stopped``, ``seats_preparing``, ``assigning``.
         text: the true reason and what happens next, one or two sentences.
     """
 
@@ -69,7 +69,10 @@ def offered(ship: Ship, seat: Seat, ready: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the explanation of a refusal is made from; counts of seats, people and ships."""
+    """What the explanation of a refusal is made from; counts of seats, people and ships.
+
+    ``closed_text`` says why no seat is wanted at all now; empty when some are.
+    """
 
     doors: Doors
     doors_open: bool
@@ -81,6 +84,7 @@ class Room:
     ships_booting: int
     launching: bool
     stopped_text: str
+    closed_text: str = ""
 
 
 def explain(room: Room, position: int, total: int) -> WaitingView:
@@ -103,6 +107,8 @@ def _reason(room: Room, position: int) -> tuple[str, str]:
     if room.ships_booting:
         ships = "1 more ship is" if room.ships_booting == 1 else f"{room.ships_booting} more ships are"
         return "ships_booting", f"Every ready seat is taken; {ships} getting ready. This page enters by itself."
+    if room.closed_text:
+        return "not_now", room.closed_text
     if not room.launching:
         return (
             "launching_stopped",

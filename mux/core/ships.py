@@ -13,6 +13,7 @@ from typing import Literal
 from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
 from mux.core.lifecycles import SHIP_BOOT_STARTS, Lifecycle, ship_lifecycle, workspace_lifecycle
 from mux.core.model import (
+    BootStage,
     Desired,
     DesiredWorkspace,
     LinkId,
@@ -123,6 +124,7 @@ class Ship:
         ports_taken: ports of its range that other programs were found on.
         ports_told: that it has no free port has been told.
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
+        stage: how far it said that it is with getting ready, in this boot.
     """
 
     id: ShipId
@@ -141,6 +143,8 @@ class Ship:
     draining: bool = False
     failed: str = ""
     incarnations: int = 0
+    kind: str = ""
+    replacing: bool = False
     workspaces: dict[WorkspaceId, Workspace] = field(default_factory=dict)
     kept: dict[WorkspaceId, Kept] = field(default_factory=dict)
     link: LinkId | None = None
@@ -160,6 +164,7 @@ class Ship:
     ports_taken: set[int] = field(default_factory=set)
     ports_told: bool = False
     sent_at: float = 0.0
+    stage: BootStage | None = None
 
     @classmethod
     def new(cls, ship: ShipId, seats: int, now: float) -> Ship:
@@ -187,6 +192,8 @@ class Ship:
             draining=record.draining,
             failed=record.failed,
             incarnations=record.incarnations,
+            kind=record.kind,
+            replacing=record.replacing,
         )
         for stored in record.workspaces:
             workspace = Workspace.restored(stored)
@@ -214,6 +221,11 @@ class Ship:
         """Its launch has still to be asked for, or again: no call is under way and the provider took no order."""
         waits = self.state is ShipState.PENDING and self.wanted is ShipWanted.RUN and self.call is None
         return waits and not self.host and not self.ordered
+
+    @property
+    def costs(self) -> bool:
+        """Somebody pays for its machine: it is ordered, and has neither ended nor been parked."""
+        return self.state not in (ShipState.TERMINATED, ShipState.PARKED) and not self.unordered
 
     @property
     def resources(self) -> Resources:
@@ -248,7 +260,7 @@ class Ship:
         if self.cordoned or self.kept:
             yield "cordoned"
         if self.draining:
-            yield "draining"
+            yield "being replaced" if self.replacing else "draining"
         if self.failed:
             yield f"failed ({self.failed})"
         if self.kept:
@@ -257,6 +269,7 @@ class Ship:
     def boots(self) -> None:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
         self.boot += 1
+        self.stage = None
         self.life.to(ShipState.BOOTING, table=SHIP_BOOT_STARTS)
         for workspace in self.workspaces.values():
             workspace.healthy = False
@@ -336,6 +349,8 @@ class Ship:
             draining=self.draining,
             failed=self.failed,
             incarnations=self.incarnations,
+            kind=self.kind,
+            replacing=self.replacing,
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
             kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),
         )

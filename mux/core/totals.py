@@ -20,19 +20,27 @@ def count(world: World, ship: Ship) -> None:
         world.unordered[ship.id] = None
     else:
         world.unordered.pop(ship.id, None)
-    if world.tally.set(ship.id, _contribution(ship)):
+    if ship.replacing and not ship.gone:
+        world.replacing[ship.id] = None
+    else:
+        world.replacing.pop(ship.id, None)
+    if world.tally.set(ship.id, _contribution(world, ship)):
         world.changes.plan = True
 
 
-def _contribution(ship: Ship) -> Contribution:
+def _contribution(world: World, ship: Ship) -> Contribution:
+    costs = int(ship.costs)
+    rate_micros = costs * world.spec.spend.price(ship.kind)
     if ship.gone:
-        return Contribution()
+        return Contribution(costs=costs, rate_micros=rate_micros)
     assigned = ship.assigned
     seats = len(ship.seats)
     going = bool(ship.draining or ship.failed or ship.kept)
     doubtful = ship.unreachable and not going
+    parked = ship.wanted is ShipWanted.PARKED
+    usable = assigned if going or doubtful else seats
     return Contribution(
-        usable=assigned if going or doubtful else seats,
+        usable=0 if parked or ship.replacing else usable,
         doubtful=seats - assigned if doubtful else 0,
         assigned=assigned,
         ships=1,
@@ -40,5 +48,7 @@ def _contribution(ship: Ship) -> Contribution:
         unreachable=int(ship.unreachable and not ship.kept),
         launching=int(ship.call == "launch"),
         booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
-        parked=int(ship.wanted is ShipWanted.PARKED),
+        parked=int(parked),
+        costs=costs,
+        rate_micros=rate_micros,
     )

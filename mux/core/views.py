@@ -23,8 +23,16 @@ from mux.core.model import (
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
 from mux.core.ships import Seat, Ship
+from mux.core.warming import aim
 from mux.core.workspaces import seat_ready
 from mux.core.world import World
+
+CLOSED_TEXTS = {
+    "early": "The event has not begun: seats are prepared some time before it does. This page enters by itself.",
+    "cool": "No more seats are being prepared now: the event is over, or pauses. Please ask an organizer.",
+    "stop": "The event has ended.",
+}
+"""What those who wait are told while no seat is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,17 @@ class ProjectCard:
 
 @dataclass(frozen=True, slots=True)
 class AttendeeView:
-    """What ``/camp/`` shows: ``waiting`` is None for somebody who has a seat."""
+    """What ``/camp/`` shows.
+
+    Args:
+        waiting: why somebody has no seat; None for somebody who has one.
+        projects: of the event.
+        notice: what everybody should know now; mostly empty.
+    """
 
     waiting: WaitingView | None
     projects: tuple[ProjectCard, ...]
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +120,7 @@ class FleetStatus:
         doors_open: whether newcomers get seats now.
         launching: False when the reconciler is paused or has given up.
         launching_text: why it is not launching; empty if it is.
-        seats_wanted: attendees and spare seats.
+        seats_wanted: that should be there now: attendees and spare seats, or what organizers or the timetable say.
         seats_total: seats of ships that exist and are not going.
         seats_ready: free seats that can be offered now.
         seats_assigned: seats that are somebody's.
@@ -136,8 +151,9 @@ class FleetStatus:
     notices: tuple[tuple[float, str, str, str], ...]
 
 
-def attendee_view(world: World, user: UserId) -> AttendeeView:
-    """What an attendee is shown; ``user`` need not be known."""
+def attendee_view(world: World, user: UserId, now: float | None = None) -> AttendeeView:
+    """What an attendee is shown at ``now``, or when the core was last called; ``user`` need not be known."""
+    now = world.now if now is None else now
     found = world.seat_of(user)
     if found is None:
         waiting = _waiting_view(world, user)
@@ -145,9 +161,23 @@ def attendee_view(world: World, user: UserId) -> AttendeeView:
             ProjectCard(spec.name, spec.title or spec.name, "waiting", "Opens when you have a seat.")
             for spec in world.projects.values()
         )
-        return AttendeeView(waiting, cards)
+        return AttendeeView(waiting, cards, _notice(world, now))
     ship, seat = found
-    return AttendeeView(None, tuple(_card(world, ship, seat, spec) for spec in world.projects.values()))
+    cards = tuple(_card(world, ship, seat, spec) for spec in world.projects.values())
+    return AttendeeView(None, cards, _notice(world, now))
+
+
+def _notice(world: World, now: float) -> str:
+    """What everybody is told of the hard stop."""
+    table = world.spec.timetable
+    left_s = table.stops_in(now)
+    if left_s is None:
+        return ""
+    if left_s == 0:
+        return CLOSED_TEXTS["stop"] if aim(world).phase == "stop" else ""
+    minutes = -(-left_s // 60)
+    files = "files are kept" if table.stop == "park" else "download what you want to keep: files are not kept"
+    return f"The event ends in {minutes:.0f} {'minute' if minutes == 1 else 'minutes'}: save your work; {files}."
 
 
 def _waiting_view(world: World, user: UserId) -> WaitingView:
@@ -158,6 +188,7 @@ def _waiting_view(world: World, user: UserId) -> WaitingView:
 def room(world: World) -> Room:
     """The counts that a refusal is explained from."""
     fleet = world.spec.fleet
+    aimed = aim(world)
     return Room(
         doors=world.controls.doors,
         doors_open=world.doors_open,
@@ -165,10 +196,11 @@ def room(world: World) -> Room:
         seats_ready=world.offers.total,
         seats_assigned=world.tally.assigned,
         seats_usable=world.tally.usable,
-        seats_wanted=fleet.seats_wanted,
+        seats_wanted=aimed.seats,
         ships_booting=world.tally.booting,
-        launching=world.controls.launching,
+        launching=world.controls.launching and not world.controls.paused,
         stopped_text=world.stopped_text,
+        closed_text="" if aimed.seats else CLOSED_TEXTS.get(aimed.phase, CLOSED_TEXTS["cool"]),
     )
 
 
@@ -200,9 +232,9 @@ def fleet_status(world: World) -> FleetStatus:
         event=world.spec.name,
         doors=world.controls.doors,
         doors_open=world.doors_open,
-        launching=world.controls.launching,
+        launching=world.controls.launching and not world.controls.paused,
         launching_text=world.stopped_text,
-        seats_wanted=world.spec.fleet.seats_wanted,
+        seats_wanted=aim(world).seats,
         seats_total=sum(len(ship.seats) for ship in ships if not ship.gone),
         seats_ready=world.offers.total,
         seats_assigned=world.tally.assigned,

@@ -27,6 +27,7 @@ from mux.core.planner import LaunchPatience, Tally
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.scheduler import SeatIndex
 from mux.core.ships import Seat, Ship
+from mux.core.spend import Meter
 
 NOTICES_MAX = 200
 """Notices kept for the organizers' pages; older ones are in the log."""
@@ -49,6 +50,25 @@ class Changes:
     effects: list[Effect] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Watch:
+    """How warming goes on, since it began or the mux started.
+
+    Args:
+        seats: that were ready when it was last looked at, assigned ones included.
+        since: when another one became ready, in seconds since the epoch; 0 while nothing is being warmed.
+        stalled: told that nothing became ready for long.
+        late_for: told that seats that are due at that time will not be ready.
+        limit_told: told that the spend limit holds launches back.
+    """
+
+    seats: int = 0
+    since: float = 0.0
+    stalled: bool = False
+    late_for: float = 0.0
+    limit_told: bool = False
+
+
 class World:
     """The state of the core.
 
@@ -69,12 +89,15 @@ class World:
         self.places_in_queue: dict[UserId, int] | None = None
         self.controls = SaveControls(Doors.AUTO, doors_opened=False, launching=True, ships_made=0, turns=0)
         self.saved_controls: SaveControls | None = None
+        self.meter = Meter()
+        self.watch = Watch()
         self.patience = LaunchPatience()
         self.stopped_text = ""
         self.deadlines: Deadlines[DeadlineKey] = Deadlines()
         self.offers = SeatIndex()
         self.tally = Tally()
         self.unordered: dict[ShipId, None] = {}
+        self.replacing: dict[ShipId, None] = {}
         self.places: dict[tuple[str, int], ShipId] = {}
         self.project_failures: dict[ProjectName, dict[ShipId, str]] = {}
         self.broken: dict[ProjectName, str] = {}

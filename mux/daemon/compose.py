@@ -189,6 +189,7 @@ class Control:
             sessions=records.sessions,
             waiting=records.waiting,
             controls=records.controls,
+            meter=records.meter,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from mux.core.commands import Persist, SaveControls, ShipRecord
 from mux.core.model import Assignment, ProjectName, Role, Session, SessionHash, UserId, Waiting
+from mux.core.spend import Meter
 
 
 class StoreError(Exception):
@@ -53,6 +54,7 @@ class Records:
         sessions: not expired ones.
         waiting: the queue.
         controls: None before the first save.
+        meter: what has been spent; None before the first save.
     """
 
     ships: tuple[ShipRecord, ...] = ()
@@ -61,6 +63,7 @@ class Records:
     sessions: tuple[Session, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     controls: SaveControls | None = None
+    meter: Meter | None = None
 
 
 CredentialKind = Literal["code", "password", "none"]

@@ -19,10 +19,12 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
     ShipRecord,
 )
 from mux.core.model import Assignment, Session, SessionHash, ShipId, UserId, Waiting
+from mux.core.spend import Meter
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Changes:
     sessions: dict[SessionHash, Session | None] = field(default_factory=dict)
     waiting: dict[UserId, Waiting | None] = field(default_factory=dict)
     controls: SaveControls | None = None
+    meter: Meter | None = None
     seen: set[UserId] = field(default_factory=set)
 
 
@@ -67,4 +70,6 @@ def gather(batch: Sequence[Persist]) -> Changes:
                 changes.waiting[user] = None
             case SaveControls():
                 changes.controls = command
+            case SaveSpend(meter):
+                changes.meter = meter
     return changes

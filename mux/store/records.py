@@ -45,6 +45,8 @@ def load_ship(text: str) -> ShipRecord:
         incarnations=value["incarnations"],
         workspaces=tuple(_load_workspace(workspace) for workspace in value["workspaces"]),
         kept=tuple(_load_kept(kept) for kept in value.get("kept", ())),
+        kind=value.get("kind", ""),
+        replacing=value.get("replacing", False),
     )
 
 

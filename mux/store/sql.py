@@ -7,6 +7,7 @@ the roster and its kin in `people.py`. Knows nothing of what the records mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mux.core.commands import Persist, SaveControls, ShipRecord
 from mux.core.model import Assignment, Doors, Session, SessionHash, ShipId, ShipState, UserId, Waiting
+from mux.core.spend import Meter
 from mux.store import tables as t
 from mux.store.base import ConflictError, Records
 from mux.store.batch import Changes, gather
@@ -56,6 +58,8 @@ class SqlStore(People):
             ships = select(t.ships.c.id, t.ships.c.record).order_by(t.ships.c.id)
             lately = t.ships.c.terminated_at.is_(None) | (t.ships.c.terminated_at > now - TERMINATED_KEPT_S)
             controls = (await connection.execute(select(t.controls))).one_or_none()
+            warming = (await connection.execute(select(t.warming))).one_or_none()
+            meter = (await connection.execute(select(t.spend))).one_or_none()
             return Records(
                 ships=tuple(self._ship(row.id, row.record) for row in await connection.execute(ships.where(lately))),
                 assignments=tuple(
@@ -73,7 +77,8 @@ class SqlStore(People):
                     Waiting(UserId(row.user_id), row.turn, row.since)
                     for row in await connection.execute(select(t.waiting).order_by(t.waiting.c.turn))
                 ),
-                controls=None if controls is None else _controls(controls),
+                controls=None if controls is None else _controls(controls, warming),
+                meter=None if meter is None else _meter(meter),
             )
 
         return await self._read(work)
@@ -120,7 +125,10 @@ class SqlStore(People):
             statement = upserting(connection.dialect, t.seen).on_conflict_do_nothing(index_elements=["user_id"])
             await connection.execute(statement, [{"user_id": user} for user in changes.seen])
         if (controls := changes.controls) is not None:
-            await upsert_rows(connection, t.controls, "id", [_controls_row(controls)])
+            for table in (t.controls, t.warming):
+                await upsert_rows(connection, table, "id", [_controls_row(table, controls)])
+        if changes.meter is not None:
+            await upsert_rows(connection, t.spend, "id", [{"id": 1, **asdict(changes.meter)}])
 
     async def _save_ships(self, connection: AsyncConnection, ships: Sequence[ShipRecord]) -> None:
         if not ships:
@@ -184,25 +192,19 @@ def _waiting_row(waiting: Waiting) -> dict[str, Any]:
     return {"user_id": waiting.user, "turn": waiting.turn, "since": waiting.since}
 
 
-def _controls_row(controls: SaveControls) -> dict[str, Any]:
-    return {
-        "id": 1,
-        "doors": controls.doors.value,
-        "doors_opened": controls.doors_opened,
-        "launching": controls.launching,
-        "ships_made": controls.ships_made,
-        "turns": controls.turns,
-    }
+def _controls_row(table: Table, controls: SaveControls) -> dict[str, Any]:
+    """What one of the tables of the controls keeps."""
+    values = {"id": 1, **asdict(controls), "doors": controls.doors.value}
+    return {column.name: values[column.name] for column in table.columns}
 
 
-def _controls(row: Any) -> SaveControls:
-    return SaveControls(
-        doors=Doors(row.doors),
-        doors_opened=row.doors_opened,
-        launching=row.launching,
-        ships_made=row.ships_made,
-        turns=row.turns,
-    )
+def _controls(*rows: Any) -> SaveControls:
+    values = {name: value for row in rows if row is not None for name, value in row._mapping.items() if name != "id"}
+    return SaveControls(**{**values, "doors": Doors(values["doors"])})
+
+
+def _meter(row: Any) -> Meter:
+    return Meter(row.spent, row.ship_seconds, row.ships, row.rate_micros, row.at)
 
 
 async def _replace(

@@ -88,6 +88,33 @@ controls = Table(
     Column("turns", BigInteger, nullable=False),
 )
 
+# What belongs to the controls and has to do with how many seats are wanted.
+warming = Table(
+    "warming",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("paused", Boolean, nullable=False),
+    Column("parked", Boolean, nullable=False),
+    Column("target_seats", BigInteger),
+    Column("target_at", Double, nullable=False),
+    Column("target_by", Double, nullable=False),
+    Column("begun_for", Double, nullable=False),
+    Column("begun_at", Double, nullable=False),
+    Column("boot_s", Double, nullable=False),
+    Column("spend_allowed", Double),
+)
+
+spend = Table(
+    "spend",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("spent", Double, nullable=False),
+    Column("ship_seconds", Double, nullable=False),
+    Column("ships", BigInteger, nullable=False),
+    Column("rate_micros", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
 applied = Table(
     "applied",
     metadata,

@@ -4,6 +4,7 @@ import dataclasses
 
 from mux.config import ports_per_ship, to_spec
 from mux.config.schema import FleetTable
+from mux.config.warming_schema import WarmingTable
 from mux.core.model import FleetSpec, ProjectName, ProjectSpec
 from ship_agent.protocol import messages
 from tests.config.files import VALID, changed, parsed
@@ -42,10 +43,13 @@ def test_defaults_of_the_fleet_are_the_cores() -> None:
     for entry in FleetTable.entries():
         if entry.name in names and not entry.required and entry.name != "ready_seats":
             assert entry.default == names[entry.name], entry.name
+    for entry in WarmingTable.entries():
+        assert entry.default == names.get(entry.name, names.get(f"warming_{entry.name}")), entry.name
 
 
 def test_every_field_of_the_core_comes_from_a_key() -> None:
     keys = {entry.attribute for entry in FleetTable.entries()}
+    keys |= {name for entry in WarmingTable.entries() for name in (entry.attribute, f"warming_{entry.attribute}")}
     assert {field.name for field in dataclasses.fields(FleetSpec)} <= keys
 
 

@@ -26,6 +26,7 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
     SendDesired,
     ShipRecord,
@@ -66,6 +67,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceReport,
 )
+from mux.core.spend import Meter
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -96,6 +98,7 @@ class Kept:
     sessions: dict[SessionHash, Session] = field(default_factory=dict)
     waiting: dict[UserId, Waiting] = field(default_factory=dict)
     controls: SaveControls | None = None
+    meter: Meter | None = None
 
     def carry_out(self, command: Command) -> bool:
         """True if it was one to persist."""
@@ -119,6 +122,8 @@ class Kept:
                 self.waiting.pop(user, None)
             case SaveControls():
                 self.controls = command
+            case SaveSpend(meter):
+                self.meter = meter
             case _:
                 return False
         return True
@@ -134,6 +139,7 @@ class Kept:
             sessions=self.sessions.values(),
             waiting=self.waiting.values(),
             controls=self.controls,
+            meter=self.meter,
         )
 
 
@@ -322,6 +328,6 @@ def effects(commands: Iterable[Command]) -> list[str]:
     """Names of the effects among commands, in order."""
     persisted = (
         SaveShip, SaveAssignment, ForgetAssignment, SaveSession, ForgetSession, SaveWaiting, ForgetWaiting,
-        SaveControls,
+        SaveControls, SaveSpend,
     )  # fmt: skip
     return [type(command).__name__ for command in commands if not isinstance(command, (*persisted, Publish))]

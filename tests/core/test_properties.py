@@ -14,8 +14,10 @@ from mux.core.errors import InvalidTransitionError
 from mux.core.events import (
     DoorsSet,
     EventSpecApplied,
+    FleetCooled,
     FleetParked,
     FleetUnparked,
+    FleetWarmed,
     LaunchingSet,
     LinkLost,
     LoggedOut,
@@ -160,6 +162,14 @@ class AnyHistory(RuleBasedStateMachine):
     def the_fleet_is_parked_or_not(self, park: bool) -> None:
         self.room.do(FleetParked() if park else FleetUnparked())
 
+    @rule(seats=st.integers(0, 9), in_s=st.sampled_from([0.0, 30.0, 2_000.0]))
+    def the_fleet_is_warmed(self, seats: int, in_s: float) -> None:
+        self.room.do(FleetWarmed(seats, self.room.now + in_s if in_s else 0.0))
+
+    @rule()
+    def the_fleet_is_cooled(self) -> None:
+        self.room.do(FleetCooled())
+
     @rule(enabled=st.booleans())
     def launching_is_set(self, enabled: bool) -> None:
         self.room.do(LaunchingSet(enabled))
@@ -203,7 +213,8 @@ class AnyHistory(RuleBasedStateMachine):
             known.failing = frozenset()
         room.spec = event_spec(PROJECTS[0], attendees=6)
         room.do(
-            EventSpecApplied(room.spec), FleetUnparked(), LaunchingSet(True), DoorsSet(Doors.OPEN),
+            EventSpecApplied(room.spec), FleetUnparked(), FleetWarmed(room.spec.fleet.seats_wanted),
+            LaunchingSet(True), DoorsSet(Doors.OPEN),
             *(ShipCordoned(ship, False) for ship in list(room.fleet.world.ships)),
         )  # fmt: skip
         for _ in range(60):

@@ -11,8 +11,10 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FleetCooled,
     FleetParked,
     FleetUnparked,
+    FleetWarmed,
     LaunchingSet,
     LinkLost,
     LoggedOut,
@@ -22,6 +24,7 @@ from mux.core.events import (
     ShipCordoned,
     ShipDeclaredLost,
     ShipDrained,
+    ShipReplaced,
 )
 from mux.core.model import Doors, LinkId, ProjectName, SessionHash, ShipId, UserId
 from tests.core.room import Room, event_spec, project
@@ -43,6 +46,9 @@ happenings: st.SearchStrategy[Event | str] = st.one_of(
     st.builds(LaunchingSet, st.booleans()),
     st.just(FleetParked()),
     st.just(FleetUnparked()),
+    st.builds(FleetWarmed, st.integers(0, 9), st.sampled_from([0.0, 1_900.0])),
+    st.just(FleetCooled()),
+    st.builds(ShipReplaced, SHIPS),
     st.sampled_from([EventSpecApplied(BIG), EventSpecApplied(SMALL)]),
 )
 
@@ -75,7 +81,7 @@ def hear_everything(room: Room) -> None:
 
 def what_is_so(room: Room) -> dict[str, object]:
     world = room.fleet.world
-    totals = ("usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked")
+    totals = ("usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked", "costs")
     return {
         "seats": room.seats(),
         "states": room.states(),
@@ -107,7 +113,8 @@ def test_a_restored_core_decides_as_the_one_that_went_on(
     restored = copy.deepcopy(room)
     restored.restart()
     for ship, known in room.machines.items():  # both lose every link
-        room.do(LinkLost(ship, known.link or LinkId(0)))
+        held = room.fleet.world.ships.get(ship)
+        room.do(LinkLost(ship, (held.link if held else None) or LinkId(0)))
         known.link, known.accepted = None, False
     for each in (room, restored):
         hear_everything(each)

@@ -19,6 +19,7 @@ FAULTS = (
 )  # fmt: skip
 ORGANIZERS = (
     "apply", "doors", "cordon", "drain", "evict", "lost", "release", "park", "launching", "revoke",
+    "warm", "cool", "replace",
 )  # fmt: skip
 LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
 """Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""

@@ -17,8 +17,10 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FleetCooled,
     FleetParked,
     FleetUnparked,
+    FleetWarmed,
     LaunchingSet,
     LoggedIn,
     LoggedOut,
@@ -28,6 +30,7 @@ from mux.core.events import (
     ShipDeclaredLost,
     ShipDrained,
     ShipReleased,
+    ShipReplaced,
     ShipReported,
     UserRevoked,
 )
@@ -43,6 +46,7 @@ from mux.core.model import (
     ShipState,
     UserId,
 )
+from mux.core.timetable import Timetable
 from ship_agent.protocol.link import Identity
 from ship_agent.step import Action as AgentAction
 from tests.sim.actions import KILL_POINTS, Action, Scenario
@@ -160,12 +164,14 @@ class House:
         """What organizers do when trouble is over: open, resume, and say which ships are lost."""
         world = self.mux.fleet.world
         post = self.mux.post
-        if not world.controls.launching:
+        if world.controls.paused or not world.controls.launching:
             post(LaunchingSet(True))
         if world.controls.doors is not Doors.OPEN:
             post(DoorsSet(Doors.OPEN))
-        if world.tally.parked:
+        if world.controls.parked:
             post(FleetUnparked())
+        if world.controls.target_seats is not None:
+            post(FleetWarmed(world.spec.fleet.seats_wanted))
         for ship in world.ships.values():
             if ship.cordoned:
                 post(ShipCordoned(ship.id, False))
@@ -528,6 +534,17 @@ class House:
         self.mux.post(FleetParked())
         self.time.after(2 + 60 * action.size, lambda: self.mux.post(FleetUnparked()))
 
+    def _warm(self, action: Action) -> None:
+        by = self.mux.clock() + 120 * action.size if action.pick % 2 else 0.0
+        self.mux.post(FleetWarmed(action.pick % 12, by))
+
+    def _cool(self, action: Action) -> None:
+        self.mux.post(FleetCooled())
+
+    def _replace(self, action: Action) -> None:
+        if ship := self._ship(action):
+            self.mux.post(ShipReplaced(ship))
+
     def _launching(self, action: Action) -> None:
         self.mux.post(LaunchingSet(False))
         self.time.after(2 + 60 * action.size, lambda: self.mux.post(LaunchingSet(True)))
@@ -559,7 +576,8 @@ class House:
             surplus_hold_s=20.0,
             listing_s=15.0,
         )
-        return EventSpec("room", tuple(projects), fleet)
+        timetable = Timetable(cool="park" if scenario.seed % 2 else "end")
+        return EventSpec("room", tuple(projects), fleet, timetable)
 
 
 def _short(value: object) -> str:

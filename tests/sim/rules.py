@@ -18,10 +18,12 @@ from mux.core.commands import (
     Command,
     LaunchShip,
     Notify,
+    ParkShip,
     Placement,
     Publish,
     SaveAssignment,
     SendDesired,
+    StartShip,
     TerminateShip,
 )
 from mux.core.errors import CoreError
@@ -29,6 +31,9 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FleetParked,
+    FleetUnparked,
+    FleetWarmed,
     LaunchFailed,
     LaunchingSet,
     LoggedIn,
@@ -38,6 +43,7 @@ from mux.core.events import (
     ShipDeclaredLost,
     ShipDrained,
     ShipReleased,
+    ShipReplaced,
     ShipReported,
     UserRevoked,
 )
@@ -56,6 +62,7 @@ from mux.core.model import (
     WorkspaceId,
 )
 from mux.core.routes import RouteKey
+from mux.core.warming import aim, held
 from mux.core.world import World
 from ship_agent.step import Action, Remove
 from tests.sim.loss import Loss
@@ -114,6 +121,7 @@ class Rules:
         self._sent: dict[ShipId, Desired] = {}
         self._doors_closed = False
         self._launching = True
+        self._parked = False
         self._not_before = 0.0
         self._latest = 0.0
         self._seqs: dict[ShipId, tuple[LinkId, int]] = {}
@@ -137,7 +145,7 @@ class Rules:
                 raise BrokenRuleError("core", str(error)) from error
         for event in events:
             match event:
-                case ShipDeclaredLost(ship) | ShipDrained(ship, True):
+                case ShipDeclaredLost(ship) | ShipDrained(ship, True) | ShipReplaced(ship):
                     self._may_lose.add(ship)
         self._loss.heard(fleet, events, commands)
         if any(isinstance(event, PathsReported) for event in events):
@@ -163,12 +171,12 @@ class Rules:
     def persisted(self, fleet: Fleet, events: Sequence[Event]) -> None:
         """The batch is in the store."""
         world, kept = fleet.world, self.house.mux.kept
-        for what, stored, held in (
+        for what, stored, known in (
             ("assignments", kept.assignments, world.assignments),
             ("sessions", kept.sessions, world.sessions),
             ("queue", kept.waiting, world.waiting),
         ):
-            if stored != held:
+            if stored != known:
                 raise BrokenRuleError("forgotten", f"the {what} in the store are not those in force")
         if self._batch % (4 * self._every) == 0:
             for ship in world.ships.values():
@@ -247,6 +255,10 @@ class Rules:
                 case LaunchingSet(enabled):
                     self._launching = enabled
                     self._not_before = 0.0
+                case FleetParked():
+                    self._parked = True
+                case FleetUnparked() | FleetWarmed():
+                    self._parked = False
 
     def _may_go(self, ship: ShipId) -> bool:
         return ship in self._may_lose or ship in self.house.provider.vanished
@@ -338,10 +350,10 @@ class Rules:
     def _check_launches(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> None:
         world, spec = fleet.world, fleet.world.spec.fleet
         launches = [command.ship for command in commands if isinstance(command, LaunchShip)]
-        parked = any(ship.wanted is ShipWanted.PARKED for ship in world.ships.values() if not ship.gone)
         resumed = any(isinstance(event, LaunchingSet) for event in events)
-        if launches and (parked or not (self._launching or resumed)):
-            raise BrokenRuleError("launching", "a ship is launched although the fleet is parked or paused")
+        self._check_held(world, events, commands, resumed=resumed)
+        if launches and not world.controls.launching:
+            raise BrokenRuleError("launching", "a ship is launched although launching was given up")
         if launches and world.now < self._not_before and world.patience.failures:
             raise BrokenRuleError("patience", "a launch follows a failed one at once")
         if any(isinstance(event, LaunchFailed) for event in events) and world.patience.failures:
@@ -356,18 +368,34 @@ class Rules:
             return
         good = 0
         for ship in world.ships.values():
-            if ship.gone or ship.id in new:
+            if ship.gone or ship.id in new or ship.replacing or ship.wanted is ShipWanted.PARKED:
                 continue
             going = ship.draining or ship.failed or ship.unreachable or ship.kept
             good += ship.assigned if going else len(ship.seats)
-        missing = spec.seats_wanted - good
+        missing = aim(world).seats - good
         if len(new) > -(-missing // spec.seats_per_ship):
             raise BrokenRuleError("launching", f"{len(new)} ships are launched for {missing} missing seats")
+
+    def _check_held(self, world: World, events: Sequence[Event], commands: Sequence[Command], *, resumed: bool) -> None:
+        """What organizers have forbidden does not happen: pausing, parking and cooling mean what they say."""
+        said = any(isinstance(event, FleetUnparked | FleetWarmed) for event in events)
+        if any(isinstance(c, LaunchShip) for c in commands) and self._parked and not said:
+            raise BrokenRuleError("launching", "a ship is launched although the fleet is parked")
+        calls = [c for c in commands if isinstance(c, LaunchShip | StartShip | ParkShip | TerminateShip)]
+        if calls and not (self._launching or resumed):
+            raise BrokenRuleError("paused", f"{calls[0]} although the reconciler is paused")
+        parked = {command.ship for command in commands if isinstance(command, ParkShip)}
+        if parked and not (self._parked or any(isinstance(event, FleetParked) for event in events)):
+            for assignment in world.assignments.values():
+                if assignment.ship in parked:
+                    raise BrokenRuleError("cooled", f"{assignment.ship} is parked while {assignment.user} sits there")
 
     def _check_stuck(self, fleet: Fleet) -> None:
         world = fleet.world
         under_way = sum(ship.call == "launch" for ship in world.ships.values())
         if not world.listed or not world.controls.launching or world.now < world.patience.not_before:
+            return
+        if held(world, aim(world)):
             return
         if under_way >= world.spec.fleet.launches_in_flight_max:
             return
@@ -534,6 +562,8 @@ class Rules:
         for ship in ships.values():
             if ship.id not in machines:
                 yield f"{ship.id} is known and does not exist"
+            elif ship.state is ShipState.PARKED and ship.wanted is ShipWanted.PARKED and not ship.assigned:
+                continue  # let go while the fleet was cooled
             elif ship.gone or ship.call is not None or ship.unreachable or ship.link is None:
                 yield f"{ship.id} is {ship.state}, wanted {ship.wanted}, call {ship.call}, link {ship.link}"
             elif (agent := self.house.agents.get(ship.id)) is None or not agent.settled():

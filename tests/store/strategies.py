@@ -14,6 +14,7 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
     ShipRecord,
     WorkspaceRecord,
@@ -32,6 +33,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceState,
 )
+from mux.core.spend import Meter
 
 texts = st.text(max_size=20)
 counts = st.integers(min_value=0, max_value=2**63 - 1)
@@ -70,6 +72,8 @@ ships = st.builds(
     incarnations=counts,
     workspaces=st.lists(workspaces, max_size=3).map(tuple),
     kept=st.lists(st.builds(KeptRecord, workspaces, _few_users, counts), max_size=2).map(tuple),
+    kind=texts,
+    replacing=st.booleans(),
 )
 controls = st.builds(
     SaveControls,
@@ -78,7 +82,17 @@ controls = st.builds(
     launching=st.booleans(),
     ships_made=counts,
     turns=counts,
+    paused=st.booleans(),
+    parked=st.booleans(),
+    target_seats=st.none() | counts,
+    target_at=times,
+    target_by=times,
+    begun_for=times,
+    begun_at=times,
+    boot_s=times,
+    spend_allowed=st.none() | times,
 )
+meters = st.builds(Meter, spent=times, ship_seconds=times, ships=counts, rate_micros=counts, at=times)
 commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveShip, ships),
     st.builds(
@@ -91,4 +105,5 @@ commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveWaiting, st.builds(Waiting, user=_few_users, turn=counts, since=times)),
     st.builds(ForgetWaiting, _few_users),
     controls,
+    st.builds(SaveSpend, meters),
 )

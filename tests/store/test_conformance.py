@@ -20,17 +20,35 @@ from mux.core.commands import (
     SaveControls,
     SaveSession,
     SaveShip,
+    SaveSpend,
     SaveWaiting,
     ShipRecord,
 )
 from mux.core.model import Assignment, Doors, ProjectName, Role, SessionHash, ShipId, UserId, Waiting
+from mux.core.spend import Meter
 from mux.store.base import ApiToken, ConflictError, OrganizerSession, Records, StoreError
 from mux.store.sql import TERMINATED_KEPT_S, SqlStore, sqlite_url
 from tests.store.conftest import Backend
 from tests.store.samples import SHIP, assignment, person, session, terminated
 from tests.store.strategies import commands
 
-CONTROLS = SaveControls(doors=Doors.OPEN, doors_opened=True, launching=False, ships_made=4, turns=9)
+CONTROLS = SaveControls(
+    doors=Doors.OPEN,
+    doors_opened=True,
+    launching=False,
+    ships_made=4,
+    turns=9,
+    paused=True,
+    parked=True,
+    target_seats=0,
+    target_at=1.5,
+    target_by=2.5,
+    begun_for=2.5,
+    begun_at=1.75,
+    boot_s=61.5,
+    spend_allowed=0.1,
+)
+METER = Meter(spent=12.345, ship_seconds=3600.5, ships=2, rate_micros=800_000, at=99.5)
 
 
 # --- the core's records ---------------------------------------------------------------------------------------------
@@ -55,6 +73,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
             SaveSession(session("s1")),
             SaveWaiting(waiting),
             CONTROLS,
+            SaveSpend(METER),
         ]
     )
     await first.close()
@@ -66,18 +85,21 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
         sessions=(session("s1"),),
         waiting=(waiting,),
         controls=CONTROLS,
+        meter=METER,
     )
 
 
 async def test_a_later_record_replaces_an_earlier_one(store: SqlStore) -> None:
     await store.commit([SaveShip(SHIP), assignment("ada", 0), CONTROLS])
     moved = replace(SHIP, generation=8, failed="disk\x00full ✗", workspaces=())
-    later = replace(CONTROLS, doors=Doors.CLOSED, turns=10)
-    await store.commit([SaveShip(moved), assignment("ada", 1, epoch=2), later])
+    later = replace(CONTROLS, doors=Doors.CLOSED, turns=10, target_seats=None, spend_allowed=12.5, paused=False)
+    spent = METER.turned(200.0, ships=3, rate_micros=1_200_000)
+    await store.commit([SaveShip(moved), assignment("ada", 1, epoch=2), later, SaveSpend(spent)])
     records = await store.load(0.0)
     assert records.ships == (moved,)
     assert records.assignments == (Assignment(UserId("ada"), ShipId("ship-0001"), 1, 2),)
     assert records.controls == later
+    assert records.meter == spent
 
 
 async def test_a_seat_cannot_have_two_attendees_and_nothing_of_the_batch_is_kept(store: SqlStore) -> None:
@@ -163,9 +185,10 @@ def _carried_out(batches: list[list[Persist]]) -> Records:
     ships: dict[str, ShipRecord] = {}
     state: tuple[dict[str, object], ...] = ({}, {}, {}, {})
     controls: SaveControls | None = None
+    meter: Meter | None = None
     for batch in batches:
         seats, epochs, sessions, queue = (dict(part) for part in state)
-        new_ships, new_controls = dict(ships), controls
+        new_ships, new_controls, new_meter = dict(ships), controls, meter
         for command in batch:
             match command:
                 case SaveShip(ship):
@@ -185,9 +208,11 @@ def _carried_out(batches: list[list[Persist]]) -> Records:
                     queue.pop(user, None)
                 case SaveControls():
                     new_controls = command
+                case SaveSpend(saved_meter):
+                    new_meter = saved_meter
         places = [(given.ship, given.seat) for given in seats.values()]  # type: ignore[attr-defined]
         if len(places) == len(set(places)):
-            state, ships, controls = (seats, epochs, sessions, queue), new_ships, new_controls
+            state, ships, controls, meter = (seats, epochs, sessions, queue), new_ships, new_controls, new_meter
     seats, epochs, sessions, queue = state
     return Records(
         ships=tuple(ships[ship] for ship in sorted(ships)),
@@ -196,6 +221,7 @@ def _carried_out(batches: list[list[Persist]]) -> Records:
         sessions=tuple(sessions[key] for key in sorted(sessions)),  # type: ignore[misc]
         waiting=tuple(queue.values()),  # type: ignore[arg-type]
         controls=controls,
+        meter=meter,
     )
 
 

@@ -18,6 +18,8 @@ from mux.store.migrate import SCRIPTS
 from mux.store.sql import SqlStore, sqlite_url
 from mux.store.statements import upsert
 
+REVISIONS = sorted(path.stem for path in (SCRIPTS / "versions").glob("r*.py"))
+
 
 async def test_a_migrated_database_has_exactly_the_tables(tmp_path: Path) -> None:
     store = SqlStore(sqlite_url(tmp_path / "mux.db"))
@@ -38,7 +40,8 @@ def _revision_sql(dialect: str) -> str:
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": out})
     with Operations.context(context):
-        import_module("mux.store.migrations.versions.r0001_first").upgrade()
+        for name in REVISIONS:
+            import_module(f"mux.store.migrations.versions.{name}").upgrade()
     return out.getvalue()
 
 
@@ -70,8 +73,6 @@ def test_upserts_are_spelled_for_each_database() -> None:
 
 
 def test_the_revisions_lie_inside_the_package() -> None:
-    assert sorted(path.name for path in (SCRIPTS / "versions").glob("r*.py")) == [
-        "r0001_first.py",
-        "r0002_kept_work.py",
-    ]
+    assert REVISIONS[0] == "r0001_first"
+    assert [name[:5] for name in REVISIONS] == [f"r{number:04d}" for number in range(1, len(REVISIONS) + 1)]
     assert (SCRIPTS / "env.py").is_file()
