@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -28,7 +29,13 @@ log = structlog.get_logger("mux.proxy")
 
 
 async def run_fed(
-    listen_fd: int, feed: str, web: str, *, http_fd: int | None = None, certificate: Path | None = None
+    listen_fd: int,
+    feed: str,
+    web: str,
+    *,
+    http_fd: int | None = None,
+    certificate: Path | None = None,
+    memo: bool = True,
 ) -> None:
     """Serve an inherited listening socket until SIGTERM or SIGINT.
 
@@ -38,8 +45,9 @@ async def run_fed(
         web: path of the Unix socket of the control process's pages.
         http_fd: the same for the listener that leads browsers to TLS; None for none.
         certificate: file with key and chain that ``listen_fd`` is served with; None for plain HTTP.
+        memo: whether heads are remembered.
     """
-    plane = Plane(front=Front(certificate))
+    plane = Plane(front=Front(certificate), memo=memo)
     plane.spawn(FeedClient(plane, feed, web).run(), "proxy-feed")
     await plane.first_fed()
     sock = socket.socket(fileno=listen_fd)
@@ -67,19 +75,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
     parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
     parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop")
+    parser.add_argument("--no-memo", action="store_true", help="remember no heads; what passes is the same")
     options = parser.parse_args(arguments)
     _log_to_stderr(options.name)
     if options.static is not None:
         try:
             host, port = split_address(options.listen)
-            _run(run_static(options.static, host, port), options.loop)
+            _run(run_static(options.static, host, port, memo=not options.no_memo), options.loop)
         except (StaticError, ValueError, OSError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
         return 0
     if options.listen_fd is None or not options.feed or not options.web:
         parser.error("--listen-fd, --feed and --web belong together")
     _run(
-        run_fed(options.listen_fd, options.feed, options.web, http_fd=options.http_fd, certificate=options.certificate),
+        run_fed(
+            options.listen_fd,
+            options.feed,
+            options.web,
+            http_fd=options.http_fd,
+            certificate=options.certificate,
+            memo=not options.no_memo,
+        ),
         options.loop,
     )
     return 0
@@ -95,8 +111,15 @@ def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
                 raise
         else:
             factory = uvloop.new_event_loop
+    _collect_rarely()
     with asyncio.Runner(loop_factory=factory) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(work)
+
+
+def _collect_rarely() -> None:
+    """Let cycles wait: connections are freed when they end, and a walk over thousands of them stops all of them."""
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _log_to_stderr(name: str) -> None:

@@ -15,6 +15,7 @@ from mux.proxy import limits, sockets
 from mux.proxy.exchange import Exchange
 from mux.proxy.inbound import RequestReader
 from mux.proxy.pages import answer
+from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed, Refusal
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer
@@ -41,7 +42,6 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_direct",
         "_eof",
         "_half_close",
         "_head_began",
@@ -49,8 +49,10 @@ class ClientConnection(asyncio.Protocol):
         "_lingered",
         "_plain",
         "_plane",
+        "_quick",
         "_reader",
         "_touched",
+        "direct",
         "exchange",
         "peer",
         "phase",
@@ -69,8 +71,9 @@ class ClientConnection(asyncio.Protocol):
         self._touched = plane.now()
         self._head_began = self._touched
         self.phase = Phase.HEAD
-        self.exchange: Exchange | None = None
-        self.peer = self._direct = Peer(b"", b"")
+        self.exchange: Exchange | Quick | None = None
+        self._quick = Quick(plane, self)
+        self.peer = self.direct = Peer(b"", b"")
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
 
@@ -80,7 +83,7 @@ class ClientConnection(asyncio.Protocol):
         """A browser connected."""
         self.transport = cast(asyncio.Transport, transport)
         name = transport.get_extra_info("peername")
-        self.peer = self._direct = Peer.of(name[0] if isinstance(name, tuple) else "")
+        self.peer = self.direct = Peer.of(name[0] if isinstance(name, tuple) else "")
         self._half_close = self.transport.can_write_eof()
         self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
         sockets.keep_alive(transport)
@@ -97,6 +100,16 @@ class ClientConnection(asyncio.Protocol):
                 self._close()
         elif self.phase is Phase.HEAD:
             if not self._reader.buffered:
+                memo = self._plane.memo
+                if (
+                    memo is not None
+                    and not self._plain
+                    and not self.write_paused
+                    and not self._plane.draining
+                    and self._quick.begin(memo, data)
+                ):
+                    self.phase, self.exchange, self._keep_alive = Phase.EXCHANGE, self._quick, True
+                    return
                 self._head_began = self._touched
             self._reader.receive(data)
             self._advance()
@@ -172,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             if self._plain:
                 self._plane.front.answer_plain(request)
-            self.peer = self._plane.front.peer(self._direct, request)
+            self.peer = self._plane.front.peer(self.direct, request)
             destination = self._plane.route(request)
         except Refusal as refusal:
             self.answer(refusal, request)
@@ -189,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _body(self, data: bytes) -> None:
         exchange = self.exchange
-        if exchange is None:
+        if not isinstance(exchange, Exchange):
             return
         try:
             forward = self._reader.body(data)
@@ -208,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
             if self._reader.body_done:
                 wanted = self._reader.buffered < limits.PIPELINE_BYTES_MAX
             else:
-                wanted = self.exchange.wants_body
+                wanted = isinstance(self.exchange, Quick) or self.exchange.wants_body
         elif self.phase is Phase.HEAD:
             wanted = not self.write_paused or self._reader.buffered < limits.PIPELINE_BYTES_MAX
         else:
@@ -254,6 +267,17 @@ class ClientConnection(asyncio.Protocol):
         self._head_began = self._touched = self._plane.now()
         self._advance()
         self.update_reading()
+
+    def quick_done(self, now: float) -> None:
+        """The current response is on its way, whole, by the short way. ``now`` on the loop's clock."""
+        self.exchange = None
+        self.phase = Phase.HEAD
+        self._head_began = self._touched = now
+        if self._eof and not self._reader.buffered:
+            self._linger()
+        elif self._reader.buffered:
+            self._advance()
+            self.update_reading()
 
     def answer(self, refusal: Refusal, request: RequestHead | None) -> None:
         """Answer by ourselves, and close."""
@@ -305,6 +329,9 @@ class ClientConnection(asyncio.Protocol):
         elif self.phase is Phase.LINGER:
             if now - self._head_began > limits.LINGER_S:
                 self._end_linger(idle)
+        elif isinstance(self.exchange, Quick):
+            if idle > limits.SWEEP_S:  # what takes its time is watched by the strict way
+                self.exchange.hand_over()
         elif self.exchange is not None and (kind := self._overdue(self.exchange, idle)):
             self.exchange.expired(kind)
 

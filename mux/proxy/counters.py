@@ -18,10 +18,12 @@ class Tally:
     def __init__(self) -> None:
         self.values: defaultdict[str, float] = defaultdict(float)
         self.active: set[RouteKey] = set()
+        self.statuses = [0] * 6
+        """Final responses by the first digit of their status."""
 
     def response(self, status: int) -> None:
         """A final response was sent, the upstream's or an own one."""
-        self.values[f'mux_proxy_requests_total{{code="{status // 100}xx"}}'] += 1
+        self.statuses[status // 100] += 1
 
     def refused(self, code: str) -> None:
         """An own answer was sent."""
@@ -38,4 +40,9 @@ class Tally:
     def batch(self) -> Counters:
         """What goes to the control process; the active ones start anew."""
         active, self.active = tuple(sorted(self.active)), set()
-        return Counters(dict(self.values), active)
+        requests = {
+            f'mux_proxy_requests_total{{code="{digit}xx"}}': float(count)
+            for digit, count in enumerate(self.statuses)
+            if count
+        }
+        return Counters(dict(self.values) | requests, active)

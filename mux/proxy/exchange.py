@@ -90,11 +90,18 @@ class Exchange:
         self._plane.registry.add(self)
         if self.route is not None:
             self._plane.tally.active.add(self.route)
-        connection = self._plane.pools.take(self.destination.pool) if self.repeatable else None
+        connection = self._plane.pools.of(self.destination.pool).take() if self.repeatable else None
         if connection is not None:
             self._attach(connection)
         else:
             self._dial()
+
+    def adopt(self, connection: UpstreamConnection | None) -> None:
+        """Go on where the short way left: the head has been sent through ``connection``."""
+        self._plane.registry.add(self)
+        self.upstream = connection
+        if connection is not None:
+            connection.user = self
 
     def _dial(self) -> None:
         self._dialling = self._plane.spawn(self._connect(), "proxy-connect")
@@ -259,7 +266,10 @@ class Exchange:
         connection.user = None
         in_order = self.client.request_done and self._reader.reusable
         if in_order and self.request.minor == 1:
-            self._plane.pools.give(connection, self._plane.now(), shared=not self.destination.workspace)
+            own = self.destination.workspace
+            idle_max = limits.POOL_IDLE_MAX_WORKSPACE if own else limits.POOL_IDLE_MAX_WEB
+            connection.transport.resume_reading()
+            connection.pool.give(connection, self._plane.now(), idle_max)
         else:
             connection.close()
         self.client.response_done(keep=self._keep and self.client.may_keep_alive())

@@ -59,6 +59,11 @@ class Front:
         else:
             log.info("certificate in force", sha256=self.tls.version)
 
+    @property
+    def lists(self) -> bool:
+        """Whether any proxy in front is believed."""
+        return bool(self._trusted)
+
     def peer(self, direct: Peer, request: RequestHead) -> Peer:
         """Who sent a request.
 

@@ -85,8 +85,12 @@ LINGER_BYTES_MAX: Final = 1024 * 1024
 DRAIN_S: Final = 10.0
 """After SIGTERM, for requests in flight. Tunnels and event streams have no end to wait for."""
 
-POOL_IDLE_MAX_WORKSPACE: Final = 6
-"""Idle upstream connections of one workspace: a browser opens six connections to a host."""
+POOL_IDLE_MAX_WORKSPACE: Final = 512
+"""Idle upstream connections of one workspace. A browser opens six, a script hundreds, and would otherwise dial for each
+request; POOL_IDLE_S ends what is not used."""
+
+POOL_IDLE_MAX: Final = 8192
+"""Idle upstream connections of a worker in all: each is a descriptor here and a few KB in a workspace."""
 
 POOL_IDLE_MAX_WEB: Final = 32
 """Idle upstream connections to the control process, which all attendees share."""
@@ -115,6 +119,22 @@ without a body go out on these; their acknowledgement is the kernel's, however b
 
 TUNNEL_ACTIVE_BYTES_MIN: Final = 64
 """Bytes between two batches of counters that make a tunnel active: more than the pings of a tab that is merely open."""
+
+MEMO_HEADS: Final = 4096
+"""Heads of each direction that are remembered, twice as many at most. At 2 KB each this is 16 MB for a worker at most,
+and a room of 300 with a dozen different heads each fits."""
+
+MEMO_HEAD_BYTES_MAX: Final = 4096
+"""Larger heads are read anew each time: nobody may fill the memory of all with a few large ones."""
+
+MEMO_LINES: Final = 4096
+"""Field lines of each direction that are remembered, twice as many at most."""
+
+MEMO_LINE_BYTES_MAX: Final = 1024
+"""Longer lines are judged anew each time."""
+
+MEMO_DOORS: Final = 8192
+"""Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""
 
 SWEEP_S: Final = 1.0
 """How often deadlines are looked at: one timer for all connections instead of several for each."""

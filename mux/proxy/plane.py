@@ -24,8 +24,10 @@ from mux.proxy import limits
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
 from mux.proxy.front import Front
-from mux.proxy.live import Registry
+from mux.proxy.live import Live, Registry
+from mux.proxy.memo import Door, Memo
 from mux.proxy.paths import PathTally
+from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import RequestHead
 from mux.proxy.routing import Destination, NoRouter, Router
@@ -41,19 +43,23 @@ class Plane:
     Args:
         connections_max: client connections, tunnels included; further ones are refused.
         front: TLS and what stands in front; None for neither.
+        memo: whether heads are remembered; what passes is the same either way.
     """
 
-    def __init__(self, connections_max: int | None = None, front: Front | None = None) -> None:
+    def __init__(self, connections_max: int | None = None, front: Front | None = None, *, memo: bool = True) -> None:
         self.front = front or Front()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.wall = time.time
         self.router: Router = NoRouter()
         self.event_name = ""
         self.fed = asyncio.Event()
         self.pools = Pools()
+        self.memo = Memo(b"", self.pools) if memo else None
         self.registry = Registry()
         self.tally = Tally()
         self.paths = PathTally()
+        self.counting = object()
         self.draining = False
         self.control_up = False
         self._connections_max = connections_max_here() if connections_max is None else connections_max
@@ -148,7 +154,7 @@ class Plane:
 
     def route(self, request: RequestHead) -> Destination:
         """Where a request goes now. Raises Refusal."""
-        return self.router.route(request, time.time())
+        return self.router.route(request, self.wall())
 
     async def put_in_force(
         self, router: Router, event_name: str, sessions: Iterable[SessionHash], routes: Iterable[RouteKey]
@@ -164,10 +170,22 @@ class Plane:
         self.router = router
         self.event_name = event_name
         self.fed.set()
+        if self.memo is not None and self.memo.session_cookie != router.session_cookie:
+            self.memo = Memo(router.session_cookie, self.pools)
         self.pools.drop(lambda key: not router.keeps(key))
-        await self._gone(self.registry.cut(sessions, routes))
+        await self._gone(self._cut(frozenset(sessions), frozenset(routes)))
 
-    async def _gone(self, lives: list[Any]) -> None:
+    def _cut(self, sessions: frozenset[SessionHash], routes: frozenset[RouteKey]) -> list[Live]:
+        """End everything of these sessions and routes; what is ending."""
+        if not sessions and not routes:
+            return []
+        for client in self._clients:
+            quick = client.exchange
+            if isinstance(quick, Quick) and (quick.session in sessions or quick.route in routes):
+                quick.hand_over()
+        return self.registry.cut(sessions, routes)
+
+    async def _gone(self, lives: list[Live]) -> None:
         if not lives:
             return
         self.tally.count("cuts_total", len(lives))
@@ -228,10 +246,17 @@ class Plane:
         for client in list(self._clients):
             client.sweep(now)
         self.pools.sweep(now)
-        wall = time.time()
+        wall = self.wall()
         expired = [session for session in self.registry.sessions if not self.router.in_force(session, wall)]
         if expired:
             self.registry.cut(expired, ())
+
+    def count(self, door: Door) -> None:
+        """A workspace answered by the short way; needed once in each batch only, see ``counting``."""
+        door.counted = self.counting
+        self.paths.reached(door.destination)
+        if door.destination.route is not None:
+            self.tally.active.add(door.destination.route)
 
     def counters(self) -> Counters:
         """A batch for the control process."""
@@ -244,6 +269,7 @@ class Plane:
         for client in self._clients:
             if client.exchange is not None and client.exchange.route is not None and not client.exchange.event_stream:
                 self.tally.active.add(client.exchange.route)
+        self.counting = object()
         return self.tally.batch()
 
     def _count_activity(self, tunnel: Tunnel) -> None:

@@ -38,6 +38,10 @@ METHODS_DAV = frozenset(
 METHODS_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that need no proof of origin and may be repeated (RFC 9110 section 9.2.1)."""
 
+PLAIN_LINE = re.compile(
+    rb"(GET|HEAD) ((/[\x21\x22\x24-\x3e\x40-\x5b\x5d-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?) HTTP/1\.1\r\n"
+)
+"""The request lines of nearly all requests, a subset of what is accepted: method, target and path of it."""
 _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]+) ([^ ]+) HTTP/([0-9]\.[0-9])")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")  # visible ASCII without "#"
 _ABSOLUTE = re.compile(rb"(?i:(https?)://)([^/?]*)(.*)")
@@ -149,9 +153,14 @@ def _host(fields: list[Field]) -> bytes:
         raise Malformed("host_missing", "no Host (RFC 9112 section 3.2)")
     if len(hosts) > 1:
         raise Malformed("host_doubled", "more than one Host (RFC 9112 section 3.2)")
-    if not _HOST.fullmatch(hosts[0]):
+    if not is_host(hosts[0]):
         raise Malformed("host_malformed", "a malformed Host (RFC 9112 section 3.2, RFC 3986 section 3.2)")
     return hosts[0].lower()
+
+
+def is_host(value: bytes) -> bool:
+    """Whether a value may stand in Host (RFC 9112 section 3.2, RFC 3986 section 3.2.2)."""
+    return _HOST.fullmatch(value) is not None
 
 
 def _target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:

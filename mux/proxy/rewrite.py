@@ -65,13 +65,46 @@ def upstream_head(request: RequestHead, destination: Destination, peer: Peer) ->
     An HTTP/1.0 request stays one, so that the upstream does not answer with what its client cannot read (chunked, 1xx);
     RFC 9112 section 2.3 allows this downgrade.
     """
-    lines = [b"%b %b HTTP/1.%d" % (request.method, request.target, request.minor)]
-    lines += [name + b": " + value for name, _, value in _kept_fields(request, destination)]
+    head = b"%b %b HTTP/1.%d\r\n" % (request.method, request.target, request.minor)
+    cookie = destination.session_cookie
+    private = destination.token is not None
+    for field in request.fields:
+        if field.key in request.options or (request.minor == 0 and field.key == b"expect"):
+            continue  # RFC 9110 sections 7.6.1 and 10.1.1
+        head += private_line(field, cookie) if private else public_line(field)
+    return head + added_lines(request, destination, peer)
+
+
+def public_line(field: Field) -> bytes:
+    """A field of a request as any upstream gets it, with its line end; empty if it is dropped."""
+    key = field.key
+    if key in REQUEST_DROPPED or b"_" in key or key.startswith(REQUEST_PREFIXES_DROPPED):
+        return b""
+    return b"%b: %b\r\n" % (field.name, field.value)
+
+
+def private_line(field: Field, session_cookie: bytes) -> bytes:
+    """As ``public_line``, for a workspace: without the client's credentials and the mux's cookies."""
+    if field.key == b"authorization":
+        return b""
+    if field.key == b"cookie":
+        value = without_mux_cookies(field.value, session_cookie)
+        return b"%b: %b\r\n" % (field.name, value) if value else b""
+    return public_line(field)
+
+
+def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> bytes:
+    """What every upstream is told beside the client's fields, and the empty line.
+
+    Nothing of it depends on the target, nor on a field other than Host and those of framing and upgrade.
+    """
     site = destination.site
-    lines.append(b"X-Forwarded-For: " + peer.ip)
-    lines.append(b"X-Forwarded-Proto: " + site.scheme)
-    lines.append(b"X-Forwarded-Host: " + request.host)
-    lines.append(b'Forwarded: for=%b;host="%b";proto=%b' % (peer.forwarded, request.host, site.scheme))
+    lines = [
+        b"X-Forwarded-For: " + peer.ip,
+        b"X-Forwarded-Proto: " + site.scheme,
+        b"X-Forwarded-Host: " + request.host,
+        b'Forwarded: for=%b;host="%b";proto=%b' % (peer.forwarded, request.host, site.scheme),
+    ]
     if not destination.workspace:
         lines.append(b"X-Mux-Peer: " + peer.ip)
     if destination.token:
@@ -83,29 +116,6 @@ def upstream_head(request: RequestHead, destination: Destination, peer: Peer) ->
     elif request.minor == 0:
         lines.append(b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _kept_fields(request: RequestHead, destination: Destination) -> list[Field]:
-    kept = []
-    private = destination.token is not None
-    for field in request.fields:
-        key = field.key
-        if key in REQUEST_DROPPED or key in request.options or b"_" in key:
-            continue
-        if key.startswith(REQUEST_PREFIXES_DROPPED):
-            continue
-        if private and key == b"authorization":
-            continue
-        if private and key == b"cookie":
-            value = without_mux_cookies(field.value, destination.session_cookie)
-            if not value:
-                continue
-            kept.append(field._replace(value=value))
-            continue
-        if key == b"expect" and request.minor == 0:  # RFC 9110 section 10.1.1
-            continue
-        kept.append(field)
-    return kept
 
 
 def client_head(response: ResponseHead, request: RequestHead, destination: Destination, *, close: bool) -> bytes:

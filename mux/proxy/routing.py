@@ -105,6 +105,26 @@ class Destination:
 class Router(Protocol):
     """Decides where requests go."""
 
+    @property
+    def session_cookie(self) -> bytes:
+        """Name of the mux's cookie."""
+        ...
+
+    def place(self, path: bytes) -> Hashable | None:
+        """All of a path that ``route`` looks at, for paths that may lead to a workspace; None for others.
+
+        Two requests that differ only in their targets, with an equal place, have an equal destination.
+        """
+        ...
+
+    def still(self, destination: Destination) -> bool:
+        """Whether a workspace's destination that any router gave would be given again, expiry aside."""
+        ...
+
+    def until(self, destination: Destination) -> float:
+        """When the login behind a destination ends, in seconds since the epoch."""
+        ...
+
     def route(self, request: RequestHead, now: float) -> Destination:
         """The destination at ``now`` (seconds since the epoch). Raises Refusal."""
         ...
@@ -120,6 +140,20 @@ class Router(Protocol):
 
 class NoRouter:
     """The router before any feed was received."""
+
+    session_cookie = b""
+
+    def place(self, path: bytes) -> Hashable | None:  # noqa: ARG002 - Router's signature
+        """See Router."""
+        return None
+
+    def still(self, destination: Destination) -> bool:  # noqa: ARG002 - as above
+        """See Router."""
+        return False
+
+    def until(self, destination: Destination) -> float:  # noqa: ARG002 - as above
+        """See Router."""
+        return 0.0
 
     def route(self, request: RequestHead, now: float) -> Destination:  # noqa: ARG002 - Router's signature
         """Raises Refusal, always."""
@@ -147,7 +181,7 @@ class FeedRouter:
         self.settings = settings
         self.table = table
         self._site = Site.of(settings.public_origin)
-        self._cookie = settings.session_cookie.encode("ascii")
+        self.session_cookie = settings.session_cookie.encode("ascii")
         self._web = Address(path=web)
 
     def route(self, request: RequestHead, now: float) -> Destination:
@@ -168,7 +202,7 @@ class FeedRouter:
                     site=site,
                     workspace=True,
                     prefix=CAMP + key[1].encode(),
-                    session_cookie=self._cookie,
+                    session_cookie=self.session_cookie,
                     token=route.token.encode("ascii"),
                     route=key,
                     session=session[0],
@@ -179,11 +213,39 @@ class FeedRouter:
             site=site,
             workspace=False,
             prefix=b"",
-            session_cookie=self._cookie,
+            session_cookie=self.session_cookie,
             token=None,
             route=None,
             session=session[0] if session else None,
         )
+
+    def place(self, path: bytes) -> Hashable | None:
+        """See Router."""
+        if not path.startswith(CAMP):
+            return None
+        segment, slash, rest = path[len(CAMP) :].partition(b"/")
+        if slash and not rest and self.settings.landings:
+            return None
+        return segment
+
+    def still(self, destination: Destination) -> bool:
+        """See Router."""
+        session, key, pool = destination.session, destination.route, destination.pool
+        if session is None or key is None or not isinstance(pool, RoutePool):
+            return False
+        entry = self.table.sessions.get(session)
+        return (
+            entry is not None
+            and entry.user == key[0]
+            and self.table.routes.get(key) == pool.route
+            and self._site == destination.site
+            and self.session_cookie == destination.session_cookie
+        )
+
+    def until(self, destination: Destination) -> float:
+        """See Router."""
+        entry = self.table.sessions.get(destination.session) if destination.session is not None else None
+        return 0.0 if entry is None else entry.expires_at
 
     def in_force(self, session: SessionHash, now: float) -> bool:
         """See Router."""
@@ -194,7 +256,7 @@ class FeedRouter:
         return not isinstance(pool, RoutePool) or self.table.routes.get(pool.key) == pool.route
 
     def _session(self, request: RequestHead, now: float) -> tuple[SessionHash, UserId] | None:
-        tokens = cookie_values(request.values(b"cookie"), self._cookie)
+        tokens = cookie_values(request.values(b"cookie"), self.session_cookie)
         if len(tokens) != 1:
             return None
         session = SessionHash(hashlib.sha256(tokens.pop()).hexdigest())

@@ -4,16 +4,22 @@ For a laptop and for measuring. Owns the file's shape::
 
     {"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:9000"}]}
 
-Rules: loopback only, since nobody logs in; the client's Host is not compared with a public address; everything else is
-as strict as with a feed.
+    {"sessions": [{"token": "a-secret", "user": "alice"}], "origin": "http://127.0.0.1:8000",
+     "routes": [{"user": "alice", "project": "intro", "upstream": "127.0.0.1:9000", "token": "the-workspaces"}]}
+
+Rules: without sessions loopback only, since nobody logs in, and the client's Host is not compared with a public
+address; everything else is as strict as with a feed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import json
+import math
+import re
 import signal
 import socket
 from collections.abc import Hashable
@@ -21,12 +27,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mux.core.model import SessionHash
+from mux.core.feed import FeedSettings
+from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
+from mux.core.routes import Route, RouteKey, RouteTable, SessionEntry
 from mux.proxy import limits
 from mux.proxy.plane import Plane
 from mux.proxy.refusal import Refusal
 from mux.proxy.request import RequestHead
-from mux.proxy.routing import Address, Destination, Site, check_origin
+from mux.proxy.routing import Address, Destination, FeedRouter, Site, check_origin
+
+COOKIE = "mux_session"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+_COOKIE_VALUE = re.compile(r"[!#-+\--:<-\[\]-~]{8,512}")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+_TOKEN = re.compile(r"[!-~]{0,512}")
 
 
 class StaticError(ValueError):
@@ -48,6 +62,8 @@ class StaticRouter:
         routes: any order.
     """
 
+    session_cookie = COOKIE.encode()
+
     def __init__(self, routes: list[StaticRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
 
@@ -55,21 +71,39 @@ class StaticRouter:
         """See Router."""
         site = Site.of("http://" + request.host.decode("ascii"))
         check_origin(request, site)
-        path = request.path
+        route = self._find(request.path)
+        if route is None:
+            raise Refusal(404, "no_route", "No route has this prefix.")
+        return Destination(
+            address=route.address,
+            pool=route,
+            site=site,
+            workspace=True,
+            prefix=route.prefix,
+            session_cookie=self.session_cookie,
+            token=None,
+            route=None,
+            session=None,
+        )
+
+    def _find(self, path: bytes) -> StaticRoute | None:
         for route in self._routes:
             if not route.prefix or path == route.prefix or path.startswith(route.prefix + b"/") or path == b"*":
-                return Destination(
-                    address=route.address,
-                    pool=route,
-                    site=site,
-                    workspace=True,
-                    prefix=route.prefix,
-                    session_cookie=b"mux_session",
-                    token=None,
-                    route=None,
-                    session=None,
-                )
-        raise Refusal(404, "no_route", "No route has this prefix.")
+                return route
+        return None
+
+    def place(self, path: bytes) -> Hashable | None:
+        """See Router."""
+        route = self._find(path)
+        return None if route is None else route.prefix
+
+    def still(self, destination: Destination) -> bool:
+        """See Router."""
+        return destination.pool in self._routes
+
+    def until(self, destination: Destination) -> float:  # noqa: ARG002 - as above
+        """See Router."""
+        return math.inf
 
     def in_force(self, session: SessionHash, now: float) -> bool:  # noqa: ARG002 - as above
         """See Router."""
@@ -80,18 +114,62 @@ class StaticRouter:
         return True
 
 
-def load_routes(path: Path) -> StaticRouter:
+class SessionRouter(FeedRouter):
+    """Routes as with a feed; what would go to the control process is refused, since there is none."""
+
+    def route(self, request: RequestHead, now: float) -> Destination:
+        """See Router."""
+        destination = super().route(request, now)
+        if destination.workspace:
+            return destination
+        if destination.session is None:
+            raise Refusal(401, "no_session", "No session of the routes file has this cookie.")
+        raise Refusal(404, "no_route", "No route of this session has this prefix.")
+
+
+def load_routes(path: Path) -> StaticRouter | SessionRouter:
     """Read the file. Raises StaticError."""
     try:
         raw = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise StaticError(f"{path}: {error}") from error
-    if not isinstance(raw, dict) or raw.get("sessions") is not False:
-        raise StaticError(f'{path}: "sessions" must be false: the static mode has no logins')
+    sessions = raw.get("sessions") if isinstance(raw, dict) else None
+    if sessions is not False and not (isinstance(sessions, list) and sessions):
+        raise StaticError(f'{path}: "sessions" must be false, or a list of logins')
     entries = raw.get("routes")
     if not isinstance(entries, list) or not entries:
         raise StaticError(f'{path}: "routes" must be a list with an entry at least')
-    return StaticRouter([_route(path, entry) for entry in entries])
+    if sessions is False:
+        return StaticRouter([_route(path, entry) for entry in entries])
+    origin = raw.get("origin")
+    if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+        raise StaticError(f'{path}: with sessions, "origin" must be the public address, such as http://127.0.0.1:8000')
+    logins = dict(_login(path, entry) for entry in sessions)
+    routes = dict(_users_route(path, entry) for entry in entries)
+    settings = FeedSettings(origin, COOKIE, "mux", tuple({project for _, project in routes}))
+    return SessionRouter(settings, RouteTable(logins, routes), "")
+
+
+def _login(path: Path, entry: Any) -> tuple[SessionHash, SessionEntry]:
+    try:
+        token, user = entry["token"], entry["user"]
+        if not _COOKIE_VALUE.fullmatch(token) or not isinstance(user, str):
+            raise ValueError("a token is a cookie's value, and a user is text")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StaticError(f"{path}: not a session: {error!r}") from error
+    return SessionHash(hashlib.sha256(token.encode()).hexdigest()), SessionEntry(UserId(user), math.inf)
+
+
+def _users_route(path: Path, entry: Any) -> tuple[RouteKey, Route]:
+    try:
+        user, project, token = entry["user"], entry["project"], entry.get("token", "")
+        host, port = split_address(entry["upstream"])
+        if not _PROJECT.fullmatch(project) or not isinstance(user, str) or not _TOKEN.fullmatch(token):
+            raise ValueError("a project is 1 to 31 of a-z, 0-9 and -, a user is text, and a token visible ASCII")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StaticError(f"{path}: not a route: {error!r}") from error
+    workspace = WorkspaceId(f"{user}.{project}.{host}:{port}")
+    return (UserId(user), ProjectName(project)), Route(workspace, host, port, token)
 
 
 def _route(path: Path, entry: Any) -> StaticRoute:
@@ -113,26 +191,30 @@ def split_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-async def run_static(path: Path, host: str, port: int, ready: asyncio.Future[int] | None = None) -> None:
+async def run_static(
+    path: Path, host: str, port: int, ready: asyncio.Future[int] | None = None, *, memo: bool = True
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         path: of the routes file.
-        host: a loopback address.
+        host: an address; without sessions a loopback one.
         port: 0 for any free one.
         ready: given the port that is listened on.
+        memo: whether heads are remembered.
 
     Raises:
         StaticError: for a file or an address that is not allowed.
         OSError: when the port is in use.
     """
-    if not ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback:
-        raise StaticError(f"{host} is not a loopback address: without logins nobody else may connect")
     router = load_routes(path)
+    loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
+    if not loopback and isinstance(router, StaticRouter):
+        raise StaticError(f"{host} is not a loopback address: without logins nobody else may connect")
     sock = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=limits.LISTEN_BACKLOG
     )
-    plane = Plane()
+    plane = Plane(memo=memo)
     await plane.put_in_force(router, "mux", (), ())
     await plane.listen(sock)
     if ready is not None:

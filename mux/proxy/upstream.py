@@ -34,17 +34,17 @@ class UpstreamUser(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One connection to an upstream."""
 
-    __slots__ = ("_on_idle_end", "idle_since", "key", "lost", "reused", "transport", "user", "write_paused")
+    __slots__ = ("ended", "idle_since", "lost", "pool", "reused", "transport", "user", "write_paused")
 
-    def __init__(self, key: Hashable, on_idle_end: Callable[[UpstreamConnection], None]) -> None:
-        self.key = key
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         self.user: UpstreamUser | None = None
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
         self.reused = False
         self.idle_since = 0.0
         self.lost = False
-        self._on_idle_end = on_idle_end
+        self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
@@ -59,6 +59,11 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.close()
 
+    def eof_received(self) -> bool:
+        """The upstream sends no more: the transport closes itself."""
+        self.ended = True
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self.lost = True
@@ -66,7 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
             user, self.user = self.user, None
             user.upstream_lost(exc)
         else:
-            self._on_idle_end(self)
+            self.pool.forget(self)
 
     def pause_writing(self) -> None:
         """The upstream takes no more for now."""
@@ -87,75 +92,101 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
 
-class Pools:
-    """Idle upstream connections by pool key, and the way to new ones."""
+class Pool:
+    """Idle connections of one pool key.
 
-    def __init__(self) -> None:
-        self._idle: dict[Hashable, list[UpstreamConnection]] = {}
+    Args:
+        pools: which it belongs to.
+        key: see ``Destination.pool``.
+    """
 
-    @property
-    def idle(self) -> int:
-        """Idle connections."""
-        return sum(len(connections) for connections in self._idle.values())
+    __slots__ = ("_pools", "dropped", "idle", "key")
 
-    def take(self, key: Hashable) -> UpstreamConnection | None:
+    def __init__(self, pools: Pools, key: Hashable) -> None:
+        self._pools = pools
+        self.key = key
+        self.idle: list[UpstreamConnection] = []
+        self.dropped = False
+
+    def take(self) -> UpstreamConnection | None:
         """An idle connection, the one that was used last; None if there is none."""
-        connections = self._idle.get(key)
-        while connections:
-            connection = connections.pop()
-            if not connections:
-                del self._idle[key]
-            if not connection.lost and not connection.transport.is_closing():
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            self._pools.idle -= 1
+            if not connection.lost and not connection.ended:
                 if not connection.reused:
                     connection.reused = True
                     sockets.bound_unacknowledged(connection.transport, limits.REUSED_USER_TIMEOUT_MS)
                 return connection
         return None
 
-    def give(self, connection: UpstreamConnection, now: float, *, shared: bool) -> None:
-        """Keep a connection whose response is complete. ``shared``: of the control process, not of a workspace."""
+    def give(self, connection: UpstreamConnection, now: float, idle_max: int = limits.POOL_IDLE_MAX_WORKSPACE) -> None:
+        """Keep a connection whose response is complete, if there is room."""
         connection.user = None
-        if connection.lost or connection.transport.is_closing():
+        if connection.lost or connection.ended:
             return
-        connections = self._idle.setdefault(connection.key, [])
+        if self.dropped or self._pools.idle >= limits.POOL_IDLE_MAX:
+            connection.close()
+            return
         connection.idle_since = now
-        connection.transport.resume_reading()
-        connections.append(connection)
-        if len(connections) > (limits.POOL_IDLE_MAX_WEB if shared else limits.POOL_IDLE_MAX_WORKSPACE):
-            connections.pop(0).close()
+        self.idle.append(connection)
+        self._pools.idle += 1
+        if len(self.idle) > idle_max:
+            self.idle.pop(0).close()
+            self._pools.idle -= 1
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """An idle connection ended."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+            self._pools.idle -= 1
+
+    def close(self, older_than: float | None = None) -> None:
+        """Close the idle connections: all, or those that are idle since before ``older_than``."""
+        while self.idle and (older_than is None or self.idle[0].idle_since < older_than):
+            self.idle.pop(0).close()
+            self._pools.idle -= 1
+
+
+class Pools:
+    """Idle upstream connections by pool key, and the way to new ones."""
+
+    def __init__(self) -> None:
+        self._pools: dict[Hashable, Pool] = {}
+        self.idle = 0
+
+    def of(self, key: Hashable) -> Pool:
+        """The pool of a key; it stays the same until the key is dropped."""
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(self, key)
+        return pool
 
     async def connect(self, destination: Destination) -> UpstreamConnection:
         """A new connection. Raises OSError, or TimeoutError after CONNECT_S."""
         loop = asyncio.get_running_loop()
         address = destination.address
+        pool = self.of(destination.pool)
 
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(destination.pool, self._forget)
+            return UpstreamConnection(pool)
 
         async with asyncio.timeout(limits.CONNECT_S):
             _, connection = await _open(loop, address, protocol)
         return connection
 
     def drop(self, unwanted: Callable[[Hashable], bool]) -> None:
-        """Close the idle connections of every key that is no longer wanted."""
-        for key in [key for key in self._idle if unwanted(key)]:
-            for connection in self._idle.pop(key):
-                connection.close()
+        """Close the idle connections of every key that is no longer wanted, and keep none that come back."""
+        for key in [key for key in self._pools if unwanted(key)]:
+            pool = self._pools.pop(key)
+            pool.dropped = True
+            pool.close()
 
     def sweep(self, now: float) -> None:
         """Close what has been idle for POOL_IDLE_S."""
-        for key, connections in list(self._idle.items()):
-            while connections and now - connections[0].idle_since > limits.POOL_IDLE_S:
-                connections.pop(0).close()
-            if not connections:
-                self._idle.pop(key, None)
-
-    def _forget(self, connection: UpstreamConnection) -> None:
-        connections = self._idle.get(connection.key)
-        if connections and connection in connections:
-            connections.remove(connection)
-            if not connections:
-                del self._idle[connection.key]
+        for pool in self._pools.values():
+            pool.close(older_than=now - limits.POOL_IDLE_S)
 
 
 async def _open(

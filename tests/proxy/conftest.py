@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -23,8 +24,23 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What passes is the same whether heads are remembered or not: modules that set ``BOTH_WAYS`` run both ways.
+
+    On the short way connections to the workspaces are open, so that the first request may already take it.
+    """
+    if "way" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_WAYS", False):
+        metafunc.parametrize("way", [{"memo": True, "warm": 3}, {"memo": False}], ids=["short", "strict"])
+
+
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+def way() -> dict[str, Any]:
+    """How a rig is made, for modules that do not set ``BOTH_WAYS``."""
+    return {}
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, way: dict[str, Any]) -> AsyncIterator[Rig]:
     """Two attendees with a workspace each, the control process's pages, and a data plane before them."""
-    async with Rig(tmp_path) as rig:
+    async with Rig(tmp_path, **way) as rig:
         yield rig

@@ -19,7 +19,9 @@ from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
 from mux.core.routes import Route, RouteTable, SessionEntry
 from mux.proxy.front import Front
+from mux.proxy.grammar import parse_field
 from mux.proxy.plane import Plane
+from mux.proxy.request import RequestHead
 from mux.proxy.routing import FeedRouter
 
 ORIGIN = "http://camp.test:8000"
@@ -133,6 +135,8 @@ class Upstream:
         self.requests: list[bytes] = []
         self.bodies: list[bytes] = []
         self.connections = 0
+        self.accepted = 0
+        self.warming = False
         self.failures: list[Exception] = []
         self._wires: list[Wire] = []
         self._serving: set[asyncio.Task[None]] = set()
@@ -167,16 +171,23 @@ class Upstream:
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        self._wires.append(wire)
-        self.connections += 1
+        self.accepted += 1
         try:
+            if self.warming:  # it counts, and which script answers is known, when the first request comes
+                first = await reader.read(1)
+                if not first:
+                    return
+                reader._buffer[:0] = first  # type: ignore[attr-defined]
+            self._wires.append(wire)
+            self.connections += 1
             await (self.script or self._answer)(wire)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the plane hung up, or the test is over
         except Exception as error:
             self.failures.append(error)
         finally:
-            self._wires.remove(wire)
+            if wire in self._wires:
+                self._wires.remove(wire)
             writer.close()
             async with self._changed:
                 self._changed.notify_all()
@@ -215,10 +226,20 @@ def answering(upstream: Upstream, *chunks: bytes, close: bool = False) -> Script
 
 
 class Rig:
-    """A plane with two attendees, and everything around it on loopback."""
+    """A plane with two attendees, and everything around it on loopback.
 
-    def __init__(self, directory: Path, front: Front | None = None) -> None:
+    Args:
+        directory: for sockets.
+        front: TLS and what stands in front.
+        memo: whether the plane remembers heads.
+        warm: upstream connections of each attendee that are open before the first request, so that it goes the short
+            way if it may.
+    """
+
+    def __init__(self, directory: Path, front: Front | None = None, *, memo: bool = True, warm: int = 0) -> None:
         self.front = front
+        self._memo = memo
+        self._warm = warm
         self.alice = Upstream("alice")
         self.bob = Upstream("bob")
         self.web_path = str(directory / "web")
@@ -233,11 +254,18 @@ class Rig:
             sessions={session_of(token): SessionEntry(user, time.time() + 600) for user, token in self.tokens.items()},
             routes={(ALICE, INTRO): self.route(self.alice), (BOB, INTRO): self.route(self.bob)},
         )
-        self.plane = Plane(front=self.front)
+        self.plane = Plane(front=self.front, memo=self._memo)
         await self.publish(self.table)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
         await self.plane.listen(sock)
+        for upstream, user in ((self.alice, ALICE), (self.bob, BOB)):
+            upstream.warming = True
+            for number in range(self._warm):
+                await self.warm(user)
+                while upstream.accepted <= number:
+                    await asyncio.sleep(0)
+            upstream.warming = False
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -249,6 +277,17 @@ class Rig:
         failures = self.alice.failures + self.bob.failures + self.web.failures
         if failures and exc_info[0] is None:
             raise failures[0]
+
+    async def warm(self, user: UserId) -> None:
+        """Open a connection to an attendee's workspace, and leave it idle."""
+        fields = [parse_field(line) for line in (HOST + cookie(user)).split(b"\r\n")[:-1]]
+        asked = RequestHead(b"GET", b"/camp/intro/", 1, fields, HOST[6:-2], b"", 0, frozenset(), True, False)
+        connection = await self.plane.pools.connect(self.plane.route(asked))
+        connection.pool.give(connection, self.plane.now())
+
+    def chill(self) -> None:
+        """Close the idle connections that were opened before the first request."""
+        self.plane.pools.drop(lambda _: True)
 
     def route(self, upstream: Upstream, workspace: str = "") -> Route:
         """A route to an upstream."""

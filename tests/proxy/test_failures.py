@@ -11,6 +11,8 @@ from mux.proxy.plane import Plane
 from tests.proxy.rig import HOST, Response, Rig, Wire, answering, request
 from tests.proxy.test_messages import OK, ORIGIN_LINE, eventually
 
+BOTH_WAYS = True
+
 HTML = b"Accept: text/html,application/xhtml+xml;q=0.9"
 
 
@@ -77,6 +79,8 @@ async def test_a_wrong_host_is_told_the_right_address(rig: Rig) -> None:
 
 
 async def test_a_workspace_that_hangs_up_before_its_head_is_a_502(rig: Rig) -> None:
+    rig.chill()
+
     async def script(wire: Wire) -> None:
         await rig.alice.request(wire)
 
@@ -276,6 +280,7 @@ async def test_connections_are_bounded(rig: Rig) -> None:
 
 
 async def test_idle_upstream_connections_are_closed_in_time(rig: Rig) -> None:
+    rig.chill()
     await rig.ask(request())
     assert rig.plane.pools.idle == 1
     rig.plane.sweep(rig.plane.now() + limits.POOL_IDLE_S - 1)
@@ -286,6 +291,7 @@ async def test_idle_upstream_connections_are_closed_in_time(rig: Rig) -> None:
 
 
 async def test_idle_upstream_connections_are_bounded(rig: Rig) -> None:
+    rig.chill()
     release = asyncio.Event()
 
     async def script(wire: Wire) -> None:

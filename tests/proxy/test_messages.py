@@ -14,6 +14,7 @@ from mux.proxy import limits
 from tests.proxy.rig import HOST, Response, Rig, Wire, answering, cookie, request
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
 ORIGIN_LINE = b"Origin: http://camp.test:8000"
 CHUNKED = b"Transfer-Encoding: chunked"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

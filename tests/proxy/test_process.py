@@ -18,7 +18,7 @@ import pytest
 from mux.core.feed import Snapshot
 from mux.core.routes import RouteTable, SessionEntry
 from mux.proxy.static import StaticError, load_routes, run_static
-from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, SETTINGS, Response, Rig, Wire, request, session_of
+from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Response, Rig, Wire, request, session_of
 from tests.proxy.test_feed import Control
 from tests.proxy.test_messages import OK
 
@@ -176,6 +176,10 @@ async def test_static_routes_are_served_alone(rig: Rig, tmp_path: Path, loop: st
         '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1"}]}',
         '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:99999"}]}',
         '{"sessions": false, "routes": ["/"]}',
+        '{"sessions": [], "origin": "http://a", "routes": [{"user": "a", "project": "b", "upstream": "127.0.0.1:1"}]}',
+        '{"sessions": [{"token": "12345678", "user": "a"}], "routes": [{"user": "a", "upstream": "c:1"}]}',
+        '{"sessions": [{"token": "a;b", "user": "a"}], "origin": "http://a", "routes": [{}]}',
+        '{"sessions": [{"token": "12345678", "user": "a"}], "origin": "http://a", "routes": [{"user": "a"}]}',
     ],
 )
 def test_a_wrong_routes_file_is_refused(tmp_path: Path, text: str) -> None:
@@ -186,9 +190,33 @@ def test_a_wrong_routes_file_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-async def test_static_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
+async def test_static_without_sessions_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
+    file = tmp_path / "routes.json"
+    file.write_text('{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}')
     with pytest.raises(StaticError, match="loopback"):
-        await run_static(tmp_path / "missing.json", host, 0)
+        await run_static(file, host, 0)
+
+
+@pytest.mark.parametrize("memo", [[], ["--no-memo"]], ids=["memo", "no memo"])
+async def test_static_sessions_are_served_as_in_an_event(rig: Rig, tmp_path: Path, memo: list[str]) -> None:
+    file = tmp_path / "routes.json"
+    routes = [
+        {"user": "a", "project": "intro", "upstream": f"127.0.0.1:{rig.alice.port}", "token": "secret-a"},
+        {"user": "b", "project": "intro", "upstream": f"127.0.0.1:{rig.bob.port}"},
+    ]
+    sessions = [{"token": "token-of-alice", "user": "a"}, {"token": "token-of-bob", "user": "b"}]
+    file.write_text(json.dumps({"sessions": sessions, "origin": "http://camp.test:8000", "routes": routes}))
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", *memo):
+        client = await dial(port)
+        bodies = [(await client.ask(request(user=user))).body for user in (ALICE, BOB) * 3]
+        assert bodies == [b"alice", b"bob"] * 3
+        assert b"Authorization: token secret-a\r\n" in rig.alice.requests[-1]
+        assert b"Authorization" not in rig.bob.requests[-1]
+        assert (await client.ask(request(user=None))).status == 401
+        client = await dial(port)
+        assert (await client.ask(request(b"GET /camp/other/"))).status == 404
 
 
 async def test_a_port_in_use_is_one_clear_line(rig: Rig, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from mux.proxy import limits
 from tests.proxy.rig import HOST, Rig, cookie, request
 
+BOTH_WAYS = True
+
 WEBSOCKET = (
     b"Connection: Upgrade",
     b"Upgrade: websocket",

@@ -12,6 +12,8 @@ from mux.core.routes import Delta, Route, RouteTable, SessionEntry
 from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SPARK, Rig, answering, cookie, request, session_of
 from tests.proxy.test_refusals import WEBSOCKET
 
+BOTH_WAYS = True
+
 ORIGIN_LINE = b"Origin: http://camp.test:8000"
 
 

@@ -18,6 +18,7 @@ from tests.proxy.test_messages import eventually, stands_still
 from tests.proxy.test_refusals import WEBSOCKET
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
 KEY = base64.b64encode(b"0123456789abcdef")
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
@@ -333,6 +334,7 @@ async def test_a_request_that_waits_for_a_revoked_workspace_is_told(rig: Rig) ->
 
 
 async def test_idle_connections_of_a_changed_route_are_dropped(rig: Rig) -> None:
+    rig.chill()
     await rig.ask(request())
     assert rig.plane.pools.idle == 1
     await revoke(rig, Delta(routes={(ALICE, INTRO): rig.route(rig.bob, "ws-new")}))

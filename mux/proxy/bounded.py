@@ -1,0 +1,55 @@
+"""A map that forgets: what is remembered to save work must not grow with what strangers send.
+
+Knows nothing of what it holds. Two generations: what is put goes into the young one; when that is full it becomes the
+old one, and the old one is forgotten. What is used is kept, since finding it in the old generation makes it young.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Bounded(Generic[K, V]):
+    """Between ``size`` and twice as many entries, the ones used last.
+
+    Args:
+        size: entries of one generation.
+    """
+
+    __slots__ = ("_old", "_once", "_size", "young")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+        self._once: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self._old)
+
+    def get(self, key: K) -> V | None:
+        """What is remembered, or None."""
+        value = self.young.get(key)
+        if value is None and (value := self._old.pop(key, None)) is not None:
+            self.put(key, value)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        """Remember, and perhaps forget others."""
+        if len(self.young) >= self._size:
+            self._old, self.young = self.young, {}
+        self.young[key] = value
+
+    def seen(self, key: K) -> bool:
+        """Whether it was asked about before, as far as that is known: what comes once is not worth its memory."""
+        number = hash(key)
+        if number in self._once:
+            return True
+        if len(self._once) >= self._size:
+            self._once.clear()
+        self._once.add(number)
+        return False

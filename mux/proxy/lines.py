@@ -1,0 +1,158 @@
+"""Field lines that were judged before: most of a head that was never seen is made of lines that were.
+
+Sans-I/O. Owns what is remembered of one line, for requests and for responses. Rules: a line is remembered only if its
+meaning does not depend on other lines, so what frames a message, upgrades it or names other fields is left to the
+strict parsers (a plain ``Connection: keep-alive`` and a lone length or coding of a response excepted); a line that this
+module takes is one that the strict parsers take, llhttp among them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from mux.core.model import SessionHash
+from mux.proxy.body import CHUNKED, WHOLE_ORIGIN
+from mux.proxy.bounded import Bounded
+from mux.proxy.cookies import cookie_values
+from mux.proxy.grammar import TCHAR, Field, content_length
+from mux.proxy.limits import MEMO_LINE_BYTES_MAX, MEMO_LINES
+from mux.proxy.refusal import Malformed
+from mux.proxy.request import is_host
+from mux.proxy.rewrite import HOP_BY_HOP, private_line, public_line
+
+_LINE = re.compile(rb"([" + TCHAR + rb"]+):([\t \x21-\x7e\x80-\xff]*)")
+
+
+PLAIN: Final = 0
+"""A kind of line: it says nothing but itself. Kinds add up to what a head has of each."""
+HOST: Final = 1
+"""A kind of line: Host."""
+COOKIE: Final = 1 << 10
+"""A kind of line: Cookie."""
+LENGTH: Final = 2
+"""A kind of line: a response's Content-Length."""
+CODING: Final = 3
+"""A kind of line: a response's Transfer-Encoding, chunked."""
+
+_NONE = SessionHash("")
+
+# Each of these says something about the message as a whole, or about other fields.
+# For llhttp too: all other lines it reads octet by octet, each on its own (a test tries every octet).
+_REQUEST_STRICT = frozenset(b"connection content-length expect proxy-connection transfer-encoding upgrade".split())
+_RESPONSE_STRICT = frozenset(b"connection content-location location set-cookie upgrade".split())
+
+
+@dataclass(slots=True, eq=False)  # not frozen: that would double the cost of making one
+class RequestLine:
+    """A line of a request.
+
+    Args:
+        field: as the strict parser reads it.
+        kind: PLAIN, HOST or COOKIE.
+        public: as an upstream gets it that is no workspace with a token; empty if it is dropped.
+        private: as a workspace with a token gets it.
+        session: of a Cookie line: the hash of the one session token in it; empty if there is none, or more than one.
+    """
+
+    field: Field
+    kind: int
+    public: bytes
+    private: bytes
+    session: SessionHash = _NONE
+
+
+@dataclass(slots=True, eq=False)
+class ResponseLine:
+    """A line of a workspace's response.
+
+    Args:
+        kind: PLAIN, LENGTH or CODING.
+        kept: as the client gets it; empty if it is dropped.
+        body: of a LENGTH or CODING line: the body length that it announces.
+    """
+
+    kind: int
+    kept: bytes
+    body: int = 0
+
+
+class RequestLines:
+    """Lines of requests.
+
+    Args:
+        session_cookie: name of the mux's cookie.
+    """
+
+    def __init__(self, session_cookie: bytes) -> None:
+        self._cookie = session_cookie
+        self.known: Bounded[bytes, RequestLine] = Bounded(MEMO_LINES)
+
+    def read(self, line: bytes) -> RequestLine | None:
+        """What a line means; None if only the strict parser may say. ``line`` without its end."""
+        known = self.known.get(line)
+        if known is None:
+            known = self._judge(line)
+            if known is not None and len(line) <= MEMO_LINE_BYTES_MAX and self.known.seen(line):
+                self.known.put(line, known)
+        return known
+
+    def _judge(self, line: bytes) -> RequestLine | None:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            return None
+        name, value = match[1], match[2].strip(b" \t")
+        key = name.lower()
+        field = Field(name, key, value)
+        if key in _REQUEST_STRICT:
+            # Every browser sends this one; it asks for what HTTP/1.1 does anyway.
+            plain = key == b"connection" and value.lower() == b"keep-alive"
+            return RequestLine(field, PLAIN, b"", b"") if plain else None
+        kept = public_line(field)
+        if key == b"host":
+            return RequestLine(field, HOST, kept, kept) if is_host(value) else None
+        if key == b"cookie":
+            tokens = cookie_values([value], self._cookie)
+            session = hashlib.sha256(tokens.pop()).hexdigest() if len(tokens) == 1 else ""
+            return RequestLine(field, COOKIE, kept, private_line(field, self._cookie), SessionHash(session))
+        return RequestLine(field, PLAIN, kept, b"" if key == b"authorization" else kept)
+
+
+class ResponseLines:
+    """Lines of workspaces' responses."""
+
+    def __init__(self) -> None:
+        self.known: Bounded[bytes, ResponseLine] = Bounded(MEMO_LINES)
+
+    def read(self, line: bytes) -> ResponseLine | None:
+        """As ``RequestLines.read``."""
+        known = self.known.get(line)
+        if known is None:
+            known = _judge_response(line)
+            if known is not None and len(line) <= MEMO_LINE_BYTES_MAX and self.known.seen(line):
+                self.known.put(line, known)
+        return known
+
+
+def _judge_response(line: bytes) -> ResponseLine | None:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    name, value = match[1], match[2].strip(b" \t")
+    key, kept = name.lower(), b"%b: %b\r\n" % (name, value)
+    if key == b"content-length":
+        try:
+            return ResponseLine(LENGTH, kept, content_length([value]))
+        except Malformed:
+            return None
+    if key == b"transfer-encoding":
+        return ResponseLine(CODING, b"", CHUNKED) if value.lower() == b"chunked" else None
+    if key == b"connection" and value.lower() == b"keep-alive":
+        return ResponseLine(PLAIN, b"")
+    if key in _RESPONSE_STRICT or (key == b"content-type" and value.lower().startswith(b"text/event-stream")):
+        return None
+    if key in HOP_BY_HOP or key in WHOLE_ORIGIN:
+        return ResponseLine(PLAIN, b"")
+    return ResponseLine(PLAIN, kept)

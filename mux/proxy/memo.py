@@ -1,0 +1,253 @@
+"""Heads that were read before, and what became of them.
+
+Sans-I/O. Owns what is remembered of request heads (everything after the request line, byte for byte), of the ways that
+requests took (doors), and of response heads. Rules: what is remembered is only ever what the strict way would do again,
+and everything that is not plain is left to it; a door is used only while the router still opens it, so a revoked
+session or a moved workspace is noticed with the next request; everything is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from mux.core.model import SessionHash
+from mux.proxy.body import NO_BODY
+from mux.proxy.bounded import Bounded
+from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, MEMO_DOORS, MEMO_HEAD_BYTES_MAX, MEMO_HEADS
+from mux.proxy.lines import CODING, COOKIE, HOST, PLAIN, RequestLine, RequestLines, ResponseLines
+from mux.proxy.request import RequestHead
+from mux.proxy.rewrite import Peer, added_lines
+from mux.proxy.routing import Destination, Router
+from mux.proxy.upstream import Pool, Pools
+
+_NOBODY = Peer(b"", b"")
+_END = b"\r\n\r\n"
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2345][0-9]{2}) ([\t \x21-\x7e\x80-\xff]*)")
+
+
+class KnownHead:
+    """A request head without its request line.
+
+    Args:
+        lines: of the head.
+        host: value of Host, lower case.
+        session: hash of the session token in it; empty for none.
+
+    Its ``peer`` is who sent it, which a proxy in front may say in it.
+    """
+
+    __slots__ = ("host", "lines", "peer", "session", "ways")
+
+    def __init__(self, lines: list[RequestLine], host: bytes, session: SessionHash) -> None:
+        self.lines = lines
+        self.host = host
+        self.session = session
+        self.peer = _NOBODY
+        self.ways: dict[Hashable, Way] = {}
+
+    def request(self, method: bytes, target: bytes) -> RequestHead:
+        """The head as the strict parser gives it."""
+        options = frozenset((b"keep-alive",) if any(line.field.key == b"connection" for line in self.lines) else ())
+        fields = [line.field for line in self.lines]
+        return RequestHead(method, target, 1, fields, self.host, b"", NO_BODY, options, True, False)
+
+
+class Door:
+    """Where requests with one Host, session, peer and place go.
+
+    Args:
+        destination: as the router gave it.
+        pool: connections to it.
+        added: the last lines of a head that goes through.
+        router: by which it was last seen to be open.
+    """
+
+    __slots__ = ("added", "counted", "destination", "expires_at", "pool", "router")
+
+    def __init__(self, destination: Destination, pool: Pool, added: bytes, router: Router, expires_at: float) -> None:
+        self.destination = destination
+        self.pool = pool
+        self.added = added
+        self.router = router
+        self.expires_at = expires_at
+        self.counted: object = None
+
+    def open(self, router: Router, now: float) -> bool:
+        """Whether it still leads where the router would send. ``now`` in seconds since the epoch."""
+        if self.router is not router:
+            if not router.still(self.destination):
+                return False
+            self.router, self.expires_at = router, router.until(self.destination)
+        return self.expires_at > now
+
+
+@dataclass(slots=True)  # not frozen: that would double the cost of making one
+class Way:
+    """A known head at a door: ``rest`` follows the request line towards the upstream."""
+
+    door: Door
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """A response head.
+
+    Args:
+        head: as the client gets it.
+        same: whether that is what the workspace sent.
+        body: a body length, see ``mux.proxy.body``; never until close.
+        status_class: first digit of the status.
+    """
+
+    head: bytes
+    same: bool
+    body: int
+    status_class: int
+
+
+class Memo:
+    """What one process remembers.
+
+    Args:
+        session_cookie: name of the mux's cookie.
+        pools: of the plane.
+    """
+
+    def __init__(self, session_cookie: bytes, pools: Pools) -> None:
+        self.session_cookie = session_cookie
+        self._pools = pools
+        self._request_lines = RequestLines(session_cookie)
+        self._response_lines = ResponseLines()
+        self.heads: Bounded[tuple[bytes, bytes], KnownHead] = Bounded(MEMO_HEADS)
+        self._doors: Bounded[tuple[bytes, SessionHash, bytes, Hashable], Door] = Bounded(MEMO_DOORS)
+        self.answers: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS)
+        self.answers_to_head: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS)
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def head(self, peer: Peer, data: bytes, start: int) -> KnownHead | None:
+        """What is known of a head from ``peer``; None if only the strict parser may say.
+
+        Args:
+            peer: who the connection comes from.
+            data: bytes of a client.
+            start: where the request line ends in them.
+        """
+        end = data.find(_END, start)
+        if end < 0 or end + 4 != len(data) or len(data) > HEAD_BYTES_MAX:
+            return None
+        rest = data[start:]
+        key = (peer.ip, rest)
+        known = self.heads.get(key)
+        if known is None:
+            known = self._read(rest)
+            if known is not None and len(rest) <= MEMO_HEAD_BYTES_MAX and self.heads.seen(key):
+                self.heads.put(key, known)
+        return known
+
+    def _read(self, rest: bytes) -> KnownHead | None:
+        raw = rest[:-4].split(b"\r\n")
+        if len(raw) > HEAD_FIELDS_MAX:
+            return None
+        young, read = self._request_lines.known.young.get, self._request_lines.read
+        host, session, kinds, lines = b"", SessionHash(""), 0, []
+        for text in raw:
+            line = young(text) or read(text)
+            if line is None:
+                return None
+            lines.append(line)
+            if kind := line.kind:
+                kinds += kind
+                if kind == HOST:
+                    host = line.field.value.lower()
+                else:
+                    session = line.session
+        if kinds not in (HOST, HOST + COOKIE):
+            return None
+        return KnownHead(lines, host, session)
+
+    def way(
+        self,
+        known: KnownHead,
+        place: Hashable,
+        router: Router,
+        *,
+        method: bytes,
+        target: bytes,
+        now: float,
+    ) -> Way | None:
+        """The way of a known head to a place, if it leads to a workspace. Raises Refusal.
+
+        Args:
+            known: the head, with its peer.
+            place: what the router makes of the target's path.
+            router: in force.
+            method: of the request.
+            target: of the request.
+            now: seconds since the epoch.
+        """
+        peer = known.peer
+        key = (peer.ip, known.session, known.host, place)
+        door = self._doors.get(key)
+        if door is None or not door.open(router, now):
+            request = known.request(method, target)
+            destination = router.route(request, now)
+            if not destination.workspace:
+                return None
+            added = added_lines(request, destination, peer)
+            pool = self._pools.of(destination.pool)
+            door = Door(destination, pool, added, router, router.until(destination))
+            self._doors.put(key, door)
+        private = door.destination.token is not None
+        kept = b"".join([line.private for line in known.lines] if private else [line.public for line in known.lines])
+        way = known.ways[place] = Way(door, kept + door.added)
+        return way
+
+    # -- responses ------------------------------------------------------------------------------------------------
+
+    def answer(self, head: bytes, *, head_only: bool) -> KnownAnswer | None:
+        """What is known of a workspace's response head; None if only the strict parser may say.
+
+        Args:
+            head: whole.
+            head_only: whether it answers HEAD, and so has no body.
+        """
+        answers = self.answers_to_head if head_only else self.answers
+        known = answers.get(head)
+        if known is None:
+            known = self._read_answer(head, head_only=head_only)
+            if known is not None and len(head) <= MEMO_HEAD_BYTES_MAX and answers.seen(head):
+                answers.put(head, known)
+        return known
+
+    def _read_answer(self, head: bytes, *, head_only: bool) -> KnownAnswer | None:
+        raw = head[:-4].split(b"\r\n")
+        match = _STATUS_LINE.fullmatch(raw[0])
+        if match is None or len(raw) > HEAD_FIELDS_MAX:
+            return None
+        status = int(match[1])
+        if status in (204, 205):
+            return None
+        parts = [b"HTTP/1.1 %b %b\r\n" % (match[1], match[2])]
+        body, framings, chunked = NO_BODY, 0, False
+        read = self._response_lines.read
+        for text in raw[1:]:
+            line = read(text)
+            if line is None:
+                return None
+            if line.kind != PLAIN:
+                framings += 1
+                body = line.body
+                chunked = line.kind == CODING
+            parts.append(line.kept)
+        bodiless = head_only or status == 304
+        if framings > 1 or (not framings and not bodiless):
+            return None
+        if chunked and not bodiless:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        parts.append(b"\r\n")
+        known = b"".join(parts)
+        return KnownAnswer(known, known == head, NO_BODY if bodiless else body, status // 100)

@@ -1,0 +1,286 @@
+"""Remembered heads: what passes is what the strict way would pass, and nothing outlives what it came with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import httptools
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mux.core.routes import Delta, SessionEntry
+from mux.proxy.body import CHUNKED
+from mux.proxy.bounded import Bounded
+from mux.proxy.lines import RequestLines
+from mux.proxy.memo import Memo
+from mux.proxy.refusal import Malformed, Refusal
+from mux.proxy.request import PLAIN_LINE, RequestHead, parse_request
+from mux.proxy.response import parse_response
+from mux.proxy.rewrite import Peer, client_head, upstream_head
+from mux.proxy.routing import FeedRouter
+from mux.proxy.upstream import Pools
+from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SETTINGS, Rig, answering, cookie, request, session_of
+from tests.proxy.test_parsers_agree import LINES
+
+PEER = Peer.of("127.0.0.1")
+FIELDS = st.one_of(
+    LINES,
+    st.sampled_from(
+        [
+            HOST[:-2],
+            b"host: CAMP.test:8000",
+            cookie(ALICE)[:-2],
+            cookie(BOB)[:-2],
+            b"Cookie: a=b; mux_session=token-of-alice; mux_x=1",
+            b"Cookie: a=b",
+            b"Connection: keep-alive",
+            b"Connection: Keep-Alive, X-Sum",
+            b"Connection: close",
+            b"Keep-Alive: 5",
+            b"Authorization: Basic YTpi",
+            b"Accept: */*  ",
+            b"Accept:",
+            b"X-Forwarded-For: 1.2.3.4",
+            b"X_Y: z",
+            b"X-Sum: \xe4",
+            b"TE: trailers",
+            b"Proxy-Connection: keep-alive",
+        ]
+    ),
+)
+REQUEST_LINES = st.sampled_from(
+    [
+        b"GET /camp/intro/lab HTTP/1.1",
+        b"HEAD /camp/intro/x?y=/../%2f HTTP/1.1",
+        b"GET /camp/intro HTTP/1.1",
+        b"GET /camp/other/ HTTP/1.1",
+        b"GET / HTTP/1.1",
+        b"GET /camp/intro/a\\b HTTP/1.1",
+        b"GET /camp/intro/a?\\b#c HTTP/1.1",
+        b"GET /camp/intro/ HTTP/1.0",
+        b"POST /camp/intro/ HTTP/1.1",
+        b"GET http://camp.test:8000/camp/intro/ HTTP/1.1",
+    ]
+)
+HEADS = st.builds(
+    lambda line, fields: b"\r\n".join([line, *fields, b"", b""]),
+    REQUEST_LINES,
+    st.lists(FIELDS, max_size=7).flatmap(lambda fields: st.permutations([*fields, HOST[:-2], cookie(ALICE)[:-2]])),
+)
+
+
+@pytest.fixture(scope="module")
+def router(tmp_path_factory: pytest.TempPathFactory) -> FeedRouter:
+    """The rig's table, with nobody behind it."""
+    with asyncio.Runner() as runner:
+        rig = Rig(tmp_path_factory.mktemp("router"))
+        runner.run(rig.__aenter__())
+        runner.run(rig.__aexit__(None, None, None))
+    return FeedRouter(SETTINGS, rig.table, "/web")
+
+
+def strictly(head: bytes, router: FeedRouter) -> bytes | None:
+    """What a workspace gets of a head, by the strict parser; None if it is refused, or goes elsewhere."""
+    try:
+        asked = parse_request(head)
+        destination = router.route(asked, 0.0)
+    except (Malformed, Refusal):
+        return None
+    return upstream_head(asked, destination, PEER) if destination.workspace else None
+
+
+def remembered(head: bytes, router: FeedRouter, memo: Memo) -> tuple[bytes, RequestHead] | None:
+    """The same by what is remembered, and the head as it would be handed over."""
+    match = PLAIN_LINE.match(head)
+    place = router.place(match[3]) if match else None
+    known = memo.head(PEER, head, match.end()) if match and place is not None else None
+    if match is None or known is None:
+        return None
+    known.peer = PEER
+    way = known.ways.get(place)
+    if way is None or not way.door.open(router, 0.0):
+        try:
+            way = memo.way(known, place, router, method=match[1], target=match[2], now=0.0)
+        except Refusal:
+            return None
+    return (match.group() + way.rest, known.request(match[1], match[2])) if way else None
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(HEADS, min_size=1, max_size=3))
+def test_a_remembered_request_head_is_passed_on_as_the_strict_way_would(router: FeedRouter, heads: list[bytes]) -> None:
+    """Once, twice and three times, among others, so that heads, lines and doors are all of them new and known."""
+    memo = Memo(router.session_cookie, Pools())
+    for head in heads * 3:
+        short = remembered(head, router, memo)
+        if short is not None:
+            assert short[0] == strictly(head, router)
+            assert replace(short[1], options=frozenset()) == replace(parse_request(head), options=frozenset())
+            assert short[1].options == parse_request(head).options
+
+
+def test_a_browsers_head_is_remembered(router: FeedRouter) -> None:
+    """The property above would hold for a memory that takes nothing."""
+    memo = Memo(router.session_cookie, Pools())
+    browsers = request(b"GET /camp/intro/lab", b"Connection: keep-alive", b"Accept: */*", b"X_Y: z")
+    first = remembered(browsers, router, memo)
+    assert first is not None and len(memo.heads) == 0, "what comes once is not worth its memory"
+    assert [remembered(browsers, router, memo) for _ in range(2)] == [first, first]
+    assert len(memo.heads) == 1
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_a_line_that_is_remembered_is_one_that_llhttp_takes(octet: int) -> None:
+    """llhttp reads plain lines octet by octet: every octet, in every place."""
+    lines = RequestLines(b"mux_session")
+    byte = bytes([octet])
+    for line in (
+        byte + b": b",
+        b"a" + byte + b"c: d",
+        b"a:" + byte,
+        b"a: b" + byte + b"c",
+        b"a: b" + byte,
+        b"a" + byte + b":",
+    ):
+        if lines.read(line) is not None:
+            httptools.HttpRequestParser(None).feed_data(b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n")
+
+
+RESPONSE_FIELDS = st.one_of(
+    LINES,
+    st.sampled_from(
+        [
+            b"Content-Length: 5",
+            b"Content-Type: text/html",
+            b"Content-Type: text/event-stream",
+            b"Transfer-Encoding: chunked",
+            b"Connection: keep-alive",
+            b"Connection: close",
+            b"Connection: X-Sum",
+            b"Keep-Alive: timeout=5",
+            b"X-Sum: 1",
+            b"Set-Cookie: a=b",
+            b"Location: /x",
+            b"Service-Worker-Allowed: /",
+            b"Server:  a ",
+            b"Proxy-Authenticate: x",
+        ]
+    ),
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            b"HTTP/1.1 200 OK",
+            b"HTTP/1.1 404 ",
+            b"HTTP/1.1 304 Not Modified",
+            b"HTTP/1.1 204 No",
+            b"HTTP/1.0 200 OK",
+            b"HTTP/1.1 101 X",
+            b"HTTP/1.1 200",
+        ]
+    ),
+    st.lists(RESPONSE_FIELDS, max_size=5),
+    st.booleans(),
+)
+def test_a_remembered_response_head_is_passed_on_as_the_strict_way_would(
+    router: FeedRouter, line: bytes, fields: list[bytes], head_only: bool
+) -> None:
+    memo = Memo(router.session_cookie, Pools())
+    asked = parse_request(request())
+    raw = b"\r\n".join([line, *fields, b"", b""])
+    for _ in range(3):
+        known = memo.answer(raw, head_only=head_only)
+        if known is None:
+            continue
+        response = parse_response(raw, b"HEAD" if head_only else b"GET")
+        assert known.head == client_head(response, asked, router.route(asked, 0.0), close=False)
+        assert known.same == (known.head == raw)
+        assert (known.body, known.status_class) == (response.body, response.status // 100)
+        assert response.keep_alive and known.body >= CHUNKED
+        assert not response.interim and response.status != 101
+
+
+# -- on the wire ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_ends_is_noticed_with_the_next_request(rig: Rig) -> None:
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"alice"] * 4
+    await rig.publish(rig.table.apply(Delta(sessions={session_of("token-of-alice"): None})))
+    assert (await client.ask(request())).body == b"web"
+    await rig.publish(rig.table.apply(Delta(sessions={session_of("token-of-alice"): SessionEntry(BOB, 2**40)})))
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"bob"] * 4
+
+
+async def test_a_session_that_expires_is_noticed_with_the_next_request(rig: Rig) -> None:
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"alice"] * 4
+    wall = rig.plane.wall
+    rig.plane.wall = lambda: wall() + 601
+    assert (await client.ask(request())).body == b"web"
+    assert len(rig.alice.requests) == 4
+
+
+async def test_a_workspace_that_moves_is_reached_where_it_is(rig: Rig) -> None:
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"alice"] * 4
+    await rig.publish(rig.table.apply(Delta(routes={(ALICE, INTRO): rig.route(rig.bob, "moved")})))
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"bob"] * 4
+    assert b"token secret-bob" in rig.bob.requests[-1]
+
+
+async def test_large_heads_are_not_remembered(rig: Rig) -> None:
+    client = await rig.client()
+    for _ in range(4):
+        assert (await client.ask(request(b"GET /camp/intro/", b"X-Large: " + b"x" * 5000))).body == b"alice"
+    assert rig.plane.memo is not None and len(rig.plane.memo.heads) == 0
+
+
+async def test_an_answer_in_pieces_is_the_same_as_in_one(rig: Rig) -> None:
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: 6\r\n\r\nabc", b"def")
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"abcdef"] * 4
+    assert rig.alice.connections == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\nAnd more: x", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"])
+async def test_a_connection_with_bytes_after_the_answer_is_not_used_again(rig: Rig, data: bytes) -> None:
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + data)
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(4)] == [b"ok"] * 4
+    assert rig.alice.connections == (4 if data else 1)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    known: Bounded[int, int] = Bounded(10)
+    for number in range(1000):
+        known.put(number, number)
+        assert known.get(0 if number < 5 else number) is not None
+    assert len(known) <= 20
+    assert known.get(999) == 999 and known.get(1) is None
+
+
+def test_what_is_used_is_not_forgotten() -> None:
+    known: Bounded[int, int] = Bounded(10)
+    known.put(-1, 7)
+    for number in range(1000):
+        known.put(number, number)
+        assert known.get(-1) == 7
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=12), st.binary(max_size=12))
+def test_a_plain_request_line_is_one_that_the_strict_parser_takes(path: bytes, query: bytes) -> None:
+    for line in (b"GET /" + path + b" HTTP/1.1\r\n", b"HEAD /" + path + b"?" + query + b" HTTP/1.1\r\n"):
+        match = PLAIN_LINE.match(line)
+        if match is not None:
+            head = parse_request(line + HOST + b"\r\n")
+            assert (head.method, head.target, head.path) == match.groups()
