@@ -48,6 +48,7 @@ from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWa
 from mux.core.quarantine import Quarantine
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
+from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
 from mux.publisher import Publisher
 from mux.store.base import Store, StoreUnavailableError
 
@@ -296,6 +297,15 @@ class Engine:
         """Whether a ship is wanted and no agent has bound a key to it yet."""
         found = self._fleet.world.ships.get(ship)
         return found is not None and not found.key and found.wanted is ShipWanted.RUN
+
+    def warming(self, now: float) -> WarmingView:
+        """How warming goes on."""
+        return warming_view(self._fleet.world, now)
+
+    def forecast(self, now: float, seats: int | None, by: float) -> Forecast:
+        """What so many seats (None: as many as the event file says) would take and cost; nothing is done."""
+        world = self._fleet.world
+        return forecast(world, now, world.spec.fleet.seats_wanted if seats is None else seats, by)
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects, in the order of the event file."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli import check, daemon, event, fleet, people, ship_bundle, tls
+from mux.cli import check, daemon, event, fleet, people, ship_bundle, tls, warming
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
@@ -56,6 +56,7 @@ event.register(app)
 check.register(app)
 daemon.register(app)
 fleet.register(app)
+warming.register(app, fleet.fleet, fleet.ship)
 ship_bundle.register()
 people.register(app)
 tls.register(app)

@@ -166,6 +166,18 @@ def fleet_status(ctx: typer.Context, as_json: JsonOption = False) -> None:
                     say(f"    {line}")
 
 
+@fleet.command("drain")
+def fleet_drain(
+    ctx: typer.Context,
+    name: ShipArgument,
+    evict: Annotated[bool, typer.Option("--evict", help="Move its attendees now.")] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Empty a ship, then end it; the same as `mux ship drain`."""
+    ship_drain(ctx, name, evict, yes, as_json)
+
+
 @fleet.command("park")
 def fleet_park(ctx: typer.Context, yes: YesOption = False, as_json: JsonOption = False) -> None:
     """Stop every ship and keep the files."""
@@ -182,13 +194,13 @@ def fleet_unpark(ctx: typer.Context, as_json: JsonOption = False) -> None:
 
 @fleet.command("pause")
 def fleet_pause(ctx: typer.Context, as_json: JsonOption = False) -> None:
-    """Launch no ships until resumed."""
+    """Launch, start, park and end nothing until resumed."""
     _report(api_of(ctx).post("/fleet/pause"), as_json=as_json)
 
 
 @fleet.command("resume")
 def fleet_resume(ctx: typer.Context, as_json: JsonOption = False) -> None:
-    """Launch ships again; earlier failures are forgotten."""
+    """Go on; earlier failures of launches are forgotten."""
     _report(api_of(ctx).post("/fleet/resume"), as_json=as_json)
 
 

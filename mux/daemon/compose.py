@@ -258,6 +258,7 @@ class Control:
             public_address=event.public_address.origin,
             browser_scopes=browser_scopes(deps),
             certificates=lambda: self.https.keeper.statuses if self.https.keeper else (),
+            time_zone=lambda: self.file.event.time_zone,
             refusals=(RosterFaultsError, RosterRefusedError, TokenRefusedError),
         )
         self.attendees = attendee_app(deps)

@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from mux.store.base import ConflictError
-from mux.web import admin_api_event, admin_api_fleet, admin_api_roster, admin_api_tls
+from mux.web import admin_api_event, admin_api_fleet, admin_api_roster, admin_api_tls, admin_api_warming
 from mux.web.admin_api_deps import AdminDeps
 from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope
 from mux.web.admin_api_guard import Guard, require
@@ -56,6 +56,7 @@ from mux.web.api_models import (
     TokenMade,
     Tokens,
 )
+from mux.web.api_models_warming import SpendIn, WarmIn, Warming, WarmPlan
 from mux.web.pages import BODY_BROKEN
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ async def _openapi(deps: AdminDeps, call: Call) -> str:  # noqa: ARG001 - every 
 
 
 _fleet, _roster, _event = admin_api_fleet, admin_api_roster, admin_api_event
+_warming = admin_api_warming
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/healthz", None, "Whether the control process answers", _fleet.health, Health),
@@ -120,6 +122,41 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="fleet",
     ),
     Endpoint("GET", "/fleet/reap", Scope.READ, "How that stands", _fleet.reaping, ReapOut, tag="fleet"),
+    Endpoint("GET", "/fleet/warming", Scope.READ, "How warming goes on", _warming.warming, Warming, tag="fleet"),
+    Endpoint(
+        "POST",
+        "/fleet/warm/plan",
+        Scope.FLEET,
+        "What warming would take and cost; changes nothing",
+        _warming.plan,
+        WarmPlan,
+        WarmIn,
+        tag="fleet",
+    ),
+    Endpoint(
+        "POST",
+        "/fleet/warm",
+        Scope.FLEET,
+        "Have that many seats ready; refused beyond the spend limit",
+        _warming.warm,
+        WarmPlan,
+        WarmIn,
+        refusals=(409,),
+        tag="fleet",
+    ),
+    Endpoint("POST", "/fleet/cool", Scope.FLEET, "Let free ships go", _warming.cool, Done, tag="fleet"),
+    Endpoint(
+        "POST", "/spend", Scope.FLEET, "Allow the event to cost so much", _warming.allow, Done, SpendIn, tag="fleet"
+    ),
+    Endpoint(
+        "POST",
+        "/ships/{ship}/replace",
+        Scope.FLEET,
+        "Put another ship in its place",
+        _warming.replace,
+        Done,
+        tag="fleet",
+    ),
     Endpoint(
         "POST", "/ships/{ship}/cordon", Scope.FLEET, "No new attendees on a ship", _fleet.cordon, Done, tag="fleet"
     ),

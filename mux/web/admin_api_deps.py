@@ -14,6 +14,7 @@ from typing import Protocol
 from mux.core.events import Event
 from mux.core.model import ProjectName, Role, UserId
 from mux.core.views import FleetStatus
+from mux.core.warming_views import Forecast, WarmingView
 from mux.store.base import ApiToken, Store, User
 from mux.tls.keeper import SiteStatus
 from mux.web.admin_api_guard import BrowserScopes, CheckToken
@@ -28,6 +29,12 @@ class AdminEngine(Protocol):
 
     def status(self, now: float) -> FleetStatus:
         """The room at a glance."""
+
+    def warming(self, now: float) -> WarmingView:
+        """How warming goes on."""
+
+    def forecast(self, now: float, seats: int | None, by: float) -> Forecast:
+        """What so many seats would take and cost; None for as many as the event file says."""
 
     async def submit(self, *events: Event) -> None:
         """Hand events over; returns when they have been persisted and published. Raises StoreError."""
@@ -201,6 +208,7 @@ class AdminDeps:
         browser_scopes: scopes of the organizers' browser session that a request carries; None without pages.
         certificates: how the sites stand that are served over TLS.
         refusals: exceptions of ``roster`` and ``tokens`` that mean a refusal, not a defect.
+        time_zone: of the event; times of day are of it.
     """
 
     engine: AdminEngine
@@ -216,6 +224,7 @@ class AdminDeps:
     browser_scopes: BrowserScopes | None = None
     certificates: Callable[[], Sequence[SiteStatus]] = tuple
     refusals: tuple[type[Exception], ...] = ()
+    time_zone: Callable[[], str] = lambda: "UTC"
 
     @property
     def check_token(self) -> CheckToken:

@@ -97,9 +97,9 @@ async def unpark(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as
 
 
 async def pause(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
-    """No more launches."""
+    """The reconciler's stop switch."""
     await deps.engine.submit(LaunchingSet(enabled=False))
-    return Done(text="mux launches no ships until `mux fleet resume`.")
+    return Done(text="mux launches, starts, parks and ends nothing until `mux fleet resume`.")
 
 
 async def resume(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
@@ -130,21 +130,21 @@ def _reaping(found: Reaping) -> ReapOut:
 
 async def cordon(deps: AdminDeps, call: Call) -> BaseModel:
     """No new attendees on this ship."""
-    ship = _ship(deps, call)
+    ship = known_ship(deps, call)
     await deps.engine.submit(ShipCordoned(ship, cordoned=True))
     return Done(text=f"{ship} takes no new attendees.")
 
 
 async def uncordon(deps: AdminDeps, call: Call) -> BaseModel:
     """New attendees again."""
-    ship = _ship(deps, call)
+    ship = known_ship(deps, call)
     await deps.engine.submit(ShipCordoned(ship, cordoned=False))
     return Done(text=f"{ship} takes new attendees.")
 
 
 async def drain(deps: AdminDeps, call: Call) -> BaseModel:
     """Empty a ship, then end it."""
-    ship, evict = _ship(deps, call), call.expect(DrainIn).evict
+    ship, evict = known_ship(deps, call), call.expect(DrainIn).evict
     await deps.engine.submit(ShipDrained(ship, evict=evict))
     how = "its attendees are being moved" if evict else "its attendees keep their seats until they are released"
     return Done(text=f"{ship} is draining: {how}.")
@@ -152,14 +152,14 @@ async def drain(deps: AdminDeps, call: Call) -> BaseModel:
 
 async def lost(deps: AdminDeps, call: Call) -> BaseModel:
     """Give a ship up."""
-    ship = _ship(deps, call)
+    ship = known_ship(deps, call)
     await deps.engine.submit(ShipDeclaredLost(ship))
     return Done(text=f"{ship} is given up for lost: its attendees get seats elsewhere.")
 
 
 async def release_ship(deps: AdminDeps, call: Call) -> BaseModel:
     """Let go of what a ship keeps."""
-    ship = _ship(deps, call)
+    ship = known_ship(deps, call)
     if not any(each.id == ship and each.kept_of for each in deps.engine.status(deps.clock()).ships):
         raise NotFoundError("nothing_kept", f"{ship} keeps nobody's work; there is nothing to let go of")
     await deps.engine.submit(ShipReleased(ship))
@@ -244,7 +244,7 @@ def _notices(view: FleetStatus) -> list[Notice]:
     ]
 
 
-def _ship(deps: AdminDeps, call: Call) -> ShipId:
+def known_ship(deps: AdminDeps, call: Call) -> ShipId:
     """The ship that the path names. Raises NotFoundError."""
     wanted = call.path["ship"]
     known = {ship.id for ship in deps.engine.status(deps.clock()).ships}

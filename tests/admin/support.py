@@ -16,8 +16,11 @@ from aiohttp import web
 
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.core.events import Event
+from mux.core.fleet import Fleet
 from mux.core.model import Doors, ProjectName, Resources, ShipId, ShipState, UserId
+from mux.core.spend import SpendSpec
 from mux.core.views import FleetStatus, SeatView, ShipView
+from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
 from mux.keys import Keyring
 from mux.store.sql import SqlStore, sqlite_url
 from mux.web.admin_api import admin_api
@@ -25,6 +28,7 @@ from mux.web.admin_api_deps import AdminDeps, ApplyError, Plan, Reaping, SecretV
 from mux.web.admin_api_socket import serve_admin_socket
 from mux.web.api_models import Change
 from tests.admin.roster import REFUSALS, make_roster
+from tests.core.room import event_spec
 
 NOW = 1_800_000_000.0
 SHIP = ShipId("ship-0001")
@@ -82,10 +86,18 @@ class FakeEngine:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.room = room(ship_view())
+        spend = SpendSpec(price_micros=250_000, limit=10.0, hours=8.0)
+        self.fleet = Fleet.restored(replace(event_spec(attendees=4), spend=spend), NOW)
         self.error: Exception | None = None
 
     def status(self, now: float) -> FleetStatus:
         return self.room
+
+    def warming(self, now: float) -> WarmingView:
+        return warming_view(self.fleet.world, now)
+
+    def forecast(self, now: float, seats: int | None, by: float) -> Forecast:
+        return forecast(self.fleet.world, now, 4 if seats is None else seats, by)
 
     async def submit(self, *events: Event) -> None:
         if self.error is not None:

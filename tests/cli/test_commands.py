@@ -13,6 +13,7 @@ from mux.config import starter_files
 from mux.core.events import (
     DoorsSet,
     Event,
+    FleetCooled,
     FleetParked,
     FleetUnparked,
     LaunchingSet,
@@ -21,6 +22,8 @@ from mux.core.events import (
     ShipDeclaredLost,
     ShipDrained,
     ShipReleased,
+    ShipReplaced,
+    SpendAllowed,
 )
 from mux.core.model import Doors, UserId
 from mux.web.admin_api_deps import Plan, SecretValues
@@ -78,6 +81,10 @@ async def test_an_empty_fleet_says_so(cli: Cli) -> None:
         (["doors", "auto"], DoorsSet(Doors.AUTO)),
         (["fleet", "park", "--yes"], FleetParked()),
         (["fleet", "unpark"], FleetUnparked()),
+        (["fleet", "cool"], FleetCooled()),
+        (["fleet", "replace", SHIP, "--yes"], ShipReplaced(SHIP)),
+        (["fleet", "drain", SHIP], ShipDrained(SHIP)),
+        (["spend", "allow", "12.5"], SpendAllowed(12.5)),
         (["fleet", "pause"], LaunchingSet(enabled=False)),
         (["fleet", "resume"], LaunchingSet(enabled=True)),
         (["ship", "cordon", SHIP], ShipCordoned(SHIP, cordoned=True)),
