@@ -28,8 +28,14 @@ ASK_S = 0.1
 ANSWER_S_MAX = 30.0
 """What a person would wait for an answer; then it counts as an error."""
 FILE = "edit.txt"
+RESTARTED = ("restarting", "autorestarting", "dead")
+"""States of a kernel that Jupyter tells of one that has died."""
 WITNESS = 41
 """In the kernel's memory as long as the same kernel runs."""
+
+
+class KernelDiedError(Exception):
+    """The kernel died and was started again by its server; it owes no answer any more."""
 
 
 @dataclass
@@ -124,8 +130,11 @@ class Attendee:
         async with self._http.get(f"{self.workspace}/api/kernels/{self._kernel}") as answer:
             if answer.status == 404:
                 return False
-        async with self._channels() as channels:
-            reply = await self._asked(channels, "execute_request", _code(f"assert witness == {WITNESS}"))
+        try:
+            async with self._channels() as channels:
+                reply = await self._asked(channels, "execute_request", _code(f"assert witness == {WITNESS}"))
+        except KernelDiedError:
+            return False
         return bool(reply["content"]["status"] == "ok")
 
     async def has_its_memory(self) -> bool:
@@ -216,8 +225,9 @@ class Attendee:
                 async with self._channels() as channels:
                     began = True
                     while True:
-                        await self._asked(channels, "kernel_info_request", {})
-                        self.seen.kernel.good()
+                        with contextlib.suppress(KernelDiedError):
+                            await self._asked(channels, "kernel_info_request", {})
+                            self.seen.kernel.good()
                         await asyncio.sleep(ASK_S)
             except (aiohttp.ClientError, TimeoutError, OSError, ConnectionError):
                 self.seen.closed += began
@@ -251,6 +261,8 @@ class Attendee:
                 if received.type != aiohttp.WSMsgType.TEXT:
                     raise ConnectionError(f"the WebSocket ended ({received.type})")
                 found: dict[str, Any] = json.loads(received.data)
+                if found["content"].get("execution_state") in RESTARTED:
+                    raise KernelDiedError
                 same = found["parent_header"].get("msg_id") == message["header"]["msg_id"]
                 if same and found["msg_type"] == kind.replace("_request", "_reply"):
                     return found

@@ -95,7 +95,6 @@ class House(MuxUnderTest):
         self.runtime = "docker" if engine else "process"
         self.parts = PARTS[self.runtime]
         self.why = ""
-        self._words = ["serve"]
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -113,25 +112,25 @@ class House(MuxUnderTest):
     async def _spawn(self) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                MUX, "--config", str(self.config), *self._words,
+                MUX, "--config", str(self.config), "serve",
                 env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     async def stop(self) -> None:
-        """End it without its fleet, then once more with it; nothing is left."""
+        """Park the ship, end the mux; nothing is left."""
+        await self.run("fleet", "park", "--yes")
+        await self._until_converged(self._is_parked)
         assert self._keeper is not None
         self._keeper.cancel()
         await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-            await self._process.wait()
-        self._words.append("--park-on-exit")
-        await self._spawn()
-        await self._until_converged(self._answers)
         await super().stop()
         assert self.processes() == [], "the mux left processes behind"
         if self.engine is not None:
             assert left_in(self.engine, self.directory / "data" / "ships") == [], "it left something in the engine"
+
+    async def _is_parked(self) -> bool:
+        status = await self.quick_status()
+        return status is not None and all(ship["state"] == "parked" for ship in status["ships"])
 
     async def _answers(self) -> bool:
         return await self.quick_status() is not None

@@ -26,6 +26,13 @@ class Entry:
     date: str
 
 
+KINDS = {
+    "refused": "connection refused",
+    "cut off": "cut off",
+    "302": "a way to a page that waits",
+    "waiting page": "a page that waits",
+}
+"""What was there instead of the workspace, in words; other statuses speak for themselves."""
 HEADINGS = {
     "process": "### Workspaces as processes",
     "docker": "### Workspaces as containers",
@@ -62,7 +69,7 @@ def shown() -> str:
     """The table as the page has it."""
     commits = ", ".join(f"`{commit}`" for commit in sorted({entry.commit for entry in entries()}))
     dates = ", ".join(sorted({entry.date for entry in entries()}))
-    lines = ["", f"Measured on {dates} at {commits}, on two cores with much other work: a load of 5 to 8."]
+    lines = ["", f"Measured on {dates} at {commits}, on two cores with much other work, at a load of 5 to 11."]
     for runtime, heading in HEADINGS.items():
         lines += ["", heading, ""]
         lines += [
@@ -85,9 +92,8 @@ def _pages(row: Row) -> str:
 
 
 def _kinds(row: Row) -> Iterator[str]:
-    words = {"refused": "connection refused", "cut off": "cut off", "waiting page": "a page that waits"}
     for kind in row.page_errors:
-        yield words.get(kind, f"a page with status {kind}" if kind.isdigit() else kind)
+        yield KINDS.get(kind, f"a page with status {kind}" if kind.isdigit() else kind)
 
 
 def _socket(row: Row) -> str:

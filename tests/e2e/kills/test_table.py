@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.kills import table
+from tests.e2e.kills.every import every
+
+
+@pytest.mark.parametrize("runtime", table.HEADINGS)
+def test_there_is_a_row_for_everything_that_can_be_killed(runtime: str) -> None:
+    assert {row.what for row in table.rows() if row.runtime == runtime} == set(every(runtime))
 
 
 def test_no_row_has_lost_an_edit() -> None:
