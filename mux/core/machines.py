@@ -155,6 +155,12 @@ def launch_failed(world: World, event: LaunchFailed) -> None:
         return
     ship.call = None
     world.touch(ship)
+    if world.now < world.patience.not_before and not event.fatal:
+        # It was under way when another failed: the same trouble, and no machine was made for it.
+        world.patience.lasts(world.spec.fleet, world.now)
+        world.deadlines.set(("launch", ""), world.patience.not_before)
+        world.changes.plan = True
+        return
     launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
 
 

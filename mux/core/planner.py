@@ -159,9 +159,13 @@ class LaunchPatience:
         """Note a failure. Returns whether launching should be given up."""
         self.failures += 1
         self.reason = reason
-        pause = min(spec.launch_backoff_s * 2 ** (self.failures - 1), spec.launch_backoff_max_s)
-        self.not_before = now + pause
+        self.lasts(spec, now)
         return self.failures >= spec.launch_failures_max
+
+    def lasts(self, spec: FleetSpec, now: float) -> None:
+        """The trouble lasts: pause from now on, for as long as the failures so far ask for."""
+        pause = min(spec.launch_backoff_s * 2 ** max(0, self.failures - 1), spec.launch_backoff_max_s)
+        self.not_before = now + pause
 
     def forget(self) -> None:
         """A ship became available, or an organizer resumed launching."""

@@ -189,19 +189,18 @@ class Admin:
 
 
 class FakeReaper:
-    """Reaps at once, or not at all."""
+    """Begins to reap when asked, and is done when it is next looked at."""
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
-        self.found = Reaping(running=False)
+        self.error = ""
 
     async def begin(self, *, foreign: bool) -> Reaping:
         self.asked.append(foreign)
-        self.found = Reaping(running=True, machines=3, things=1, foreign=2)
-        return self.found
+        return Reaping(running=True)
 
     def state(self) -> Reaping:
-        return self.found
+        return Reaping(running=False, machines=3, things=1, foreign=2, error=self.error)
 
 
 _migrated: dict[str, bytes] = {}

@@ -104,8 +104,8 @@ async def test_a_write_becomes_one_event(admin: Admin, path: str, body: dict[str
 async def test_reaping_is_begun_and_looked_at(admin: Admin) -> None:
     begun = await admin.local("POST", "/fleet/reap", {"foreign": True})
     assert (begun.status, begun.json["running"]) == (200, True)
-    assert (await admin.local("GET", "/fleet/reap")).json == begun.json
-    assert begun.json == {"running": True, "machines": 3, "things": 1, "foreign": 2, "error": ""}
+    state = (await admin.local("GET", "/fleet/reap")).json
+    assert state == {"running": False, "machines": 3, "things": 1, "foreign": 2, "error": ""}
 
 
 @pytest.mark.parametrize("verb", ["cordon", "uncordon", "drain", "lost", "release"])

@@ -27,7 +27,7 @@ from mux.core.events import (
 )
 from mux.core.model import Doors, UserId
 from mux.web.admin_api_deps import Plan, SecretValues
-from tests.admin.support import HOSTILE, SHIP, FakeApplier, room, ship_view
+from tests.admin.support import HOSTILE, SHIP, FakeApplier, FakeReaper, room, ship_view
 from tests.cli.conftest import Cli
 
 # --- the room ---------------------------------------------------------------------------------------------------------
@@ -58,6 +58,37 @@ async def test_what_a_ship_says_cannot_reach_the_terminal(cli: Cli, command: lis
     assert "\x1b" not in said.out + said.err
     assert "\x07" not in said.out
     assert HOSTILE.replace("\x1b", "\\x1b") in said.out
+
+
+async def test_reaping_waits_until_nothing_is_left_and_tells_of_others(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mux.cli.fleet.WATCH_S", 0.01)
+    reaper = cli.admin.deps.reaper
+    assert isinstance(reaper, FakeReaper)
+    said = await cli("fleet", "reap", "--yes")
+    assert (said.code, said.err) == (0, "")
+    assert "3 machines ended, 1 other things deleted" in said.out
+    assert "2 machines of this event's name belong to another mux" in said.out
+    assert reaper.asked == [False]
+    await cli("fleet", "reap", "--foreign", "--yes")
+    assert reaper.asked == [False, True]
+
+
+async def test_reaping_that_fails_says_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mux.cli.fleet.WATCH_S", 0.01)
+    reaper = cli.admin.deps.reaper
+    assert isinstance(reaper, FakeReaper)
+    reaper.error = "mux may not call TerminateInstances."
+    said = await cli("fleet", "reap", "--yes")
+    assert said.code != 0
+    assert "mux may not call TerminateInstances. Run `mux fleet reap` again." in said.err
+
+
+async def test_reaping_is_asked_for_first(cli: Cli) -> None:
+    said = await cli("fleet", "reap")
+    assert said.code == 2
+    assert cli.admin.engine.events == []
 
 
 async def test_fleet_status_shows_what_failed(cli: Cli) -> None:

@@ -132,3 +132,16 @@ def test_an_event_that_is_over_ends_every_ship_and_launches_none() -> None:
     assert room.states() == {}
     assert room.machines == {}
     assert not room.fleet.world.controls.launching
+
+
+def test_launches_that_fail_together_are_one_failure() -> None:
+    room = Room(event_spec(attendees=20, seats_per_ship=1, launch_failures_max=3, launch_backoff_s=2))
+    room.launches_fail = True
+    room.answer_all()
+    assert room.fleet.world.patience.failures == 1
+    assert room.fleet.world.controls.launching
+    assert len([notice for notice in room.notices if notice.code == "launch_failed"]) == 1
+    room.launches_fail = False
+    room.do(after=2.1)
+    room.settle()
+    assert len(room.states()) == 20
