@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
@@ -36,34 +36,26 @@ from mux.core.events import (
 )
 from mux.core.model import (
     Doors,
-    EventSpec,
-    FleetSpec,
     MachineStatus,
     ProjectName,
-    ProjectSpec,
     SessionHash,
     ShipId,
-    ShipState,
     UserId,
 )
-from mux.core.timetable import Timetable
 from ship_agent.protocol.link import Identity
 from ship_agent.step import Action as AgentAction
 from tests.sim.actions import KILL_POINTS, Action, Scenario
 from tests.sim.agent import SimAgent
 from tests.sim.clock import Dice, Timeline
+from tests.sim.event import HEARTBEAT_S, event_spec
 from tests.sim.machines import SimMachine
 from tests.sim.mux import SimMux
 from tests.sim.network import Connection, Weather
+from tests.sim.peace import make_peace
 from tests.sim.provider import Provider
 from tests.sim.rules import BrokenRuleError, Rules
 from tests.sim.traffic import Traffic
 
-HEARTBEAT_S = 10.0
-PEACE_MAX_S = 1_800.0
-"""Peace must bring rest within this. A boot deadline, a surplus hold and some launches in a row fit well."""
-PEACE_LOOK_S = 10.0
-ORGANIZER_LOOKS_S = 60.0
 SESSION_S = (60.0, 2_000.0)
 TRACE_MAX = 60
 REDIAL_MAX_S = 10.0
@@ -106,13 +98,12 @@ class House:
         self.notices: deque[Notify] = deque(maxlen=TRACE_MAX)
         self.trace: deque[str] | None = deque(maxlen=TRACE_MAX) if trace else None
         self.clock_went_back_s = 0.0
-        self.peace = False
         self.kinds: Counter[str] = Counter()
         self._connections: dict[ShipId, Connection] = {}
         self._dials = 0
         self._logins = 0
         self._failed_dials: Counter[ShipId] = Counter()
-        self.mux = SimMux(self, self._spec(1, 0))
+        self.mux = SimMux(self, event_spec(self.scenario, 1, 0))
 
     # --- a run ------------------------------------------------------------------------------------------------------
 
@@ -124,68 +115,13 @@ class House:
             self.mux.start()
             Traffic(self).begins()
             self.time.run(self.scenario.faults_s)
-            self._make_peace()
+            make_peace(self)
         except BrokenRuleError:
             raise
         except Exception as error:
             # Whatever the core, a link or a step raises ends a process.
             raise BrokenRuleError("exception", f"{type(error).__name__}: {error}") from error
         return Outcome(self.mux.events, self.mux.batches, self.time.now, self.kinds)
-
-    def _make_peace(self) -> None:
-        self.note("peace")
-        self.peace = True
-        now = self.time.now
-        self.weather.until = now
-        self.provider.troubles = type(self.provider.troubles)()
-        self.mux.store_fails_until = now
-        self.mux.kill_at = None
-        for machine in self.provider.machines.values():
-            machine.hostile = False
-            machine.failing_until = now
-            machine.foreign_ports.clear()
-            machine.path_cut = False
-            self._heal(machine)
-        if self.mux.up:
-            self._organize()
-        limit, next_look = now + PEACE_MAX_S, now + ORGANIZER_LOOKS_S
-        while True:
-            self.time.run(self.time.now + PEACE_LOOK_S)
-            left = list(self.rules.unsettled())
-            if not left:
-                return
-            if self.time.now >= limit:
-                raise BrokenRuleError("peace", "; ".join(left[:4]))
-            if self.time.now >= next_look:
-                next_look += ORGANIZER_LOOKS_S
-                self._organize()
-
-    def _organize(self) -> None:
-        """What organizers do when trouble is over: open, resume, and say which ships are lost."""
-        world = self.mux.fleet.world
-        post = self.mux.post
-        if world.controls.paused or not world.controls.launching:
-            post(LaunchingSet(True))
-        if world.controls.doors is not Doors.OPEN:
-            post(DoorsSet(Doors.OPEN))
-        if world.controls.parked:
-            post(FleetUnparked())
-        if world.controls.target_seats is not None:
-            post(FleetWarmed(world.spec.fleet.seats_wanted))
-        for ship in world.ships.values():
-            if ship.cordoned:
-                post(ShipCordoned(ship.id, False))
-            # Who comes back by themselves, or is known to the provider to be gone, needs no organizer.
-            silent = ship.unreachable and not self._comes_back(ship.id) and ship.id not in self.provider.vanished
-            in_use = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
-            if ship.kept:
-                post(ShipReleased(ship.id))
-            elif not ship.gone and ((silent and in_use) or (ship.failed and ship.assigned)):
-                post(ShipDeclaredLost(ship.id))
-
-    def _comes_back(self, ship: ShipId) -> bool:
-        agent = self.agents.get(ship)
-        return agent is not None and agent.alive and agent.machine.up
 
     # --- what is told of it -----------------------------------------------------------------------------------------
 
@@ -296,7 +232,8 @@ class House:
         pause = self.dice.between(0.0, ceiling, "redial", ship, self._failed_dials[ship], self._dials)
         self.time.after(pause + 0.01, self._dial, agent)
 
-    def _heal(self, machine: SimMachine) -> None:
+    def heal(self, machine: SimMachine) -> None:
+        """The end of a partition."""
         if machine.partitioned:
             machine.partitioned = False
             for connection in [*self._connections.values(), *self.mux.links.values()]:
@@ -364,7 +301,7 @@ class House:
             for connection in {*self._connections.values(), *self.mux.links.values()}:
                 if connection.ship == machine.ship:
                     connection.partition()
-            self.time.after(seconds, self._heal, machine)
+            self.time.after(seconds, self.heal, machine)
 
     def _path_cut(self, action: Action) -> None:
         """Attendees do not reach it; its link is up."""
@@ -501,7 +438,7 @@ class House:
         self.mux.store_fails_until = self.time.now + 1 + 10 * action.size
 
     def _apply(self, action: Action) -> None:
-        spec = self._spec(action.pick, int(action.size * 4))
+        spec = event_spec(self.scenario, action.pick, int(action.size * 4))
         self.mux.spec = spec
         self.mux.post(EventSpecApplied(spec))
 
@@ -548,36 +485,6 @@ class House:
     def _launching(self, action: Action) -> None:
         self.mux.post(LaunchingSet(False))
         self.time.after(2 + 60 * action.size, lambda: self.mux.post(LaunchingSet(True)))
-
-    # --- the event file ---------------------------------------------------------------------------------------------
-
-    def _spec(self, version: int, change: int) -> EventSpec:
-        """The event file: as first applied, or with other images, fewer or more seats, one project fewer."""
-        scenario = self.scenario
-        names = scenario.projects[:-1] if change == 3 and len(scenario.projects) > 1 else scenario.projects
-        projects = []
-        for name in names:
-            image = sha256(f"{name} {version % 3 if change else 0}".encode()).hexdigest()
-            spec = ProjectSpec(ProjectName(name), f"images/{name}", f"sha256:{image}")
-            projects.append(replace(spec, start="on_use" if name == "lazy" else "warm", has_secrets=name == "kept"))
-        fleet = FleetSpec(
-            attendees=max(1, scenario.attendees + (version % 5 - 2 if change == 2 else 0)),
-            seats_per_ship=scenario.seats_per_ship,
-            spare_seats=scenario.spare_seats,
-            ready_seats=scenario.ready_seats,
-            heartbeat_s=HEARTBEAT_S,
-            heartbeat_grace_s=25.0,
-            lost_after_s=20.0,
-            boot_deadline_s=90.0,
-            launch_failures_max=4,
-            launch_backoff_s=2.0,
-            launch_backoff_max_s=20.0,
-            launches_in_flight_max=max(2, scenario.attendees // 3),
-            surplus_hold_s=20.0,
-            listing_s=15.0,
-        )
-        timetable = Timetable(cool="park" if scenario.seed % 2 else "end")
-        return EventSpec("room", tuple(projects), fleet, timetable)
 
 
 def _short(value: object) -> str:

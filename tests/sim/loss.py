@@ -51,8 +51,8 @@ class Loss:
         """A new process of the mux has heard nothing yet."""
         self._restarted = self._house.time.now
 
-    def heard(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> None:
-        """Note who was heard from, and what the proxies said."""
+    def heard(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> set[ShipId]:
+        """Note who was heard from, and what the proxies said. Returns ships that may be given up for it now."""
         now = self._house.time.now
         for command in commands:
             if isinstance(command, AcceptLink):
@@ -64,6 +64,8 @@ class Loss:
                         self._heard[ship_id] = now
                 case PathsReported(reached, unreached):
                     self._told(now, set(_ships(reached)), set(_ships(unreached)))
+        told = any(isinstance(event, PathsReported) for event in events)
+        return {ship for ship in fleet.world.ships if told and self._out_of_reach(ship)}
 
     def _told(self, now: float, reached: set[ShipId], unreached: set[ShipId]) -> None:
         for ship in reached:
@@ -72,7 +74,7 @@ class Loss:
             since, last = self._failing.get(ship, (now, now))
             self._failing[ship] = (now if now - last > PATHS_FRESH_S else since, now)
 
-    def out_of_reach(self, ship: ShipId) -> bool:
+    def _out_of_reach(self, ship: ShipId) -> bool:
         """Whether a ship may be given up: silent, and not reached, both for long enough and up to now."""
         since, last = self._failing.get(ship, (0.0, -PATHS_FRESH_S))
         return self._house.time.now - last <= LATE_S and self._both_s(ship, since) >= self._patience_s - LATE_S

@@ -9,7 +9,7 @@ never anybody else's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,6 @@ from mux.core.events import (
     LaunchingSet,
     LoggedIn,
     LoggedOut,
-    PathsReported,
     SeatReleased,
     ShipDeclaredLost,
     ShipDrained,
@@ -147,9 +146,7 @@ class Rules:
             match event:
                 case ShipDeclaredLost(ship) | ShipDrained(ship, True) | ShipReplaced(ship):
                     self._may_lose.add(ship)
-        self._loss.heard(fleet, events, commands)
-        if any(isinstance(event, PathsReported) for event in events):
-            self._may_lose |= {ship for ship in fleet.world.ships if self._loss.out_of_reach(ship)}
+        self._may_lose |= self._loss.heard(fleet, events, commands)
         for overdue in self._loss.overdue(fleet, events):
             raise BrokenRuleError("reach", overdue)
         self._check_seats(fleet, before, events, commands)
@@ -529,60 +526,3 @@ class Rules:
             for identity in machine.workspaces:
                 if identity not in known:
                     raise BrokenRuleError("unknown", f"{machine.ship} holds {identity}, which the core has forgotten")
-
-    def unsettled(self) -> Iterator[str]:
-        """In peace: what has not come to rest yet. Nothing, when everything has converged."""
-        mux = self.house.mux
-        if not mux.up:
-            yield "the mux is down"
-            return
-        yield from _unseated(mux.fleet.world)
-        yield from self._unrouted(mux.fleet.world)
-        yield from self._unreaped(mux.fleet.world)
-
-    def _unrouted(self, world: World) -> Iterator[str]:
-        routes = self.house.mux.routes
-        for user, assignment in world.assignments.items():
-            here = world.ships[assignment.ship].seats[assignment.seat].workspaces
-            warm = {name for name, spec in world.projects.items() if spec.start == "warm"}
-            for name in (warm | here.keys()) - {"bad"}:
-                if (user, name) not in routes:
-                    found = here.get(name)
-                    yield f"{user} has no route to {name}, which is {found and (found.id, found.state, found.reported)}"
-        for (user, project), place in routes.items():
-            machine = self.house.provider.by_host(place.host)
-            if machine is None or machine.listening(place.port) != place.workspace:
-                yield f"the route of {user} to {project} leads nowhere"
-
-    def _unreaped(self, world: World) -> Iterator[str]:
-        machines = self.house.provider.machines
-        ships = {ship.id: ship for ship in world.ships.values() if ship.state is not ShipState.TERMINATED}
-        for unknown in sorted(machines.keys() - ships.keys()):
-            yield f"{unknown} exists and is not known"
-        for ship in ships.values():
-            if ship.id not in machines:
-                yield f"{ship.id} is known and does not exist"
-            elif ship.state is ShipState.PARKED and ship.wanted is ShipWanted.PARKED and not ship.assigned:
-                continue  # let go while the fleet was cooled
-            elif ship.gone or ship.call is not None or ship.unreachable or ship.link is None:
-                yield f"{ship.id} is {ship.state}, wanted {ship.wanted}, call {ship.call}, link {ship.link}"
-            elif (agent := self.house.agents.get(ship.id)) is None or not agent.settled():
-                yield f"{ship.id} has not done what it was told"
-            elif ship.report is None or ship.report.generation != ship.generation:
-                yield f"{ship.id} has not said that it has done what it was told"
-            elif machines[ship.id].workspaces.keys() - ship.workspaces.keys() - ship.kept.keys():
-                yield f"{ship.id} holds what is not wanted"
-
-
-def _unseated(world: World) -> Iterator[str]:
-    wanted = world.spec.fleet.seats_wanted
-    if world.waiting and len(world.assignments) < wanted:
-        yield f"{list(world.waiting)} wait although {wanted - len(world.assignments)} seats are nobody's"
-    if world.offers.total + len(world.assignments) < wanted:
-        yield f"{world.offers.total} seats are ready and {len(world.assignments)} are taken, of {wanted}"
-    surplus = world.tally.usable - wanted
-    for ship in world.ships.values():
-        if ship.kept:
-            yield f"{ship.id} still keeps work"
-        elif not ship.gone and not ship.assigned and not ship.draining and len(ship.seats) <= surplus:
-            yield f"{ship.id} is surplus"
