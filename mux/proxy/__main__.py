@@ -36,6 +36,7 @@ async def run_fed(
     http_fd: int | None = None,
     certificate: Path | None = None,
     memo: bool = True,
+    splice: bool = True,
 ) -> None:
     """Serve an inherited listening socket until SIGTERM or SIGINT.
 
@@ -46,8 +47,9 @@ async def run_fed(
         http_fd: the same for the listener that leads browsers to TLS; None for none.
         certificate: file with key and chain that ``listen_fd`` is served with; None for plain HTTP.
         memo: whether heads are remembered.
+        splice: whether large bodies go through the kernel.
     """
-    plane = Plane(front=Front(certificate), memo=memo)
+    plane = Plane(front=Front(certificate), memo=memo, splice=splice)
     plane.spawn(FeedClient(plane, feed, web).run(), "proxy-feed")
     await plane.first_fed()
     sock = socket.socket(fileno=listen_fd)
@@ -75,13 +77,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
     parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
     parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop")
+    parser.add_argument("--no-splice", action="store_true", help="no splice(2); what passes is the same")
     parser.add_argument("--no-memo", action="store_true", help="remember no heads; what passes is the same")
     options = parser.parse_args(arguments)
     _log_to_stderr(options.name)
     if options.static is not None:
         try:
             host, port = split_address(options.listen)
-            _run(run_static(options.static, host, port, memo=not options.no_memo), options.loop)
+            work = run_static(options.static, host, port, memo=not options.no_memo, splice=not options.no_splice)
+            _run(work, options.loop)
         except (StaticError, ValueError, OSError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
         return 0
@@ -95,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
             http_fd=options.http_fd,
             certificate=options.certificate,
             memo=not options.no_memo,
+            splice=not options.no_splice,
         ),
         options.loop,
     )

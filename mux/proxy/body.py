@@ -54,6 +54,15 @@ class BodyReader(Protocol):
         """Whether the stream may end here."""
         ...
 
+    @property
+    def plain_left(self) -> int:
+        """Bytes that are still to come and need no look at; 0 if that is not known."""
+        ...
+
+    def skip(self) -> None:
+        """Those bytes have gone another way."""
+        ...
+
 
 def body_reader(length: int) -> BodyReader:
     """The reader for a body length as the heads' parsers give it."""
@@ -90,6 +99,16 @@ class LengthBody:
         """See BodyReader."""
         return self.done
 
+    @property
+    def plain_left(self) -> int:
+        """See BodyReader."""
+        return self._left
+
+    def skip(self) -> None:
+        """See BodyReader."""
+        self._left = 0
+        self.done = True
+
 
 class UntilCloseBody:
     """A body that ends with its connection (RFC 9112 section 6.3, rule 8)."""
@@ -107,6 +126,11 @@ class UntilCloseBody:
         """See BodyReader."""
         self.done = True
         return True
+
+    plain_left = 0
+
+    def skip(self) -> None:
+        """See BodyReader."""
 
 
 class ChunkedBody:
@@ -144,6 +168,11 @@ class ChunkedBody:
     def eof(self) -> bool:
         """See BodyReader."""
         return self.done
+
+    plain_left = 0
+
+    def skip(self) -> None:
+        """See BodyReader."""
 
     def _walk_data(self, data: bytes, position: int) -> int:
         available = len(data) - position

@@ -217,6 +217,8 @@ class ClientConnection(asyncio.Protocol):
         """Read from the client or not, as bounds and the upstream allow."""
         if self._eof or self.transport.is_closing():
             return
+        if isinstance(self.exchange, Exchange) and not self.exchange.reads_client:
+            return
         if self.phase is Phase.EXCHANGE and self.exchange is not None:
             if self._reader.body_done:
                 wanted = self._reader.buffered < limits.PIPELINE_BYTES_MAX
@@ -237,6 +239,16 @@ class ClientConnection(asyncio.Protocol):
     def request_done(self) -> bool:
         """Whether the current request has arrived whole."""
         return self._reader.body_done
+
+    @property
+    def body_left(self) -> int:
+        """Bytes of the current request's body that are still to come and need no look at."""
+        return self._reader.plain_left
+
+    def body_skipped(self) -> None:
+        """Those bytes have gone through the kernel."""
+        self._reader.skip()
+        self.update_reading()
 
     @property
     def ended(self) -> bool:

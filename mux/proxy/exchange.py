@@ -22,6 +22,7 @@ from mux.proxy.request import METHODS_SAFE, RequestHead
 from mux.proxy.response import Mark, ResponseHead, ResponseReader
 from mux.proxy.rewrite import client_head, upstream_head
 from mux.proxy.routing import Destination
+from mux.proxy.splice import Splice
 from mux.proxy.tunnel import Tunnel
 from mux.proxy.upstream import UpstreamConnection
 
@@ -44,10 +45,12 @@ class Exchange:
 
     __slots__ = (
         "_dialling",
+        "_down",
         "_keep",
         "_pending",
         "_plane",
         "_reader",
+        "_up",
         "client",
         "destination",
         "event_stream",
@@ -73,6 +76,8 @@ class Exchange:
         self.gone = False
         self._keep = False
         self._pending: list[bytes] = []
+        self._up: Splice | None = None
+        self._down: Splice | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._reader = self._new_reader()
 
@@ -135,6 +140,7 @@ class Exchange:
         for data in self._pending:
             write(data)
         self._pending.clear()
+        self._splice_up(connection)
         self.client.update_reading()
 
     # -- from the client ------------------------------------------------------------------------------------------
@@ -144,6 +150,7 @@ class Exchange:
         if self.upstream is not None:
             if not self.upstream.transport.is_closing():
                 self.upstream.transport.write(data)
+                self._splice_up(self.upstream)
         else:
             self._pending.append(data)
 
@@ -158,7 +165,10 @@ class Exchange:
         """The client takes more, or no more for now."""
         if self.upstream is None or self.upstream.lost:
             return
-        if writable:
+        if self._down is not None:
+            if writable:
+                self._down.start()
+        elif writable:
             self.upstream.transport.resume_reading()
         else:
             self.upstream.transport.pause_reading()
@@ -219,6 +229,8 @@ class Exchange:
                 return
         if out:
             client.write(out)
+        if self._reader.plain_left >= limits.SPLICE_BYTES_MIN and self._down is None:
+            self._splice_down(connection)
 
     def upstream_lost(self, error: Exception | None) -> None:
         """See UpstreamUser."""
@@ -239,7 +251,66 @@ class Exchange:
 
     def upstream_writable(self) -> None:
         """See UpstreamUser."""
-        self.client.update_reading()
+        if self._up is not None:
+            self._up.start()
+        else:
+            self.client.update_reading()
+
+    # -- large bodies, through the kernel ---------------------------------------------------------------------------
+
+    @property
+    def reads_client(self) -> bool:
+        """Whether the client's bytes come through its transport; else they are the kernel's business for now."""
+        return self._up is None
+
+    def _splice_up(self, connection: UpstreamConnection) -> None:
+        left = self.client.body_left
+        if left < limits.SPLICE_BYTES_MIN or self._up is not None or self._pending:
+            return
+        self._up = self._plane.splice(
+            self.client.transport, connection.transport, left, moved=self._moved_up, done=self._spliced_up
+        )
+        if self._up is not None:
+            self._up.start()
+
+    def _moved_up(self, full: bool) -> None:
+        self.client.touch()
+        if self.upstream is not None:
+            self.upstream.write_paused = full
+
+    def _spliced_up(self, fault: str | None) -> None:
+        self._up = None
+        if fault is None:
+            self.client.body_skipped()
+        elif fault == "source":
+            self._fail(Refusal(400, "body_incomplete", "The request broke off (RFC 9112 section 8)."))
+        # The upstream takes no more: what it has answered, or its end, comes by its transport.
+
+    def _splice_down(self, connection: UpstreamConnection) -> None:
+        self._down = self._plane.splice(
+            connection.transport,
+            self.client.transport,
+            self._reader.plain_left,
+            moved=self._moved_down,
+            done=self._spliced_down,
+        )
+        if self._down is not None:
+            self._down.start()
+
+    def _moved_down(self, full: bool) -> None:
+        self.client.touch()
+        self.client.write_paused = full
+
+    def _spliced_down(self, fault: str | None) -> None:
+        self._down = None
+        connection = self.upstream
+        if fault is None and connection is not None:
+            self._reader.skip()
+            self._complete(connection)
+        elif fault == "sink":
+            self._fail(Refusal(400, "client_gone", "The client takes no more."))
+        else:
+            self._upstream_failed("reset", 502)
 
     def _head(self, head: ResponseHead, out: list[bytes]) -> bool:
         request = self.request
@@ -332,6 +403,10 @@ class Exchange:
     def _end(self) -> None:
         self.gone = True
         self._plane.registry.discard(self)
+        for splice in (self._up, self._down):
+            if splice is not None:
+                splice.stop()
+        self._up = self._down = None
         if self._dialling is not None and self._dialling is not asyncio.current_task():
             self._dialling.cancel()
         self._dialling = None

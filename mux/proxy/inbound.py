@@ -63,6 +63,15 @@ class RequestReader:
         self._buffer += rest
         return forward
 
+    @property
+    def plain_left(self) -> int:
+        """Bytes of the current body that are still to come and need no look at; 0 if that is not known."""
+        return self._body.plain_left
+
+    def skip(self) -> None:
+        """Those bytes have gone another way: the request is whole."""
+        self._body.skip()
+
     def take(self) -> bytes:
         """What is kept, and keep it no longer."""
         data = bytes(self._buffer)

@@ -120,6 +120,15 @@ without a body go out on these; their acknowledgement is the kernel's, however b
 TUNNEL_ACTIVE_BYTES_MIN: Final = 64
 """Bytes between two batches of counters that make a tunnel active: more than the pings of a tab that is merely open."""
 
+SPLICE_BYTES_MIN: Final = 512 * 1024
+"""Body that is still to come from which on it goes through the kernel: below it setting that up costs more."""
+
+SPLICE_PIPE_BYTES: Final = 256 * 1024
+"""Pipe of one body under way: what a stalled download holds, beside the kernel's socket buffers."""
+
+SPLICE_PIPES_IDLE_MAX: Final = 32
+"""Pipes that are kept for the next body."""
+
 MEMO_HEADS: Final = 4096
 """Heads of each direction that are remembered, twice as many at most. At 2 KB each this is 16 MB for a worker at most,
 and a room of 300 with a dozen different heads each fits."""

@@ -12,7 +12,7 @@ import contextlib
 import resource
 import socket
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import RequestHead
 from mux.proxy.routing import Destination, NoRouter, Router
+from mux.proxy.splice import Pipes, Splice, can_splice
 from mux.proxy.tunnel import Tunnel, is_active
 from mux.proxy.upstream import Pools
 
@@ -44,9 +45,12 @@ class Plane:
         connections_max: client connections, tunnels included; further ones are refused.
         front: TLS and what stands in front; None for neither.
         memo: whether heads are remembered; what passes is the same either way.
+        splice: whether large bodies go through the kernel; what passes is the same either way.
     """
 
-    def __init__(self, connections_max: int | None = None, front: Front | None = None, *, memo: bool = True) -> None:
+    def __init__(
+        self, connections_max: int | None = None, front: Front | None = None, *, memo: bool = True, splice: bool = True
+    ) -> None:
         self.front = front or Front()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
@@ -55,6 +59,7 @@ class Plane:
         self.event_name = ""
         self.fed = asyncio.Event()
         self.pools = Pools()
+        self._pipes = Pipes() if splice else None
         self.memo = Memo(b"", self.pools) if memo else None
         self.registry = Registry()
         self.tally = Tally()
@@ -126,10 +131,29 @@ class Plane:
         for client in list(self._clients):
             client.transport.abort()
         self.pools.drop(lambda _: True)
+        if self._pipes is not None:
+            self._pipes.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await _turns(2)
+
+    def splice(
+        self,
+        source: asyncio.Transport,
+        sink: asyncio.Transport,
+        left: int,
+        *,
+        moved: Callable[[bool], None],
+        done: Callable[[str | None], None],
+    ) -> Splice | None:
+        """A body's way through the kernel, see :class:`Splice`; None where it must go through this process."""
+        if self._pipes is None or source.is_closing() or not can_splice(source) or not can_splice(sink):
+            return None
+        try:
+            return Splice(self._pipes, source, sink, left, moved=moved, done=done)
+        except OSError:
+            return None  # no descriptors left: a body needs none
 
     def _in_flight(self) -> bool:
         return any(

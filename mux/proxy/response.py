@@ -137,6 +137,17 @@ class ResponseReader:
         self.done = self._body.eof()
         return self.done
 
+    @property
+    def plain_left(self) -> int:
+        """Bytes of the body that are still to come and need no look at; 0 if that is not known."""
+        return 0 if self._body is None or self.done else self._body.plain_left
+
+    def skip(self) -> None:
+        """Those bytes have gone another way: the response is whole."""
+        if self._body is not None:
+            self._body.skip()
+            self.done = True
+
     def _walk(self, body: BodyReader, data: bytes) -> list[ResponseEvent]:
         events: list[ResponseEvent] = []
         if data and not body.done:

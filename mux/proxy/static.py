@@ -192,7 +192,13 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 async def run_static(
-    path: Path, host: str, port: int, ready: asyncio.Future[int] | None = None, *, memo: bool = True
+    path: Path,
+    host: str,
+    port: int,
+    ready: asyncio.Future[int] | None = None,
+    *,
+    memo: bool = True,
+    splice: bool = True,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -202,6 +208,7 @@ async def run_static(
         port: 0 for any free one.
         ready: given the port that is listened on.
         memo: whether heads are remembered.
+        splice: whether large bodies go through the kernel.
 
     Raises:
         StaticError: for a file or an address that is not allowed.
@@ -214,7 +221,7 @@ async def run_static(
     sock = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=limits.LISTEN_BACKLOG
     )
-    plane = Plane(memo=memo)
+    plane = Plane(memo=memo, splice=splice)
     await plane.put_in_force(router, "mux", (), ())
     await plane.listen(sock)
     if ready is not None:

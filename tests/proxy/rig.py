@@ -232,13 +232,17 @@ class Rig:
         directory: for sockets.
         front: TLS and what stands in front.
         memo: whether the plane remembers heads.
+        splice: whether it passes large bodies through the kernel.
         warm: upstream connections of each attendee that are open before the first request, so that it goes the short
             way if it may.
     """
 
-    def __init__(self, directory: Path, front: Front | None = None, *, memo: bool = True, warm: int = 0) -> None:
+    def __init__(
+        self, directory: Path, front: Front | None = None, *, memo: bool = True, splice: bool = True, warm: int = 0
+    ) -> None:
         self.front = front
         self._memo = memo
+        self._splice = splice
         self._warm = warm
         self.alice = Upstream("alice")
         self.bob = Upstream("bob")
@@ -254,7 +258,7 @@ class Rig:
             sessions={session_of(token): SessionEntry(user, time.time() + 600) for user, token in self.tokens.items()},
             routes={(ALICE, INTRO): self.route(self.alice), (BOB, INTRO): self.route(self.bob)},
         )
-        self.plane = Plane(front=self.front, memo=self._memo)
+        self.plane = Plane(front=self.front, memo=self._memo, splice=self._splice)
         await self.publish(self.table)
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
@@ -298,7 +302,11 @@ class Rig:
     async def publish(self, table: RouteTable) -> None:
         """Put a table in force as it is; what it revokes is cut by the tests of the feed."""
         self.table = table
-        await self.plane.put_in_force(FeedRouter(SETTINGS, table, self.web_path), "Test Camp", (), ())
+        await self.plane.put_in_force(self.router(table), "Test Camp", (), ())
+
+    def router(self, table: RouteTable) -> FeedRouter:
+        """The router of a table."""
+        return FeedRouter(SETTINGS, table, self.web_path)
 
     async def client(self) -> Wire:
         """A raw connection to the plane."""
