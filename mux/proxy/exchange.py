@@ -308,7 +308,8 @@ class Exchange:
             self._reader.skip()
             self._complete(connection)
         elif fault == "sink":
-            self._fail(Refusal(400, "client_gone", "The client takes no more."))
+            self.abandon()
+            self.client.break_off()
         else:
             self._upstream_failed("reset", 502)
 
