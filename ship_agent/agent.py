@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from ship_agent.health import HealthChecks, Probe
 from ship_agent.memory import START_MAX_S, Memory, failed, of_specification, seen
+from ship_agent.notices import Notices
 from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project
 from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.resources import resources
@@ -94,12 +95,16 @@ class Agent:
         directory: the ship's; ``join.json`` in it says that the ship is still wanted.
         runtime: what runs workspaces; opened and closed by `run`.
         connect: makes the link; None to go without one, by the last desired state on disk.
+        metadata_url: where announcements for this machine are heard; empty for nowhere.
     """
 
-    def __init__(self, directory: Path, runtime: Runtime, connect: Connect | None = None) -> None:
+    def __init__(
+        self, directory: Path, runtime: Runtime, connect: Connect | None = None, *, metadata_url: str = ""
+    ) -> None:
         self._directory = directory
         self._runtime = runtime
         self._link = connect(self._take, self.observe) if connect else None
+        self._notices = Notices(metadata_url, self._report_notices) if metadata_url else None
         self._health = HealthChecks(self._wake_up)
         self._wake = asyncio.Event()
         self._first_look = asyncio.Event()
@@ -135,6 +140,8 @@ class Agent:
         ]
         if self._link is not None:
             tasks.append(asyncio.create_task(self._keep_link(self._link), name="agent link"))
+        if self._notices is not None:
+            tasks.append(asyncio.create_task(self._notices.run(), name="agent notices"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -172,6 +179,7 @@ class Agent:
             limits_missing=list(limits.missing),
             workspaces=workspaces,
             stage=stage(self._target, self._view, workspaces),
+            notices=list(self._notices.announced) if self._notices else [],
         )
 
     # --- what comes in ----------------------------------------------------------------------------------------------
@@ -356,6 +364,10 @@ class Agent:
             self._reported = said
             if self._link is not None:
                 self._link.report_soon()
+
+    def _report_notices(self) -> None:
+        if self._link is not None:
+            self._link.report_soon()
 
     # --- actions ----------------------------------------------------------------------------------------------------
 

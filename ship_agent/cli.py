@@ -88,7 +88,7 @@ async def _run(directory: Path) -> None:
             observe=observe,
         )
 
-    agent = Agent(directory, runtime, connect)
+    agent = Agent(directory, runtime, connect, metadata_url=join.metadata_url)
     _say_who(directory)
     work = asyncio.create_task(agent.run(), name="agent")
     loop = asyncio.get_running_loop()

@@ -210,7 +210,7 @@ class Control:
             logins=lambda: self.logins.logins,
         )
         self.provider = provider_of(file, self.data, self.keys.store_id(), self._noticed)
-        if file.fleet.provider != "local":
+        if self.provider.name != "local":
             try:
                 self.bundle = await asyncio.to_thread(agent_bundle, self.data / "agent")
             except BundleError as error:

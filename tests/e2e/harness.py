@@ -127,6 +127,7 @@ class MuxUnderTest:
         public, admin, control = free_ports(3)
         self.public = f"http://localhost:{public}"
         self.admin = f"http://127.0.0.1:{admin}"
+        self.program = [MUX]
         self._process: asyncio.subprocess.Process | None = None
         self.config.write_text(
             template.format(
@@ -146,7 +147,7 @@ class MuxUnderTest:
         """Start it, or start it again; returns when the admin API answers."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                MUX, "--config", str(self.config), "serve", "--park-on-exit",
+                *self.program, "--config", str(self.config), "serve", "--park-on-exit",
                 env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         await self.reachable()

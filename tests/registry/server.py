@@ -48,7 +48,11 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def registry(
-    root: Path, *, auth: Mapping[str, Any] | None = None, tls: tuple[Path, Path] | None = None
+    root: Path,
+    *,
+    auth: Mapping[str, Any] | None = None,
+    tls: tuple[Path, Path] | None = None,
+    everywhere: bool = False,
 ) -> Iterator[Server]:
     """Runs a registry.
 
@@ -56,12 +60,13 @@ def registry(
         root: an empty directory.
         auth: its ``auth`` section; None for none.
         tls: chain and key; None for plain HTTP.
+        everywhere: listen on every address of this machine, for containers; on loopback alone otherwise.
     """
     program = require("docker-registry")
     root.mkdir(parents=True, exist_ok=True)
     for _ in range(5):  # another program may take the port before the registry does
         server = Server(free_port(), root)
-        process = _start(program, server, auth, tls)
+        process = _start(program, server, auth, tls, "" if everywhere else "127.0.0.1")
         try:
             if _answers(process, server.port):
                 yield server
@@ -80,9 +85,9 @@ def login(root: Path) -> dict[str, Any]:
 
 
 def _start(
-    program: str, server: Server, auth: Mapping[str, Any] | None, tls: tuple[Path, Path] | None
+    program: str, server: Server, auth: Mapping[str, Any] | None, tls: tuple[Path, Path] | None, address: str
 ) -> subprocess.Popen[bytes]:
-    http: dict[str, Any] = {"addr": server.host}
+    http: dict[str, Any] = {"addr": f"{address}:{server.port}"}
     if tls is not None:
         http["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
     config = {
