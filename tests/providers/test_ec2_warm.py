@@ -42,8 +42,8 @@ async def warmed_through_kills(ships: int, commits: list[int]) -> None:
         assert len(made.cloud.instances) == ships
 
 
-def test_thirty_ships_through_kills_between_decision_and_act() -> None:
-    run_virtually(warmed_through_kills(30, [1, 2, 3, 5, 8]))
+def test_twenty_ships_through_kills_between_decision_and_act() -> None:
+    run_virtually(warmed_through_kills(20, [1, 2, 3, 5, 8]))
 
 
 @pytest.mark.long
@@ -53,15 +53,17 @@ def test_three_hundred_ships_through_kills_between_decision_and_act(commits: lis
     run_virtually(warmed_through_kills(300, commits))
 
 
-@pytest.mark.parametrize("after_s", [0.5, 3.0, 20.0])
+@pytest.mark.parametrize(
+    "after_s", [pytest.param(0.5, marks=pytest.mark.long), 3.0, pytest.param(20.0, marks=pytest.mark.long)]
+)
 def test_a_kill_at_any_time_leaves_as_many_machines_as_ships(after_s: float) -> None:
     async def run() -> None:
-        async with house(30) as made:
+        async with house(20) as made:
             async with Mux(made):
                 await asyncio.sleep(after_s)
             async with Mux(made) as mux:
-                await mux.until_ready(30)
+                await mux.until_ready(20)
                 await asyncio.sleep(SETTLE_S)
-                made.assert_exact(30)
+                made.assert_exact(20)
 
     run_virtually(run())

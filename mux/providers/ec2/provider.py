@@ -15,18 +15,17 @@ from dataclasses import replace
 
 import structlog
 
-from mux.core.events import Event, MachineEnded, MachineNoticed, ProviderNoticed
+from mux.core.events import Event, MachineEnded
 from mux.core.model import Machine, ShipId
 from mux.providers.base import LaunchOrder, ProviderError, Reaped
 from mux.providers.ec2 import reaping
+from mux.providers.ec2.announcing import Announcing
 from mux.providers.ec2.api import Ec2Api
 from mux.providers.ec2.faults import Ec2Error, Kind
 from mux.providers.ec2.instances import (
-    ENDING_CODES,
     LIVE,
     Census,
     Instance,
-    announced,
     census,
     ended,
     instances_of,
@@ -42,8 +41,6 @@ log = structlog.get_logger(__name__)
 
 FRESH_S = 90.0
 """How long a machine that EC2 said to have made, started or ended may be told otherwise by its listings."""
-NOTICES_S = 60.0
-"""How often EC2 is asked what it announces; a retirement is announced days before."""
 
 
 class Ec2Provider:
@@ -71,6 +68,8 @@ class Ec2Provider:
         self._user_data = user_data
         self._post = post
         self.api = api
+        self._announcing = Announcing(settings.event, api, post)
+        self._say = self._announcing.say
         self._launching = Launching(settings, self.api, self._find, self._say)
         self._waiting = Waiting(api, poll_s)
         self._stop = Together(lambda some: self.api.call("StopInstances", machines=len(some), InstanceIds=some))
@@ -81,9 +80,6 @@ class Ec2Provider:
         self._fresh_until: dict[str, float] = {}
         self._ending_until: dict[str, float] = {}
         self._started_until: dict[str, float] = {}
-        self._foreign: frozenset[str] = frozenset()
-        self._notices_at = float("-inf")
-        self._notices_denied = False
 
     # --- the provider's protocol ------------------------------------------------------------------------------------
 
@@ -165,13 +161,11 @@ class Ec2Provider:
         self._forget(now)
         sorted_out = census(self._settings, (one for one in found if one.id not in self._ending_until))
         await self._end_surplus(sorted_out)
-        self._report_foreign(sorted_out)
+        self._announcing.foreign(sorted_out)
         vanished = self._adopt(sorted_out, asked_at)
         if vanished:
             await self._look_for(vanished)
-        if now - self._notices_at >= NOTICES_S:
-            self._notices_at = now
-            await self._notices()
+        await self._announcing.look({instance.id: ship for ship, instance in self._known.items()}, now)
         return {ship: instance.machine(self._settings) for ship, instance in self._known.items()}
 
     async def reap(self, *, foreign: bool) -> Reaped:
@@ -304,37 +298,6 @@ class Ec2Provider:
                 # The next listing tells of it again.
                 self._ending_until.pop(instance.id, None)
                 log.warning("a surplus machine cannot be ended", instance=instance.id, error=str(error))
-
-    def _report_foreign(self, found: Census) -> None:
-        names = frozenset(instance.id for instance in found.foreign)
-        if names - self._foreign:
-            text = (
-                f"{len(names)} machines of event {self._settings.event} belong to another mux, or to a lost one; they "
-                f"are left alone. `mux fleet reap --foreign` ends them."
-            )
-            self._say("foreign_machines", text)
-        self._foreign = names
-
-    async def _notices(self) -> None:
-        """Tell what EC2 announces for our machines."""
-        if self._notices_denied:
-            return
-        by_id = {instance.id: ship for ship, instance in self._known.items()}
-        filters = [{"Name": "event.code", "Values": sorted(ENDING_CODES)}]
-        try:
-            async for page in self.api.pages("DescribeInstanceStatus", Filters=filters):
-                for each in announced(page):
-                    if (ship := by_id.get(each.instance)) is not None:
-                        self._post(MachineNoticed(ship, each.notice))
-        except Ec2Error as fault:
-            if fault.kind is Kind.DENIED:
-                self._notices_denied = True
-                self._say("no_notices", f"mux is not told when EC2 retires a machine: {fault}")
-            else:
-                log.warning("notices cannot be read", error=str(fault))
-
-    def _say(self, code: str, text: str, ship: str = "") -> None:
-        self._post(ProviderNoticed("warning", code, ship, text))
 
 
 def _settled(found: Instance | None) -> bool:
