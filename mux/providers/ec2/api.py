@@ -64,8 +64,10 @@ async def connected(region: str, endpoint: str = "") -> AsyncIterator[Any]:
         endpoint: address of the API; empty for the region's.
     """
     session = get_session()
-    # Reading the description of EC2's API takes a second: not on the event loop.
-    await asyncio.to_thread(session.get_service_model, "ec2")
+    # Reading the description of EC2's API takes a second: not on the event loop. The loader keeps what it has read.
+    loader = session.get_component("data_loader")
+    for part in ("service-2", "endpoint-rule-set-1"):
+        await asyncio.to_thread(loader.load_service_model, "ec2", part)
     config = AioConfig(
         connect_timeout=CONNECT_S,
         read_timeout=ANSWER_S,
