@@ -85,6 +85,7 @@ class Camp:
             who=await self._visitors.who(request, visitor),
             waiting=view["waiting"],
             cards=view["projects"],
+            notice=view["notice"],
             refresh_s=None if settled else REFRESH_S,
         )
 

@@ -49,6 +49,7 @@ class CampView(TypedDict):
 
     waiting: Waiting | None
     projects: list[Card]
+    notice: str
 
 
 def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) -> CampView:
@@ -56,6 +57,7 @@ def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) ->
     return {
         "waiting": _waiting(view.waiting) if view.waiting else None,
         "projects": [_card(card, route_ready(card.name)) for card in view.projects],
+        "notice": view.notice,
     }
 
 

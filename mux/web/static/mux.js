@@ -48,6 +48,13 @@
     setText(byId("reason"), waiting.text);
   };
 
+  const showNotice = (notice) => {
+    const line = byId("notice");
+    if (!line) return;
+    line.hidden = !notice;
+    setText(line, notice);
+  };
+
   const showCard = (project) => {
     const card = document.querySelector('[data-project="' + CSS.escape(project.name) + '"]');
     if (!card) return;
@@ -77,6 +84,7 @@
   const showView = (view) => {
     document.title = view.waiting ? view.waiting.title + " · " + page.event : page.title;
     showWaiting(view.waiting);
+    showNotice(view.notice);
     view.projects.forEach(showCard);
     if (page.enter) showTarget(view);
   };
