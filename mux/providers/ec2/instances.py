@@ -46,6 +46,7 @@ class Instance:
         launched_at: seconds since the epoch.
         reason: code of the last change of state, e.g. ``Client.VolumeLimitExceeded``.
         reason_text: EC2's words for it.
+        kind: instance type, as prices go by it; empty where an answer does not say.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Instance:
     launched_at: float = 0.0
     reason: str = ""
     reason_text: str = ""
+    kind: str = ""
 
     @property
     def live(self) -> bool:
@@ -66,7 +68,7 @@ class Instance:
 
     def machine(self, settings: Ec2Settings) -> Machine:
         """The ship's machine."""
-        return Machine(self.ship, _STATUS[self.state], self.host, settings.port_first, settings.port_count)
+        return Machine(self.ship, _STATUS[self.state], self.host, settings.port_first, settings.port_count, self.kind)
 
 
 def instances_of(answer: Mapping[str, Any]) -> list[Instance]:
@@ -90,6 +92,7 @@ def read(raw: Mapping[str, Any]) -> Instance:
         launched_at=launched.timestamp() if isinstance(launched, datetime) else 0.0,
         reason=str(reason.get("Code", "")),
         reason_text=str(reason.get("Message", "")),
+        kind=str(raw.get("InstanceType", "")),
     )
 
 
