@@ -19,6 +19,7 @@ from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed, Refusal
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer
+from mux.proxy.shares import Holder
 
 if TYPE_CHECKING:
     from mux.proxy.plane import Plane
@@ -54,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_touched",
         "direct",
         "exchange",
+        "holder",
         "peer",
         "phase",
         "transport",
@@ -76,6 +78,7 @@ class ClientConnection(asyncio.Protocol):
         self.peer = self.direct = Peer(b"", b"")
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
+        self.holder: Holder | None = None
 
     # -- asyncio.Protocol -----------------------------------------------------------------------------------------
 
@@ -87,8 +90,10 @@ class ClientConnection(asyncio.Protocol):
         self._half_close = self.transport.can_write_eof()
         self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
         sockets.keep_alive(transport)
-        if not self._plane.client_connected(self):
-            self.answer(Refusal(503, "too_many_connections", "Too many connections are open. Try again soon."), None)
+        try:
+            self._plane.client_connected(self)
+        except Refusal as refusal:
+            self.answer(refusal, None)
             self._close()  # no linger: descriptors are what is short
 
     def data_received(self, data: bytes) -> None:
@@ -187,6 +192,8 @@ class ClientConnection(asyncio.Protocol):
                 self._plane.front.answer_plain(request)
             self.peer = self._plane.front.peer(self.direct, request)
             destination = self._plane.route(request)
+            if destination.user is not None and destination.user != self.holder:
+                self._plane.client_known(self, destination.user)
         except Refusal as refusal:
             self.answer(refusal, request)
             return
@@ -306,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
         sockets.reset(self.transport)
 
     def release(self) -> bytes:
-        """Give the transport away; returns what the client has sent ahead."""
+        """Give the transport away; returns what the client has sent ahead. Whoever takes it took the holder before."""
         self.exchange = None
         self.phase = Phase.ENDED
         self._plane.client_gone(self)

@@ -353,10 +353,12 @@ class Exchange:
         self._plane.tally.response(101)
         client, transport = self.client, connection.transport
         client.write([client_head(head, self.request, self.destination, close=False), self._reader.leftover])
+        holder, client.holder = client.holder, None
         early = client.release()
         if early:
             transport.write(early)
         tunnel = Tunnel(self._plane, client.transport, transport, self.session, self.route)
+        tunnel.holder = holder
         self._plane.tunnel_opened(tunnel)
         tunnel.open(
             client_paused=client.write_paused, upstream_paused=connection.write_paused, client_ended=client.ended

@@ -64,6 +64,10 @@ class Front:
         """Whether any proxy in front is believed."""
         return bool(self._trusted)
 
+    def trusts(self, direct: Peer) -> bool:
+        """Whether a connection comes from a proxy that is believed."""
+        return bool(self._trusted) and is_trusted(address_of(direct.ip.decode()), self._trusted)
+
     def peer(self, direct: Peer, request: RequestHead) -> Peer:
         """Who sent a request.
 

@@ -170,6 +170,17 @@ FDS_RESERVED: Final = 64
 CONNECTIONS_MAX: Final = 50_000
 """Client connections, if file descriptors would allow more: at a few KB each this is a few hundred MB."""
 
+ATTENDEE_SHARE: Final = 4
+"""One attendee may hold one in so many of all connections, WebSockets included: no script of one stops the room. Over
+HTTP/1.1 this bounds requests in flight too."""
+
+STRANGERS_SHARE: Final = 2
+"""One address may hold one in so many of all connections without a login. A conference is one address, and logs in
+within a minute; who has logged in counts for themselves. Proxies in front that are trusted are not counted."""
+
+SHARE_MIN: Final = 256
+"""Connections that a share allows at least, where file descriptors are few."""
+
 LISTEN_BACKLOG: Final = 4096
 """Connections that the kernel keeps while this process is busy: a room that opens one link in the same second."""
 

@@ -64,10 +64,11 @@ class Door:
         router: by which it was last seen to be open.
     """
 
-    __slots__ = ("added", "counted", "destination", "expires_at", "pool", "router")
+    __slots__ = ("added", "counted", "destination", "expires_at", "pool", "router", "user")
 
     def __init__(self, destination: Destination, pool: Pool, added: bytes, router: Router, expires_at: float) -> None:
         self.destination = destination
+        self.user = destination.user
         self.pool = pool
         self.added = added
         self.router = router

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from mux.core.feed import Counters
-from mux.core.model import SessionHash
+from mux.core.model import SessionHash, UserId
 from mux.core.routes import RouteKey
 from mux.proxy import limits
 from mux.proxy.client import ClientConnection, Phase
@@ -28,9 +28,10 @@ from mux.proxy.live import Live, Registry
 from mux.proxy.memo import Door, Memo
 from mux.proxy.paths import PathTally
 from mux.proxy.quick import Quick
-from mux.proxy.refusal import Malformed
+from mux.proxy.refusal import Malformed, Refusal
 from mux.proxy.request import RequestHead
 from mux.proxy.routing import Destination, NoRouter, Router
+from mux.proxy.shares import Shares
 from mux.proxy.splice import Pipes, Splice, can_splice
 from mux.proxy.tunnel import Tunnel, is_active
 from mux.proxy.upstream import Pools
@@ -68,6 +69,7 @@ class Plane:
         self.draining = False
         self.control_up = False
         self._connections_max = connections_max_here() if connections_max is None else connections_max
+        self.shares = Shares(self._connections_max)
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -222,15 +224,35 @@ class Plane:
 
     # -- connections ----------------------------------------------------------------------------------------------
 
-    def client_connected(self, client: ClientConnection) -> bool:
-        """Whether there is room for it."""
+    def client_connected(self, client: ClientConnection) -> None:
+        """A browser connected. Raises Refusal if there is no room for it."""
         self._clients.add(client)
         self.tally.count("connections_total")
-        return len(self._clients) + len(self._tunnels) <= self._connections_max
+        if len(self._clients) + len(self._tunnels) > self._connections_max:
+            raise Refusal(503, "too_many_connections", "Too many connections are open. Try again soon.")
+        address = client.direct.ip
+        if self.router.logins and not self.front.trusts(client.direct):
+            if not self.shares.take(address):
+                text = "Too many connections without a login are open from your network. Try again soon."
+                raise Refusal(503, "too_many_strangers", text, reload_s=limits.RELOAD_S)
+            client.holder = address
+
+    def client_known(self, client: ClientConnection, user: UserId) -> None:
+        """A client connection bears an attendee's login. Raises Refusal if they hold too many."""
+        if client.holder is not None:
+            self.shares.give(client.holder)
+            client.holder = None
+        if not self.shares.take(user):
+            text = "Too many of your connections are open. Close some tabs or scripts, and try again."
+            raise Refusal(429, "too_many_of_yours", text, reload_s=limits.RELOAD_S)
+        client.holder = user
 
     def client_gone(self, client: ClientConnection) -> None:
         """A client connection ended, or became a tunnel."""
         self._clients.discard(client)
+        if client.holder is not None:
+            self.shares.give(client.holder)
+            client.holder = None
 
     def tunnel_opened(self, tunnel: Tunnel) -> None:
         """A WebSocket began."""
@@ -243,6 +265,9 @@ class Plane:
         self._count_activity(tunnel)
         self._tunnels.discard(tunnel)
         self.registry.discard(tunnel)
+        if tunnel.holder is not None:
+            self.shares.give(tunnel.holder)
+            tunnel.holder = None
 
     def upstream_failed(self, kind: str, destination: Destination, fault: Malformed | None) -> None:
         """Count, and log now and then."""

@@ -85,7 +85,13 @@ class Quick:
                 return False
             if way is None:
                 return False
-        connection = way.door.pool.take()
+        door = way.door
+        if door.user is not None and door.user != client.holder:
+            try:
+                plane.client_known(client, door.user)
+            except Refusal:
+                return False
+        connection = door.pool.take()
         if connection is None:
             return False
         self._known, self._way, self._connection, self._match = known, way, connection, match

@@ -89,6 +89,7 @@ class Destination:
         token: replaces the client's Authorization; empty to drop it, None to keep it and the mux's cookies.
         route: which route; None for the control process.
         session: the login; None for none.
+        user: whose login it is.
     """
 
     address: Address
@@ -100,6 +101,7 @@ class Destination:
     token: bytes | None
     route: RouteKey | None
     session: SessionHash | None
+    user: UserId | None = None
 
 
 class Router(Protocol):
@@ -108,6 +110,11 @@ class Router(Protocol):
     @property
     def session_cookie(self) -> bytes:
         """Name of the mux's cookie."""
+        ...
+
+    @property
+    def logins(self) -> bool:
+        """Whether there are any: without them nobody is a stranger."""
         ...
 
     def place(self, path: bytes) -> Hashable | None:
@@ -142,6 +149,7 @@ class NoRouter:
     """The router before any feed was received."""
 
     session_cookie = b""
+    logins = True
 
     def place(self, path: bytes) -> Hashable | None:  # noqa: ARG002 - Router's signature
         """See Router."""
@@ -177,6 +185,8 @@ class FeedRouter:
         web: path of the control process's Unix socket.
     """
 
+    logins = True
+
     def __init__(self, settings: FeedSettings, table: RouteTable, web: str) -> None:
         self.settings = settings
         self.table = table
@@ -206,6 +216,7 @@ class FeedRouter:
                     token=route.token.encode("ascii"),
                     route=key,
                     session=session[0],
+                    user=session[1],
                 )
         return Destination(
             address=self._web,
@@ -217,6 +228,7 @@ class FeedRouter:
             token=None,
             route=None,
             session=session[0] if session else None,
+            user=session[1] if session else None,
         )
 
     def place(self, path: bytes) -> Hashable | None:

@@ -63,6 +63,7 @@ class StaticRouter:
     """
 
     session_cookie = COOKIE.encode()
+    logins = False
 
     def __init__(self, routes: list[StaticRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: len(route.prefix), reverse=True)

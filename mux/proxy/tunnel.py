@@ -14,6 +14,7 @@ from typing import Protocol
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy import limits, sockets
+from mux.proxy.shares import Holder
 
 
 class _Leg(asyncio.Protocol):
@@ -60,7 +61,7 @@ class Tunnel:
         route: which route it goes through.
     """
 
-    __slots__ = ("_bytes", "_client", "_legs_lost", "_owner", "_upstream", "gone", "route", "session")
+    __slots__ = ("_bytes", "_client", "_legs_lost", "_owner", "_upstream", "gone", "holder", "route", "session")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Tunnel:
         self.session = session
         self.route = route
         self.gone = False
+        self.holder: Holder | None = None
 
     def open(self, *, client_paused: bool, upstream_paused: bool, client_ended: bool) -> None:
         """Take both transports over.
