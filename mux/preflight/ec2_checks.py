@@ -11,6 +11,9 @@ from mux.preflight.finding import Finding, failure, ok, shown, warning, within
 GIB_PER_TIB = 1024
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
 REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
+ON_MACHINES = frozenset({"StartInstances", "StopInstances", "TerminateInstances"})
+ON_TEMPLATES = frozenset({"CreateFleet", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate"})
+"""Actions on what exists: a policy that allows them by tag denies them for what does not."""
 FREE_ADDRESSES_KEPT = 8
 """Addresses that should stay free in a subnet: machines that end keep theirs for a while."""
 
@@ -39,14 +42,21 @@ def _unknown(check: str, action: str, facts: Ec2Facts) -> Finding:
 
 
 def _permissions(facts: Ec2Facts) -> Iterator[Finding]:
-    refused = sorted(action for action, code in facts.permissions.items() if code in REFUSED_CODES)
+    unsure = ON_TEMPLATES | (frozenset() if facts.ship_instance else ON_MACHINES)
+    denied = sorted(action for action, code in facts.permissions.items() if code in REFUSED_CODES)
+    refused = [action for action in denied if action not in unsure]
+    doubtful = [action for action in denied if action in unsure]
     odd = {action: code for action, code in facts.permissions.items() if not _told(code)}
     if refused:
         remedy = "add them to the policy of mux's role; deploy/aws/mux.yaml has them all"
         yield failure("permissions", f"denied: {', '.join(f'ec2:{action}' for action in refused)}", remedy)
     for action, code in odd.items():
         yield warning("permissions", f"ec2:{action} was answered with {code}", "check again; else try with --canary")
-    if not refused and not odd:
+    if doubtful:
+        text = f"denied for what does not exist yet: {', '.join(f'ec2:{action}' for action in doubtful)}"
+        remedy = "a policy that allows by the tag mux:event answers so; if yours does not, add them to it"
+        yield warning("permissions", text, remedy)
+    if not denied and not odd:
         yield ok("permissions", f"all {len(facts.permissions)} dry runs are allowed")
 
 

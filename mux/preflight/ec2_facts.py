@@ -118,7 +118,7 @@ class Ec2Facts:
         vcpus: of standard instances that run now, by ``spot`` or not.
         gp3_gib: of all volumes that exist.
         ships: machines of this event that exist.
-        ship_vcpus: of those that run.
+        ship_instance: id of one of them, which dry runs were about; empty for none.
         skew_s: this machine's clock ahead of the cloud's; None for unknown.
         faults: actions that failed.
     """
@@ -133,6 +133,6 @@ class Ec2Facts:
     vcpus: Mapping[bool, int] = field(default_factory=dict)
     gp3_gib: int = 0
     ships: int = 0
-    ship_vcpus: int = 0
+    ship_instance: str = ""
     skew_s: float | None = None
     faults: Mapping[str, str] = field(default_factory=dict)

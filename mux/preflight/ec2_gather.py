@@ -82,7 +82,7 @@ class Ec2Gatherer:
                 )
                 if answer:
                     found[quota] = float(answer["Quota"]["Value"])
-            permissions = await self._permissions(ec2)
+            permissions = await self._permissions(ec2, facts.ship_instance or INSTANCE_NONE)
         return replace(
             facts, account=account, skew_s=skew_s, quotas=found, permissions=permissions, faults=dict(self._faults)
         )
@@ -104,7 +104,7 @@ class Ec2Gatherer:
             self._machine_image(ec2),
             self._gp3_gib(ec2),
         )
-        vcpus, ships, ship_vcpus = await self._running(ec2, {each.name: each for each in types})
+        vcpus, ships = await self._running(ec2, {each.name: each for each in types})
         return Ec2Facts(
             types=types,
             subnets=subnets,
@@ -112,8 +112,8 @@ class Ec2Gatherer:
             machine_image=image,
             gp3_gib=gp3_gib,
             vcpus=vcpus,
-            ships=ships,
-            ship_vcpus=ship_vcpus,
+            ships=len(ships),
+            ship_instance=next(iter(ships), ""),
         )
 
     # -- listings -----------------------------------------------------------------------------------------------------
@@ -181,18 +181,20 @@ class Ec2Gatherer:
             total += sum(volume["Size"] for volume in page["Volumes"])
         return total
 
-    async def _running(self, ec2: Any, known: dict[str, TypeFacts]) -> tuple[dict[bool, int], int, int]:
-        """vCPUs of standard instances by market; ships of this event; and the vCPUs of these."""
+    async def _running(self, ec2: Any, known: dict[str, TypeFacts]) -> tuple[dict[bool, int], list[str]]:
+        """vCPUs of standard instances by market, and the instances of this event's ships."""
         filters = [{"Name": "instance-state-name", "Values": [*RUNNING, "stopped"]}]
-        machines: list[tuple[str, bool, bool, bool]] = []
+        machines: list[tuple[str, bool, bool]] = []
+        ships: list[str] = []
         async for page in self._pages("DescribeInstances", ec2.describe_instances, Filters=filters, MaxResults=500):
             for each in (instance for one in page["Reservations"] for instance in one["Instances"]):
                 tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
+                if tags.get(TAG_EVENT) == self._wanted.event:
+                    ships.append(each["InstanceId"])
                 machines.append(
                     (
                         each["InstanceType"],
                         each.get("InstanceLifecycle") == "spot",
-                        tags.get(TAG_EVENT) == self._wanted.event,
                         each["State"]["Name"] in RUNNING,
                     )
                 )
@@ -200,29 +202,36 @@ class Ec2Gatherer:
         if others:
             known |= {each.name: each for each in await self._types(ec2, others)}
         vcpus: dict[bool, int] = {}
-        ship_vcpus = 0
-        for kind, spot, ours, runs in machines:
+        for kind, spot, runs in machines:
             facts = known.get(kind)
             if facts is None or not runs or not facts.standard:
                 continue
             vcpus[spot] = vcpus.get(spot, 0) + facts.vcpus
-            ship_vcpus += facts.vcpus if ours else 0
-        return vcpus, sum(ours for _, _, ours, _ in machines), ship_vcpus
+        return vcpus, ships
 
     # -- permissions --------------------------------------------------------------------------------------------------
 
-    async def _permissions(self, ec2: Any) -> dict[str, str]:
-        """A dry run of everything that changes something."""
+    async def _permissions(self, ec2: Any, instance: str) -> dict[str, str]:
+        """A dry run of everything that changes something, tagged as mux tags it: policies may allow by tag."""
         wanted = self._wanted
+
+        def tagged(*kinds: str) -> dict[str, Any]:
+            tags = [{"Key": TAG_EVENT, "Value": wanted.event}]
+            return {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds]}
+
         machine = {"ImageId": wanted.image, "InstanceType": wanted.instance_types[0]}
         template = {"LaunchTemplateName": TEMPLATE_NONE}
+        machines = {"InstanceIds": [instance]}
         calls: dict[str, tuple[Callable[..., Awaitable[Any]], dict[str, Any]]] = {
             "RunInstances": (
                 ec2.run_instances,
                 {**machine, "MinCount": 1, "MaxCount": 1, "SubnetId": wanted.subnets[0],
-                 "SecurityGroupIds": list(wanted.security_groups)},
+                 "SecurityGroupIds": list(wanted.security_groups), **tagged("instance", "volume")},
             ),
-            "CreateLaunchTemplate": (ec2.create_launch_template, {**template, "LaunchTemplateData": machine}),
+            "CreateLaunchTemplate": (
+                ec2.create_launch_template,
+                {**template, "LaunchTemplateData": machine, **tagged("launch-template")},
+            ),
             "CreateLaunchTemplateVersion": (
                 ec2.create_launch_template_version, {**template, "LaunchTemplateData": machine}
             ),
@@ -233,14 +242,12 @@ class Ec2Gatherer:
                     "Type": "instant",
                     "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
                     "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {**template, "Version": "1"}}],
+                    **tagged("fleet", "instance"),
                 },
             ),
-            "StartInstances": (ec2.start_instances, {"InstanceIds": [INSTANCE_NONE]}),
-            "StopInstances": (ec2.stop_instances, {"InstanceIds": [INSTANCE_NONE]}),
-            "TerminateInstances": (ec2.terminate_instances, {"InstanceIds": [INSTANCE_NONE]}),
-            "CreateTags": (
-                ec2.create_tags, {"Resources": [INSTANCE_NONE], "Tags": [{"Key": TAG_EVENT, "Value": wanted.event}]}
-            ),
+            "StartInstances": (ec2.start_instances, machines),
+            "StopInstances": (ec2.stop_instances, machines),
+            "TerminateInstances": (ec2.terminate_instances, machines),
         }  # fmt: skip
         found = {}
         for action, (call, parameters) in calls.items():
