@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,14 +31,21 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Then launch one real ship, wait until its seats are ready, and remove it.")
+    ] = False,
 ) -> int:
     """Check everything that an event needs, without launching anything."""
     from mux.preflight.finding import EXIT_CODES, worst  # noqa: PLC0415 - only this command needs it
     from mux.preflight.run import preflight  # noqa: PLC0415 - as above
 
-    file = _event_file(place_of(ctx).config_path)
+    path = place_of(ctx).config_path
+    file = _event_file(path)
     findings = asyncio.run(preflight(file, os.environ))
+    if canary:
+        findings.append(_canary(path, file, findings))
     outcome = worst(findings)
     if as_json:
         say_json({"outcome": outcome, "findings": [finding.as_json() for finding in findings]})
@@ -46,6 +55,29 @@ def check(
         counts = [sum(finding.outcome == each for finding in findings) for each in EXIT_CODES]
         say(f"{counts[0]} ok, {counts[1]} warnings, {counts[2]} failures")
     return EXIT_CODES[outcome]
+
+
+def _canary(path: Path, file: EventFile, findings: Sequence[Finding]) -> Finding:
+    """One ship, unless it is clear already that it would not fly."""
+    import logging  # noqa: PLC0415 - as above
+
+    import structlog  # noqa: PLC0415 - as above
+
+    from mux.preflight.canary import CHECK, canary  # noqa: PLC0415 - as above
+    from mux.preflight.finding import Outcome, warning, worst  # noqa: PLC0415 - as above
+
+    if worst(findings) is Outcome.FAILURE:
+        return warning(CHECK, "not launched, since something else has failed", "mend that first")
+    from mux.preflight.machine import MUX_RUNS  # noqa: PLC0415 - as above
+
+    if file.fleet.provider != "local" and any(finding.said == MUX_RUNS for finding in findings):
+        return warning(CHECK, "not launched: mux is running and has the control port", "look at `mux status` instead")
+    # Standard output is for findings: a provider that removes a machine has its own to tell.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return asyncio.run(canary(path, file, os.environ))
 
 
 def _show(finding: Finding) -> None:

@@ -16,6 +16,7 @@ from mux.config import ConfigError, EventFile, Listener, resolve_images
 from mux.preflight.finding import Finding, Outcome, failure, ok
 from mux.preflight.room import Machine, Project, cpus_fit, disk_fits, memory_fits
 
+MUX_RUNS = "mux is running and has them"
 ADMIN_SOCKET = Path("run") / "admin.sock"
 """Below the data directory: somebody answers there while mux runs."""
 
@@ -63,7 +64,7 @@ def judged(facts: MachineFacts, file: EventFile) -> list[Finding]:
 def judged_listeners(facts: MachineFacts) -> Finding:
     """Whether mux could listen."""
     if facts.mux_runs:
-        return ok("listeners", "mux is running and has them")
+        return ok("listeners", MUX_RUNS)
     if facts.taken:
         remedy = "stop the program that has it, or choose another port"
         return failure("listeners", f"not free: {', '.join(facts.taken)}", remedy)

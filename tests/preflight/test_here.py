@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from mux.config import Address, load
@@ -20,6 +21,7 @@ from mux.registry import RegistryClient
 from mux.tls.context import ServerContext
 from tests.certificates import Authority
 from tests.config.files import VALID, event_directory
+from tests.e2e.harness import free_ports
 from tests.registry.server import Pusher, free_port, registry
 
 NOW = datetime.now(UTC)
@@ -243,3 +245,69 @@ async def test_a_line_has_the_number_and_what_to_do(tmp_path: Path) -> None:
     line = next(line for line in out.splitlines() if "listen.control" in line)
     assert line.startswith("failure ")
     assert line.endswith("stop the program that has it, or choose another port")
+
+
+CANARY = """
+[event]
+name = "camp"
+public_address = "http://localhost:{public}"
+admin_address = "http://127.0.0.1:{admin}"
+
+[[project]]
+name = "page"
+kind = "http"
+image = "image"
+command = {command}
+secrets = "secrets.csv"
+
+[fleet]
+attendees = 40
+seats_per_ship = 2
+ready_seats = 30
+boot_deadline_s = 90
+launch_failures_max = 1
+ports = "20000-20999"
+
+[listen]
+public = "127.0.0.1:{public}"
+admin = "127.0.0.1:{admin}"
+control = "127.0.0.1:{control}"
+"""
+
+
+def left_of_canaries() -> set[int]:
+    """Processes that a canary has left behind."""
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if any("mux-canary-" in word for word in (process.info["cmdline"] or ()))
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome", "words"),
+    [
+        (["python3", "-m", "http.server", "{port}"], "ok", "was available with 2 seats after"),
+        pytest.param(
+            ["python3", "-c", "raise SystemExit('no such data set')"],
+            "failure",
+            "exited with code 1",
+            marks=pytest.mark.long,
+        ),
+    ],
+)
+async def test_a_canary_takes_one_ship_all_the_way_and_removes_it(
+    tmp_path: Path, command: list[str], outcome: str, words: str
+) -> None:
+    before = left_of_canaries()
+    (tmp_path / "image" / "home" / "camp" / "page").mkdir(parents=True)
+    (tmp_path / "secrets.csv").write_text("attendee,KEY\n*,value\n")
+    path = tmp_path / "event.toml"
+    public, admin, control = free_ports(3)
+    path.write_text(CANARY.format(public=public, admin=admin, control=control, command=json.dumps(command)))
+    _, out, err = await run_check(path, "--json", "--canary")
+    found = next(each for each in json.loads(out)["findings"] if each["check"] == "canary")
+    assert found["outcome"] == outcome, (found, err)
+    assert words in found["said"]
+    assert left_of_canaries() <= before
+    assert {each.name for each in tmp_path.iterdir()} == {"image", "secrets.csv", "event.toml"}
