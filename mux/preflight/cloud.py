@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mux.config import ConfigError, EventFile, ports_per_ship
 from mux.config.registry_logins import registry_logins
-from mux.preflight import ec2_checks, images
+from mux.preflight import balancers, ec2_checks, images
 from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted
 from mux.preflight.ec2_gather import Ec2Gatherer
 from mux.preflight.finding import Finding, failure
@@ -55,7 +55,16 @@ async def judged(
     findings = ec2_checks.judged(wanted, facts)
     platform = PLATFORMS.get(facts.machine_image.architecture if facts.machine_image else "", "linux/amd64")
     found, images_bytes = await _images(file, environ, platform)
-    return [*findings, *_room(file, facts, images_bytes), *found], facts.skew_s
+    findings += [*_room(file, facts, images_bytes), *found, *await _balancers(file, facts)]
+    return findings, facts.skew_s
+
+
+async def _balancers(file: EventFile, facts: Ec2Facts) -> list[Finding]:
+    """What ends TLS in front of mux, where mux itself does not."""
+    public = file.event.public_address
+    if not facts.account or public.scheme != "https" or file.tls.certificates != "none":
+        return []
+    return balancers.judged(await balancers.gathered(file.ec2.region or "", await balancers.resolved(public.host)))
 
 
 def _room(file: EventFile, facts: Ec2Facts, images_bytes: int | None) -> list[Finding]:
