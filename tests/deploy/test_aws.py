@@ -96,6 +96,7 @@ def wanted(stack: Stack) -> Ec2Wanted:
     )
 
 
+@pytest.mark.long
 async def test_what_it_makes_passes_the_preflight(stack: Stack) -> None:
     asked = wanted(stack)
     facts = await Ec2Gatherer(asked, AioSession(), {"endpoint_url": stack.url, **KEYS}).facts()
@@ -105,6 +106,7 @@ async def test_what_it_makes_passes_the_preflight(stack: Stack) -> None:
     assert "zones" not in found  # ships are spread over several
 
 
+@pytest.mark.long
 def test_the_muxs_machine_guards_its_credentials(stack: Stack) -> None:
     ec2 = stack.client("ec2")
     [machine] = [
@@ -127,6 +129,7 @@ def template_of(ec2: Any) -> str:
     return found
 
 
+@pytest.mark.long
 def test_the_bucket_is_nobody_elses(stack: Stack) -> None:
     buckets = [each["Name"] for each in stack.client("s3").list_buckets()["Buckets"]]
     assert buckets == [stack.outputs["Bucket"]]
@@ -142,6 +145,7 @@ def actions(statement: dict[str, Any]) -> list[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
+@pytest.mark.long
 def test_the_role_may_do_what_mux_does_and_no_more(stack: Stack) -> None:
     """Everything that changes something is held by a tag, or by the ships' own network."""
     allowed = {action for statement in stack.policies for action in actions(statement)}

@@ -26,6 +26,7 @@ def url() -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.long
 async def test_a_load_balancer_in_front_is_found_by_its_addresses(url: str) -> None:
     def client(service: str) -> Any:
         return boto3.client(service, region_name=REGION, endpoint_url=url, **KEYS)

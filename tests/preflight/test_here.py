@@ -284,6 +284,7 @@ def left_of_canaries() -> set[int]:
     }
 
 
+@pytest.mark.timeout(400)  # a whole mux is started and ended, on a machine that may have other things to do
 @pytest.mark.parametrize(
     ("command", "outcome", "words"),
     [

@@ -58,6 +58,7 @@ command = ["python3", "-m", "http.server", "{port}"]
 """
 
 
+@pytest.mark.timeout(400)  # as every test that starts a whole mux
 async def test_both_names_get_a_certificate_and_plain_http_leads_there(secure: tuple[MuxUnderTest, Pebble]) -> None:
     mux, authority = secure
     trusted = await asyncio.to_thread(authority.root)
