@@ -1,0 +1,1 @@
+"""The data plane beside nginx, HAProxy and others: see ``python -m bench.proxy --help``."""

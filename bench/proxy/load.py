@@ -1,0 +1,187 @@
+"""One measurement: some seconds of load on one target, and what the machine did meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.proxy.targets import BODY_BYTES, SESSION, TICKS, Target
+
+LUA = """
+local headers = {{
+  ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    .. "Chrome/156.0.0.0 Safari/537.36",
+  ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+  ["Accept-Encoding"] = "gzip, deflate, br, zstd", ["Accept-Language"] = "en-GB,en;q=0.9,de;q=0.8",
+  ["Connection"] = "keep-alive", ["Origin"] = "{origin}",
+  ["Cookie"] = "_xsrf=2|5a0b6e6c|b2d9c4a6c6a8d1c0a4f4c0b2f5e1a7d3|1762550000; mux_session={session}",
+  ["Referer"] = "{origin}/camp/intro/lab/tree/intro.ipynb",
+  ["Sec-Fetch-Dest"] = "empty", ["Sec-Fetch-Mode"] = "cors", ["Sec-Fetch-Site"] = "same-origin",
+}}
+local kind, path, body, count, heads = "{kind}", "{path}", "", 0, {{}}
+init = function(args)
+  if kind == "upload" then body = string.rep("x", {body}) end
+  for i = 1, 8 do
+    headers["X-Turn"] = tostring(i)
+    heads[i] = wrk.format(kind == "upload" and "POST" or "GET", path, headers, kind == "upload" and body or nil)
+  end
+end
+request = function()
+  count = count + 1
+  if kind == "new" then
+    headers["X-Turn"] = string.format("%d-%d", count, math.random(1000000000))
+    return wrk.format("GET", path, headers)
+  end
+  return heads[kind == "eight" and count % 8 + 1 or 1]
+end
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one measurement gave.
+
+    Args:
+        rate: requests or messages a second.
+        cpu_us: processor time of the target for each, in microseconds.
+        p50_ms: half were faster; 0 where that was not measured.
+        p99_ms: 99 of 100 were faster.
+        foreign: share of the two cores that went to neither target, upstream nor load.
+        errors: answers that were not 2xx, and broken connections.
+    """
+
+    rate: float
+    cpu_us: float
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    foreign: float = 0.0
+    errors: int = 0
+
+
+def machine_busy_s() -> float:
+    """Processor time that this machine has used, all processes, in seconds."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    return (sum(map(int, fields)) - int(fields[3]) - int(fields[4])) / TICKS
+
+
+def http(
+    target: Target, directory: Path, core: int, *, kind: str, path: str, connections: int, seconds: float
+) -> Sample:
+    """Load by wrk.
+
+    Args:
+        target: what is measured.
+        directory: for the script.
+        core: of the load.
+        kind: ``one`` head again and again, ``eight`` in turn, ``new`` each time, or ``upload`` of a large body.
+        path: of the request.
+        connections: open at once.
+        seconds: of load.
+    """
+    script = directory / "load.lua"
+    origin = f"http://127.0.0.1:{target.port}"
+    script.write_text(LUA.format(origin=origin, session=SESSION, kind=kind, path=path, body=BODY_BYTES))
+    words = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--latency",
+        "--timeout",
+        "60s",
+    ]
+    cpu, busy, children = target.cpu_s(), machine_busy_s(), _children_s()
+    done = subprocess.run([*words, "-s", str(script), origin + path], capture_output=True, text=True, check=True)
+    used, busy, children = target.cpu_s() - cpu, machine_busy_s() - busy, _children_s() - children
+    text = done.stdout
+    number = int(_found(r"(\d+) requests in", text))
+    took = _ms(_found(r"requests in ([\d.]+\w+)", text)) / 1000
+    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+    return Sample(
+        rate=number / took,
+        cpu_us=used / max(number, 1) * 1e6,
+        p50_ms=_ms(_found(r"50%\s+([\d.]+\w+)", text)),
+        p99_ms=_ms(_found(r"99%\s+([\d.]+\w+)", text)),
+        foreign=max(0.0, (busy - used - children) / (2 * took)),
+        errors=(int(errors[1]) if errors else 0) + (sum(map(int, broken.groups())) if broken else 0),
+    )
+
+
+def messages(target: Target, core: int, connections: int, size: int, seconds: float) -> Sample:
+    """WebSocket messages to and fro."""
+    words = [
+        "taskset",
+        "-c",
+        str(core),
+        sys.executable,
+        "-m",
+        "bench.proxy.sockets",
+        "load",
+        str(target.port),
+        _echo(target),
+    ]
+    process = subprocess.Popen([*words, SESSION, str(connections), str(size), str(seconds)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    cpu = target.cpu_s()
+    found = json.loads(process.stdout.readline())
+    used = target.cpu_s() - cpu
+    process.wait()
+    return Sample(rate=found["messages"] / found["seconds"], cpu_us=used / max(found["messages"], 1) * 1e6)
+
+
+def idle_bytes(target: Target, core: int, connections: int) -> float:
+    """Memory of the target for each WebSocket that is open and silent."""
+    before = target.memory_bytes()
+    words = [
+        "taskset",
+        "-c",
+        str(core),
+        sys.executable,
+        "-m",
+        "bench.proxy.sockets",
+        "load",
+        str(target.port),
+        _echo(target),
+    ]
+    process = subprocess.Popen(
+        [*words, SESSION, str(connections), "128", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdin is not None
+    process.stdout.readline()
+    held = target.memory_bytes() - before
+    process.stdin.close()
+    process.wait()
+    return held / connections
+
+
+def _echo(target: Target) -> str:
+    return "/camp/echo/ws" if target.name.startswith("mux") else "/camp/intro/echo"
+
+
+def _children_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise SystemExit(f"wrk said:\n{text}")
+    return match[1]
+
+
+def _ms(text: str) -> float:
+    match = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    if match is None:
+        raise SystemExit(f"wrk said {text!r} of a time")
+    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}[match[2]]

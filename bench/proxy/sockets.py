@@ -1,0 +1,156 @@
+"""WebSockets for measuring: an echo that answers the handshake and then returns every byte, and its clients.
+
+After the handshake both ends speak in raw bytes of the frames' size: a proxy that passes frames on does not look at
+them, and one that does would be told so by its own answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import resource
+import time
+from typing import cast
+
+import uvloop
+
+KEY = base64.b64encode(b"0123456789abcdef")
+ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest())
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+    + ACCEPT
+    + b"\r\n\r\n"
+)
+
+
+class Echo(asyncio.Protocol):
+    """The workspace's end."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.head = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.head += data
+        if b"\r\n\r\n" in self.head:
+            self.transport.write(SWITCH)
+            self.transport.set_protocol(Back(self.transport))
+
+
+class Back(asyncio.Protocol):
+    """The workspace's end after the handshake."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.data_received = transport.write  # type: ignore[assignment, method-assign]
+
+
+def masked_frame(size: int) -> bytes:
+    """A binary frame of a client with ``size`` bytes of payload, all of it zeros under a zero mask."""
+    length = bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    return b"\x82" + length + bytes(4) + bytes(size)
+
+
+class Client(asyncio.Protocol):
+    """The browser's end: sends a frame when the last one is back, whole."""
+
+    def __init__(self, head: bytes, frame: bytes, opened: asyncio.Future[None]) -> None:
+        self.head, self.frame, self.opened = head, frame, opened
+        self.answer = b""
+        self.missing = 0
+        self.rounds = 0
+        self.running = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self.head)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError(f"no handshake: {self.answer[:200]!r}"))
+
+    def data_received(self, data: bytes) -> None:
+        if not self.opened.done():
+            self.answer += data
+            if b"\r\n\r\n" in self.answer:
+                if not self.answer.startswith(b"HTTP/1.1 101"):
+                    self.transport.abort()
+                    return
+                self.opened.set_result(None)
+            return
+        self.missing -= len(data)
+        if self.missing <= 0:
+            self.rounds += 1
+            if self.running:
+                self.send()
+
+    def send(self) -> None:
+        self.missing = len(self.frame)
+        self.transport.write(self.frame)
+
+
+async def serve(port: int) -> None:
+    """Echo until the end."""
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port, backlog=8192)
+    await server.serve_forever()
+
+
+async def load(port: int, path: str, cookie: str, *, connections: int, size: int, seconds: float) -> None:
+    """Open connections; with ``seconds``, send to and fro. Prints JSON when they are open, and again at the end.
+
+    With 0 seconds the connections stay open until standard input ends.
+    """
+    loop = asyncio.get_running_loop()
+    origin = f"http://127.0.0.1:{port}"
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\nOrigin: {origin}\r\n"
+        f"Cookie: mux_session={cookie}\r\n\r\n"
+    ).encode()
+    clients: list[Client] = []
+    for first in range(0, connections, 100):
+        batch = []
+        for number in range(first, min(connections, first + 100)):
+            opened: asyncio.Future[None] = loop.create_future()
+            source = (f"127.0.0.{1 + number // 20_000}", 0)
+            _, client = await loop.create_connection(
+                lambda opened=opened: Client(head, masked_frame(size), opened), "127.0.0.1", port, local_addr=source
+            )
+            clients.append(client)
+            batch.append(opened)
+        await asyncio.gather(*batch)
+    print(json.dumps({"open": len(clients)}), flush=True)
+    if not seconds:
+        await loop.run_in_executor(None, os.read, 0, 1)
+        return
+    began = time.perf_counter()
+    for client in clients:
+        client.running = True
+        client.send()
+    await asyncio.sleep(seconds)
+    for client in clients:
+        client.running = False
+    took = time.perf_counter() - began
+    print(json.dumps({"messages": sum(client.rounds for client in clients), "seconds": took}), flush=True)
+
+
+def main() -> None:
+    """``serve PORT``, or ``load PORT PATH COOKIE CONNECTIONS SIZE SECONDS``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["serve", "load"])
+    parser.add_argument("rest", nargs="*")
+    chosen = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if chosen.what == "serve":
+        uvloop.run(serve(int(chosen.rest[0])))
+    else:
+        port, path, cookie, connections, size, seconds = chosen.rest
+        uvloop.run(load(int(port), path, cookie, connections=int(connections), size=int(size), seconds=float(seconds)))
+
+
+if __name__ == "__main__":
+    main()
