@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from mux.config import ports_per_ship, to_spec
-from mux.config.schema import FleetTable
+from mux.config.fleet_schema import FleetTable
 from mux.config.warming_schema import WarmingTable
 from mux.core.model import FleetSpec, ProjectName, ProjectSpec
 from ship_agent.protocol import messages
