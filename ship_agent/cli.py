@@ -25,13 +25,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast, get_args
 from urllib.parse import urlsplit
 
 import psutil
 import structlog
 
 from ship_agent.agent import Agent, Link, Observe, stop_all
+from ship_agent.files.base import WayName
+from ship_agent.files.mounts import can_mount
 from ship_agent.join import LOOPBACK, Join, JoinError, join_of_boot, read_join, write_join
 from ship_agent.link_client import LinkClient, LinkRefusedError
 from ship_agent.notify import READY, STOPPING, Notifier
@@ -65,7 +67,7 @@ def main() -> None:
             return
         with _only_one(directory, wait_s=0.0 if arguments.command == "run" else LOCK_WAIT_S):
             if arguments.command == "run":
-                asyncio.run(_run(directory))
+                asyncio.run(_run(directory, arguments.files))
             else:
                 asyncio.run(_stop_workspaces(directory))
     except LinkRefusedError as error:
@@ -74,10 +76,10 @@ def main() -> None:
         _fail(str(error), 1)
 
 
-async def _run(directory: Path) -> None:
+async def _run(directory: Path, files: WayName) -> None:
     notifier = Notifier(os.environ)
     join = read_join(directory / "join.json")
-    runtime = make_runtime(join.runtime, directory, join)
+    runtime = make_runtime(join.runtime, directory, join, files=files)
 
     def connect(take: Any, observe: Observe) -> Link:
         return LinkClient(
@@ -145,16 +147,21 @@ async def _stop_workspaces(directory: Path) -> None:
         raise CommandError("; ".join(failures))
 
 
-def make_runtime(name: str, directory: Path, join: Join | None = None) -> Runtime:
+def make_runtime(name: str, directory: Path, join: Join | None = None, *, files: WayName = "sync") -> Runtime:
     """The runtime of that name on a ship's directory. Raises CommandError.
 
     Args:
         name: ``process`` or ``docker``.
         directory: the ship's.
         join: who the ship is; None if that is not known any more, which is enough to stop workspaces.
+        files: how the files of new workspaces are kept.
     """
     if name == ProcessRuntime.name:
-        return ProcessRuntime(directory)
+        if files == "overlay" and not can_mount(directory):
+            raise CommandError("overlays cannot be mounted here; that needs root on Linux: use --files sync")
+        return ProcessRuntime(directory, files=files)
+    if files == "overlay":
+        raise CommandError("overlays are for the runtime process: containers would not see them; use --files sync")
     if name == DockerRuntime.name:
         address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET_DEFAULT}"
         if not address.startswith("unix://"):
@@ -236,6 +243,10 @@ def _arguments() -> argparse.Namespace:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--dir", type=Path, required=True, help="the ship's directory, with join.json in it")
+        if name == "run":
+            command.add_argument(
+                "--files", choices=get_args(WayName), default="sync", help="how the files of new workspaces are kept"
+            )
         if name == "join":
             command.add_argument("--launch", type=Path, required=True, help="launch.json of the machine")
     return parser.parse_args()

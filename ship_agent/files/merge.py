@@ -54,10 +54,14 @@ Action = MakeDir | Keep | Take
 class Plan:
     """What a directory is to be made of; parents come before what is in them. What is not named is not in it.
 
-    ``besides``: paths of the image's versions that are put beside an attendee's.
+    Args:
+        actions: in this order.
+        base: the content that is applied then: ``old`` of the next merge.
+        besides: paths of the image's versions that are put beside an attendee's.
     """
 
     actions: tuple[Action, ...]
+    base: Tree = field(repr=False)
     besides: tuple[bytes, ...] = ()
 
 
@@ -90,7 +94,7 @@ def plan_reset(old: Tree, mine: Tree, new: Tree, kept_in: bytes) -> Plan:
         entry = mine[path]
         place = path if path in top else joined(kept_in, path)
         actions.append(MakeDir(place, entry.meta) if entry.kind == "dir" else Keep(place, path))
-    return Plan(tuple(actions))
+    return Plan(tuple(actions), new)
 
 
 KEPT_PREFIX = b"before-reset"
@@ -116,7 +120,8 @@ def _own(old: Tree, mine: Tree) -> set[bytes]:
 @dataclass
 class _Merge:
     """One merge. ``open``: directories of the result in which the image's new entries count; ``moved``: where a
-    directory of the image's has its place that is put beside something.
+    directory of the image's has its place that is put beside something; ``alike``: what was applied before, where the
+    attendee made the same of it as the image did.
     """
 
     old: Tree
@@ -128,6 +133,7 @@ class _Merge:
     moved: dict[bytes, bytes] = field(default_factory=dict)
     names: set[bytes] = field(default_factory=set)
     besides: list[bytes] = field(default_factory=list)
+    alike: dict[bytes, Entry] = field(default_factory=dict)
 
     def run(self) -> Plan:
         self.own = _own(self.old, self.mine)
@@ -142,7 +148,7 @@ class _Merge:
             elif above not in self.open:
                 new = None
             actions += self._decide(path, self.mine.get(path), new)
-        return Plan(tuple(actions), tuple(self.besides))
+        return Plan(tuple(actions), {**self.new, **self.alike}, tuple(self.besides))
 
     def _decide(self, path: bytes, mine: Entry | None, new: Entry | None) -> Iterator[Action]:
         old = self.old.get(path)
@@ -161,6 +167,9 @@ class _Merge:
     def _stay(self, path: bytes, mine: Entry, old: Entry | None, new: Entry | None) -> Iterator[Action]:
         """The attendee's, and beside it the image's if both changed it."""
         yield MakeDir(path, mine.meta) if mine.kind == "dir" else Keep(path, path)
+        if mine.kind != "dir" and same(new, mine):
+            # It was not the image that made it so: with the next one, or back to the last, it stays.
+            self.alike[path] = old or Entry("file", mine.meta)
         if new is None or same(new, old) or same(new, mine):
             return
         folder, _, name = path.rpartition(b"/")

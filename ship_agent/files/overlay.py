@@ -95,7 +95,7 @@ class OverlayFiles:
         upper = self._directory / f"upper-{number}"
         before = self._directory / record.upper if record else None
         write_upper(wanted, before=before, in_upper=seen.upper, content=content, target=upper)
-        after = Record.of(content, upper.name)
+        after = Record.of(content, wanted, upper.name)
         try:
             with translated("the record of the files"):
                 after.save(self._record)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ship_agent.files.base import Content
+from ship_agent.files.merge import Plan
 from ship_agent.files.trees import Tree, from_json, to_json
 
 RECORD_BYTES_MAX = 256 << 20
@@ -24,7 +25,7 @@ class Record:
 
     Args:
         digest: of the image.
-        tree: the content of the image.
+        tree: the content of the image, as far as later merges go (`merge.Plan.base`).
         upper: overlay only: name of the directory with what the attendee changed.
     """
 
@@ -33,9 +34,9 @@ class Record:
     upper: str = ""
 
     @classmethod
-    def of(cls, content: Content, upper: str = "") -> Record:
-        """The record of a directory at some content."""
-        return cls(content.digest, content.tree, upper)
+    def of(cls, content: Content, plan: Plan, upper: str = "") -> Record:
+        """The record of a directory that a plan brought to some content."""
+        return cls(content.digest, plan.base, upper)
 
     @classmethod
     def load(cls, path: Path) -> Record | None:

@@ -81,7 +81,7 @@ class SyncFiles:
         assemble(wanted, mine=mine, content=content, target=self._fresh, durable=not first)
         try:
             with translated("the record of the files"):
-                Record.of(content).save(self._next_record)
+                Record.of(content, wanted).save(self._next_record)
         except BaseException:
             remove_tree(self._fresh)
             raise

@@ -31,6 +31,7 @@ from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes import docker_spec, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of
+from ship_agent.runtimes.docker_contents import DockerContents
 from ship_agent.runtimes.docker_ends import EXIT_KILLED, command_missing, why_ended
 from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missing, is_missing, translated
 from ship_agent.runtimes.docker_events import Happened, follow
@@ -71,7 +72,7 @@ class DockerRuntime:
     """Workspaces as containers of this machine's engine.
 
     Args:
-        directory: the ship's directory; ``containers`` and ``images.json`` are made in it.
+        directory: the ship's directory; ``containers``, ``contents`` and ``images.json`` are made in it.
         event, ship: names, for labels.
         socket_path: the engine's Unix socket.
         address: IPv4 address of this machine that ports are published on.
@@ -99,6 +100,7 @@ class DockerRuntime:
         self._firewall = Firewall(self.scope, forbidden)
         self._engine: EngineClient
         self._images: DockerImages
+        self._contents: DockerContents
         self._networks: Networks
         self._seats: Seats
         self._limits = limits_of({})
@@ -118,10 +120,12 @@ class DockerRuntime:
             self._limits = limits_of(await self._engine.info())
             await self._firewall.check()
             self._images = DockerImages(self._engine.docker, self._directory / "images.json")
+            self._contents = DockerContents(self._engine, self._directory / "contents")
             self._networks = Networks(self._engine.docker, self.scope)
             self._seats = Seats(self._networks, self._firewall, await asyncio.to_thread(resolvers))
             await self._find()
             await self._images.open()
+            await self._contents.open()
         except BaseException:
             await self._engine.close()
             raise
@@ -156,6 +160,7 @@ class DockerRuntime:
     async def forget_image(self, digest: str) -> None:
         """Let go of an image; one that this ship fetched is deleted."""
         await finish(self._images.forget(digest))
+        await finish(self._contents.forget(digest))
 
     async def start(self, spec: WorkspaceSpec) -> None:
         """Start a workspace on its files. One that runs with the same specification is left alone."""
@@ -232,7 +237,7 @@ class DockerRuntime:
             with translated(f"the container of {spec.id}"):
                 await self._delete_container(before)
         check_port(self.address, spec.port)
-        await self._seed(spec.id, directory, image)
+        await self._contents.bring_files(spec, directory, image)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
         held = _Held(directory, records.starting(spec, before.record if before else None, egress.rules))
         try:
@@ -302,14 +307,6 @@ class DockerRuntime:
             init=init,
             ipv6=has_ipv6(),
         )
-
-    async def _seed(self, workspace: str, directory: Path, image: Image) -> None:
-        """Have the attendee's files: the image's the first time, their own afterwards."""
-        if await asyncio.to_thread((directory / "home").is_dir):
-            return
-        fresh = await asyncio.to_thread(records.begin_seed, directory)
-        await self._engine.seed(workspace, fresh, image)
-        await asyncio.to_thread(records.end_seed, directory, fresh)
 
     # --- end --------------------------------------------------------------------------------------------------------
 

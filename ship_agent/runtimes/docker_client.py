@@ -121,13 +121,14 @@ class EngineClient:
         for volume in volumes.get("Volumes") or ():
             await self.delete_volume(volume["Name"])
 
-    async def seed(self, workspace: str, directory: Path, image: Image) -> None:
-        """Copy an image's home into an empty directory, with owners and modes. Raises RuntimeFailure.
+    async def seed(self, what: str, directory: Path, image: Image) -> None:
+        """Copy an image's content into an empty directory, with owners and modes. Raises RuntimeFailure.
 
-        The engine does so when a container is created on a new volume; the volume is the directory.
+        The engine does so when a container is created on a new volume; the volume is the directory. ``what`` tells two
+        at once apart.
         """
-        name = f"mux-{self._scope}-seed-{hashlib.sha256(workspace.encode()).hexdigest()[:16]}"
-        with translated(f"the files of {workspace}"):
+        name = f"mux-{self._scope}-seed-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+        with translated("the image's content"):
             await self.delete_container(name)
             await self.delete_volume(name)
             await self.docker.volumes.create(docker_spec.seed_volume(name, str(directory), self._scope))

@@ -2,7 +2,8 @@
 
 Owns the layout of ``DIR/containers/<id>``:
 
-    home/           the attendee's files, mounted into the container
+    home/           the attendee's files, mounted into the container; how they get there is `ship_agent.files`'
+    files.json      which image they are at
     workspace.json  what it was last started with, epoch and receipt, how it ended (0600)
     log             end of the output of a run whose container is gone
 
@@ -21,6 +22,7 @@ from typing import Self
 
 import structlog
 
+from ship_agent.files.ways import holds_files
 from ship_agent.runtimes.base import RunningWorkspace, WorkspaceSpec
 from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
 from ship_agent.runtimes.shim import write_json
@@ -146,7 +148,7 @@ def find(root: Path) -> dict[str, Record]:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for directory in root.iterdir():
             record = Record.load(directory)
-            never_started = record is None and not (directory / "home").is_dir()
+            never_started = record is None and not holds_files(directory)
             if not _ID.fullmatch(directory.name) and not directory.name.startswith(TEMPORARY):
                 log.warning("neither a workspace nor ours", name=directory.name[:128])
             elif never_started or directory.name.startswith(TEMPORARY):
@@ -154,22 +156,6 @@ def find(root: Path) -> dict[str, Record]:
             else:
                 found[directory.name] = record or NOTHING_KEPT
     return found
-
-
-def begin_seed(directory: Path) -> Path:
-    """An empty directory that a home can be made in."""
-    with translated("the workspace's files"):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = directory / f"{TEMPORARY}home"
-        remove_tree(fresh)
-        fresh.mkdir(mode=0o755)
-    return fresh
-
-
-def end_seed(directory: Path, fresh: Path) -> None:
-    """What was made becomes the home, in one step."""
-    with translated("the workspace's files"):
-        fresh.rename(directory / "home")
 
 
 def delete(directory: Path) -> None:

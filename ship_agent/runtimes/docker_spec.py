@@ -36,6 +36,8 @@ SYSTEM_PLACES = frozenset(
     | {"/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/var"}
 )
 """What cannot be an attendee's home: mounting files there would hide the image."""
+CONTENT_LABEL = "mux.content"
+"""Label of an image whose attendees' first files lie elsewhere than in the home."""
 READ_ONLY_LABEL = "mux.read-only"
 """Label of an image that works with a read-only root."""
 SOCKET_INSIDE = "/var/run/docker.sock"
@@ -61,6 +63,7 @@ class Image:
         id: the image's id, ``sha256:…``.
         user: whom it starts as, as the image says it.
         home: where attendees' files are.
+        content: what they are at first.
         command: its own command.
         entrypoint: its own entry point.
         workdir: its own working directory.
@@ -70,6 +73,7 @@ class Image:
     id: str
     user: str
     home: str
+    content: str
     command: tuple[str, ...]
     entrypoint: tuple[str, ...]
     workdir: str
@@ -93,19 +97,30 @@ def image_of(inspected: Mapping[str, Any]) -> Image:
     workdir = config.get("WorkingDir") or ""
     home = variables.get("HOME") or (workdir if workdir not in SYSTEM_PLACES else "") or HOME_DEFAULT
     home = posixpath.normpath(home)
-    if not home.startswith("/") or home.startswith("//") or home in SYSTEM_PLACES or ":" in home:
+    content = posixpath.normpath((config.get("Labels") or {}).get(CONTENT_LABEL) or home)
+    if not _can_be_home(home):
         raise RuntimeFailure(
             "image_invalid", f"the image's HOME, {home[:100]}, cannot be an attendee's home; set another one in it"
+        )
+    if not _can_be_home(content):
+        raise RuntimeFailure(
+            "image_invalid",
+            f"the image's label {CONTENT_LABEL}, {content[:100]}, names no directory of files; set another one",
         )
     return Image(
         id=str(inspected["Id"]),
         user=str(config.get("User") or ""),
         home=home,
+        content=content,
         command=tuple(config.get("Cmd") or ()),
         entrypoint=tuple(config.get("Entrypoint") or ()),
         workdir=workdir,
         read_only=(config.get("Labels") or {}).get(READ_ONLY_LABEL) == "true",
     )
+
+
+def _can_be_home(path: str) -> bool:
+    return path.startswith("/") and not path.startswith("//") and path not in SYSTEM_PLACES and ":" not in path
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +361,7 @@ def read_only_root(project: Project, image: Image) -> bool:
 
 
 def seed(image: Image, scope: str, volume: str) -> dict[str, Any]:
-    """A container that is created and never started: the engine copies the image's home into the new volume then."""
+    """A container that is created and never started: the engine copies the image's content into the new volume then."""
     return {
         "Image": image.id,
         "Cmd": ["true"],
@@ -355,7 +370,7 @@ def seed(image: Image, scope: str, volume: str) -> dict[str, Any]:
         "NetworkDisabled": True,
         "HostConfig": {
             "NetworkMode": "none",
-            "Mounts": [{"Type": "volume", "Source": volume, "Target": image.home}],
+            "Mounts": [{"Type": "volume", "Source": volume, "Target": image.content}],
         },
     }
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from ship_agent.files.base import FilesFailure
 from ship_agent.protocol.digest import TreeEntry, tree_digest
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.base import RuntimeFailure
@@ -115,6 +116,8 @@ def translated(what: str) -> Iterator[None]:
         yield
     except TreeError as error:
         raise RuntimeFailure("image_invalid", str(error)) from error
+    except FilesFailure as failure:
+        raise RuntimeFailure(failure.code, failure.detail, retryable=failure.retryable) from failure
     except OSError as error:
         if error.errno in DISK_FULL:
             raise RuntimeFailure(

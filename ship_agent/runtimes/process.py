@@ -23,6 +23,9 @@ from pathlib import Path
 
 import structlog
 
+from ship_agent.files.base import Way, WayName
+from ship_agent.files.names import label_of
+from ship_agent.files.ways import Contents, holds_files, way_of
 from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
@@ -74,16 +77,19 @@ class ProcessRuntime:
     Args:
         directory: the ship's directory; ``images`` and ``workspaces`` are made in it.
         cgroups: where control groups may be made; found out by `open` if None.
+        files: how the files of new workspaces are kept.
     """
 
     name = "process"
     address = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, cgroups: Cgroups | None = None) -> None:
+    def __init__(self, directory: Path, *, cgroups: Cgroups | None = None, files: WayName = "sync") -> None:
         self._directory = directory.resolve()
         self._workspaces = self._directory / "workspaces"
         self._images = ImageStore(self._directory / "images")
         self._cgroups = cgroups
+        self._files = files
+        self._contents = Contents()
         self._held: dict[str, _Held] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
@@ -114,7 +120,7 @@ class ProcessRuntime:
                     remove_tree(directory)
                 elif not _ID.fullmatch(directory.name):
                     log.warning("neither a workspace nor ours", name=directory.name[:128])
-                elif kept is None and not (directory / "home").exists():
+                elif kept is None and not holds_files(directory):
                     remove_tree(directory)  # made, but never started: no file of anybody's is in it
                 else:
                     found[directory.name] = _adopt(directory, kept or NOTHING_KEPT)
@@ -170,7 +176,7 @@ class ProcessRuntime:
         directory = held.directory if held else self._workspaces / spec.id
         await asyncio.to_thread(sweep, directory, held.kept.cgroups if held else ())
         check_port(spec.port)
-        await asyncio.to_thread(prepare_files, directory, image)
+        await asyncio.to_thread(self._prepare, spec, directory, image)
         kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups)
         # Until its shim runs, this start is not shown: an end that is none would be counted as a failed start. Were the
         # shim not to start, the files are still there to be found and removed.
@@ -185,6 +191,13 @@ class ProcessRuntime:
         held = _Held(directory, kept, pid=process.pid, mark=process_mark(process.pid), process=process)
         self._held[spec.id] = held
         self._watch(spec.id, held)
+
+    def _prepare(self, spec: WorkspaceSpec, directory: Path, image: Path) -> None:
+        label = label_of(spec.project.image, spec.digest)
+        way = way_of(directory, self._files)
+        brought = prepare_files(directory, way, lambda: self._contents.get(image / "home", spec.digest, label))
+        if brought.besides:
+            log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
 
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt on disk without a restart."""
@@ -236,7 +249,7 @@ class ProcessRuntime:
 
     async def _remove(self, workspace: str, held: _Held) -> None:
         await self._stop(held, REMOVE_GRACE_S)
-        await asyncio.to_thread(_delete, held.directory)
+        await asyncio.to_thread(_delete, held.directory, way_of(held.directory, self._files))
         del self._held[workspace]
 
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
@@ -316,9 +329,10 @@ async def _ended(pid: int, mark: str) -> None:
         os.close(descriptor)
 
 
-def _delete(directory: Path) -> None:
+def _delete(directory: Path, way: Way) -> None:
     """Delete a workspace's files; it is gone with the rename, whatever happens afterwards."""
     with translated("the workspace's files"):
+        way.release()
         debris = directory.with_name(f"{TEMPORARY}{directory.name}")
         remove_tree(debris)
         with contextlib.suppress(FileNotFoundError):

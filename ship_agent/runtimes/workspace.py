@@ -2,7 +2,8 @@
 
 Owns the layout of ``DIR/workspaces/<id>``:
 
-    home/           the attendee's files
+    home/           the attendee's files; how they get there is `ship_agent.files`'
+    files.json      which image they are at
     workspace.json  what it was last started with, epoch and receipt (0600)
     launch.json     what the shim is to run; holds token and secrets (0600)
     shim.json       pid and mark of the shim
@@ -25,16 +26,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
+from ship_agent.files.base import Brought, Content, Way
 from ship_agent.runtimes import launch, shim
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups, Wanted, kill_groups, remove_groups
-from ship_agent.runtimes.images import TEMPORARY, copy_tree, remove_tree, translated
-from ship_agent.runtimes.tree import walk
+from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
 
 FILES_MAX = 8192
 """Open files of one workspace's process: far above a notebook's need, far below what starves the machine."""
@@ -149,22 +150,25 @@ def live_shim(directory: Path) -> int | None:
     return raw["pid"] if raw["mark"] and shim.process_mark(raw["pid"]) == raw["mark"] else None
 
 
-def prepare_files(directory: Path, image: Path) -> None:
-    """Have the attendee's files: the image's the first time, their own afterwards. Raises RuntimeFailure."""
+def prepare_files(directory: Path, way: Way, content: Callable[[], Content]) -> Brought:
+    """Have the attendee's files: the image's the first time, afterwards merged with theirs. Raises RuntimeFailure.
+
+    Args:
+        directory: the workspace's.
+        way: how its files are kept.
+        content: what the image gives.
+    """
     with translated("the workspace's files"):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for debris in directory.glob(f"{TEMPORARY}*"):
             remove_tree(debris)
-        if not (directory / "home").is_dir():
-            temporary = directory / f"{TEMPORARY}{uuid4().hex}"
-            temporary.mkdir(mode=0o755)
-            copy_tree(image / "home", temporary, walk(image / "home", hashed=False))
-            temporary.rename(directory / "home")
+        brought = way.bring_to(content())
         for name in ("run", "tmp"):
             remove_tree(directory / name)
             (directory / name).mkdir(mode=0o700)
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
+        return brought
 
 
 def check_port(port: int) -> None:

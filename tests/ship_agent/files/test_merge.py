@@ -71,6 +71,16 @@ def test_nothing_that_was_changed_is_lost_and_nothing_untouched_stays_old(old: T
             assert b".new-n" in path, "what was deleted came back"
 
 
+@settings(max_examples=300, deadline=None)
+@given(trees, trees, trees)
+def test_what_was_changed_is_there_after_the_next_image_and_the_one_before(old: Tree, mine: Tree, new: Tree) -> None:
+    for later in (old, new, {}):
+        made = result(plan(old, mine, new, "n").base, result(old, mine, new), later)
+        for path, entry in mine.items():
+            if entry.kind != "dir" and not same(old.get(path), entry):
+                assert same(made.get(path), entry), path
+
+
 @settings(max_examples=100, deadline=None)
 @given(trees, trees)
 def test_who_changed_nothing_gets_the_image(old: Tree, new: Tree) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ship_agent.files.names import label_of
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab, opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab
@@ -133,6 +134,26 @@ async def test_an_exit_is_noticed_with_its_code_and_it_starts_again_on_its_files
 
     assert (ended.exit_code, ended.failure, ended.detail) == (3, "exited", "exited with code 3")
     assert await lab.ask(spec, "read", name="mine.txt") == "kept"
+
+
+async def test_a_new_image_brings_its_files_and_leaves_the_attendees(lab: Lab) -> None:
+    spec = await lab.started(text="first")
+    await lab.ask(spec, "write", name="mine.txt", text="kept")
+    said = []
+    for text in ("second", "third"):
+        await lab.runtime.stop(spec.id, 5)
+        project = await lab.project(text=text)
+        await lab.runtime.pull(project, project.digest, lambda _: None)
+        spec = replace(spec, project=project, digest=project.digest)
+        await lab.runtime.start(spec)
+        await lab.answers(spec)
+        said.append(await lab.ask(spec, "read", name="notes.txt"))
+        await lab.ask(spec, "write", name="notes.txt", text="edited")
+
+    assert said == ["second", "edited"]
+    assert await lab.ask(spec, "read", name="mine.txt") == "kept"
+    beside = f"notes.new-{label_of(spec.project.image, spec.digest)}.txt"
+    assert await lab.ask(spec, "read", name=beside) == "third"
 
 
 async def test_a_process_killed_from_outside_is_reported_by_signal(lab: Lab) -> None:

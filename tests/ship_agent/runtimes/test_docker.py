@@ -404,6 +404,18 @@ async def test_files_keep_owner_and_content_of_the_image(lab: DockerLab) -> None
     assert ((home / "notes.txt").stat().st_uid, (home / "notes.txt").stat().st_gid) == (1000, 100)
 
 
+async def test_first_files_may_lie_elsewhere_in_the_image_and_go_with_it(lab: DockerLab) -> None:
+    elsewhere = "COPY --chown=1000:100 home /opt/content\nENV HOME=/home/other\nLABEL mux.content=/opt/content"
+    spec = await lab.started(text="from elsewhere", dockerfile=elsewhere)
+    contents = lab.directory / "ship/contents"
+
+    assert await lab.ask(spec, "read", name="/home/other/notes.txt") == "from elsewhere"
+    assert (contents / spec.digest.removeprefix("sha256:") / "notes.txt").read_text() == "from elsewhere"
+    await lab.runtime.remove(spec.id)
+    await lab.runtime.forget_image(spec.digest)
+    assert [path.name for path in contents.iterdir()] == [".boot"]
+
+
 async def test_neither_token_nor_secret_is_in_arguments_or_labels(lab: DockerLab) -> None:
     spec = replace(await lab.started(), secrets={"KEY": "a-secret-value"})
     await lab.runtime.stop(spec.id, 1)

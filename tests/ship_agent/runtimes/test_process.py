@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ship_agent.files import place
 from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX
 from ship_agent.runtimes import cgroups, logs, process, shim
 from ship_agent.runtimes.base import RuntimeFailure
@@ -38,7 +39,12 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         target.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
+    def write_half(reading: int, writing: int) -> None:
+        os.write(writing, os.read(reading, os.fstat(reading).st_size // 2))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(shutil, "copyfile", copy_half)
+    monkeypatch.setattr(place, "_copy_bytes", write_half)
 
 
 async def test_neither_token_nor_secret_is_in_any_command_line(lab: Lab) -> None:
