@@ -2,7 +2,8 @@
 
 ``run`` keeps a ship's workspaces as the mux wants them, until it is told to stop; they outlive it. ``stop-workspaces``
 stops them all and keeps their files; it is for whoever stops or ends the machine. ``join`` writes the join information
-of this boot from what the machine was launched with; it is run once at each boot, before ``run``.
+of this boot from what the machine was launched with; it is run once at each boot, before ``run``. ``trial`` starts one
+workspace outside of any fleet, as its standard input says, and destroys it at the end of that: see `ship_agent.trial`.
 
 Exit codes: 0 done, 1 the directory cannot be used or something could not be stopped, 2 wrong usage, 3 the mux refuses
 this ship for good. Errors are one line on stderr.
@@ -41,6 +42,7 @@ from ship_agent.runtimes.base import Runtime, RuntimeFailure
 from ship_agent.runtimes.docker import SOCKET_DEFAULT, DockerRuntime
 from ship_agent.runtimes.process import ProcessRuntime
 from ship_agent.runtimes.shim import write_json
+from ship_agent.trial import run_on_streams
 
 LOCK_WAIT_S = 15.0
 """How long ``stop-workspaces`` waits for an agent that is about to end."""
@@ -65,9 +67,11 @@ def main() -> None:
         if arguments.command == "join":
             _join(directory, arguments.launch.absolute())
             return
-        with _only_one(directory, wait_s=0.0 if arguments.command == "run" else LOCK_WAIT_S):
+        with _only_one(directory, wait_s=0.0 if arguments.command != "stop-workspaces" else LOCK_WAIT_S):
             if arguments.command == "run":
                 asyncio.run(_run(directory, arguments.files))
+            elif arguments.command == "trial":
+                asyncio.run(run_on_streams(lambda name: make_runtime(name, directory), directory, _socket_path))
             else:
                 asyncio.run(_stop_workspaces(directory))
     except LinkRefusedError as error:
@@ -163,18 +167,23 @@ def make_runtime(name: str, directory: Path, join: Join | None = None, *, files:
     if files == "overlay":
         raise CommandError("overlays are for the runtime process: containers would not see them; use --files sync")
     if name == DockerRuntime.name:
-        address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET_DEFAULT}"
-        if not address.startswith("unix://"):
-            raise CommandError("DOCKER_HOST is not a Unix socket; the agent needs the engine of its own machine")
         return DockerRuntime(
             directory,
             event=join.event if join else "",
             ship=join.ship if join else "",
-            socket_path=address.removeprefix("unix://"),
+            socket_path=_socket_path(),
             address=join.address if join else LOOPBACK,
             forbidden=_addresses_of(join.control_url) if join else (),
         )
     raise CommandError(f"this agent has no runtime {name!r}; it has: {ProcessRuntime.name}, {DockerRuntime.name}")
+
+
+def _socket_path() -> str:
+    """The Docker engine's, whether one is there or not. Raises CommandError."""
+    address = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET_DEFAULT}"
+    if not address.startswith("unix://"):
+        raise CommandError("DOCKER_HOST is not a Unix socket; the agent needs the engine of its own machine")
+    return address.removeprefix("unix://")
 
 
 def _addresses_of(control_url: str) -> list[str]:
@@ -240,6 +249,7 @@ def _arguments() -> argparse.Namespace:
         ("run", "run the agent; ends at SIGTERM or SIGINT and leaves the workspaces running"),
         ("stop-workspaces", "stop every workspace and keep its files; needs no mux"),
         ("join", "write the join information of this boot"),
+        ("trial", "start one workspace outside of any fleet, as standard input says; it is gone at the end of that"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--dir", type=Path, required=True, help="the ship's directory, with join.json in it")
