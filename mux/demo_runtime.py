@@ -52,7 +52,7 @@ class Choice:
         return f"{self.runtime} ({_WHAT[self.runtime]}), since {self.why}"
 
 
-class _UnavailableError(Exception):
+class UnavailableError(Exception):
     """Why Docker cannot be had, as the end of a sentence."""
 
 
@@ -75,43 +75,43 @@ def choose(wanted: Wanted, kept: Runtime | None, environ: Mapping[str, str]) -> 
     if wanted == "process" or kept == "process":
         return Choice("process", "it was asked for" if wanted == "process" else "this demo began with it")
     try:
-        address = _engine(environ)
+        address = engine_address(environ)
         _build(environ)
-    except _UnavailableError as error:
+    except UnavailableError as error:
         if wanted == "docker" or kept == "docker":
             raise SupervisorError(f"the demo cannot run on Docker: {error}") from error
         return Choice("process", str(error))
     return Choice("docker", "it was asked for" if wanted == "docker" else f"an engine answers at {address}")
 
 
-def _engine(environ: Mapping[str, str]) -> str:
-    """The address of an engine that ships of this machine can use. Raises _UnavailableError."""
+def engine_address(environ: Mapping[str, str]) -> str:
+    """The address of an engine that ships of this machine can use. Raises UnavailableError."""
     address = environ.get("DOCKER_HOST") or SOCKET_DEFAULT
     if not address.startswith("unix://"):
-        raise _UnavailableError("DOCKER_HOST is not a Unix socket, and ships need the engine of their own machine")
+        raise UnavailableError("DOCKER_HOST is not a Unix socket, and ships need the engine of their own machine")
     connection = _UnixConnection(address.removeprefix("unix://"))
     try:
         connection.request("GET", "/_ping")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        raise _UnavailableError(f"no Docker engine answers at {address}") from error
+        raise UnavailableError(f"no Docker engine answers at {address}") from error
     finally:
         connection.close()
     if status != http.client.OK:
-        raise _UnavailableError(f"the Docker engine at {address} answers with {status}")
+        raise UnavailableError(f"the Docker engine at {address} answers with {status}")
     if os.geteuid() != 0:
-        raise _UnavailableError("only root may set the packet filter that keeps containers apart")
+        raise UnavailableError("only root may set the packet filter that keeps containers apart")
     for program in ("iptables", "docker"):
         if shutil.which(program, path=environ.get("PATH", SYSTEM_PATH)) is None:
-            raise _UnavailableError(f"{program} is not installed")
+            raise UnavailableError(f"{program} is not installed")
     return address
 
 
 def _build(environ: Mapping[str, str]) -> None:
-    """Have the demo's images in the engine; a build without a change takes a second. Raises _UnavailableError."""
+    """Have the demo's images in the engine; a build without a change takes a second. Raises UnavailableError."""
     program = ROOT / "tools" / "images"
     if not program.is_file():
-        raise _UnavailableError("the demo's images can only be built in a checkout of mux")
+        raise UnavailableError("the demo's images can only be built in a checkout of mux")
     say("an engine answers; building the demo's images (the first time takes a minute or two)")
     last = "no word of why"
     try:
@@ -129,9 +129,9 @@ def _build(environ: Mapping[str, str]) -> None:
             finally:
                 too_late.cancel()
     except OSError as error:
-        raise _UnavailableError(f"its images cannot be built: {error.strerror}") from error
+        raise UnavailableError(f"its images cannot be built: {error.strerror}") from error
     if build.returncode != 0:
-        raise _UnavailableError(f"its images cannot be built ({last.removeprefix('images: ')}); see make images")
+        raise UnavailableError(f"its images cannot be built ({last.removeprefix('images: ')}); see make images")
 
 
 class _UnixConnection(http.client.HTTPConnection):

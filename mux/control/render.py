@@ -60,7 +60,7 @@ class DesiredRenderer:
         """The message. Raises pydantic's ValidationError when a value exceeds the bounds of the protocol."""
         return wire.Desired(
             generation=desired.generation,
-            projects=[_project(spec) for spec in desired.projects],
+            projects=[project_message(spec) for spec in desired.projects],
             workspaces=[self._workspace(ship, each) for each in desired.workspaces],
             kept=list(desired.kept),
         )
@@ -94,7 +94,8 @@ def rendered_logins(logins: Sequence[RegistryLogin]) -> wire.RegistryLogins:
     return wire.RegistryLogins(logins=found)
 
 
-def _project(spec: ProjectSpec) -> wire.Project:
+def project_message(spec: ProjectSpec) -> wire.Project:
+    """What a ship is told of a project."""
     return wire.Project(
         name=spec.name,
         image=spec.image,

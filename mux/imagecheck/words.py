@@ -1,0 +1,164 @@
+"""What the checks say: from what was seen of a workspace to findings.
+
+Pure. Each finding is one line with the number, and what to do if it is not well. Owns the limits that images are held
+against where neither the event file nor a ship has one.
+"""
+
+from __future__ import annotations
+
+from mux.config.kinds import size_text
+from mux.preflight.finding import Finding, failure, ok, shown, warning
+from ship_agent.protocol.messages import Project
+from ship_agent.protocol.trial import TrialClosed, TrialEnded, TrialStarted
+
+IMAGE_BYTES_SHOULD = 5 << 30
+"""A larger image takes more than a minute on a ship with a line of 1 Gbit/s, and more disk than many have."""
+START_SHOULD_S = 20.0
+"""Whoever starts a project on use waits for it: JupyterLab needs 2 to 10 s."""
+MEMORY_TIGHT = 0.8
+"""Share of the memory limit above which an attendee who tries something more is killed."""
+PATHS_SHOWN = 5
+MIB = 1 << 20
+
+_CHECK_OF = {
+    "hook_failed": "hooks",
+    "root_refused": "user",
+    "oom": "memory",
+    "command_missing": "command",
+    "image_invalid": "image",
+    "image_missing": "image",
+}
+_REMEDY_OF = {
+    "hook_failed": "mend it; its output is in the log below",
+    "root_refused": 'or try it with --allow root, and put allow = ["root"] into the event file',
+    "oom": "raise --memory, or let it use less",
+}
+
+
+def ended(report: TrialEnded, when: str) -> Finding:
+    """It could not be started, or ended by itself."""
+    said = report.detail.rstrip(".")
+    if when:
+        said = f"{when}, it ended: {said}"
+    return failure(_CHECK_OF.get(report.code, "start"), said, _REMEDY_OF.get(report.code, "see the log below"))
+
+
+def image(started: TrialStarted) -> Finding:
+    """Its size."""
+    size = started.image_bytes
+    said = f"{shown(round(size / 1e6, 1))} MB"
+    numbers = {"number": float(size), "limit": float(IMAGE_BYTES_SHOULD), "unit": "bytes"}
+    if size > IMAGE_BYTES_SHOULD:
+        return warning("image", f"{said}, which every ship fetches", "leave out what no notebook needs", **numbers)
+    return ok("image", said, **numbers)
+
+
+def user(started: TrialStarted, project: Project) -> Finding:
+    """Whom it runs as."""
+    if started.user is None:
+        return ok("user", "the agent's own, as every process workspace")
+    number = "" if started.uid is None else f" (uid {started.uid})"
+    if started.uid == 0 or "root" in project.allow:
+        if "root" in project.allow:
+            return warning(
+                "user", f"starts as root{number}, which --allow root lets it", "give the image a USER if it needs none",
+                number=started.uid,
+            )  # fmt: skip
+        return failure(
+            "user", f"{started.user} is root{number}", "give it a USER with another number", number=started.uid
+        )
+    return ok("user", f"{started.user}{number}", number=started.uid)
+
+
+def start(took_s: float, limit_s: float, health_path: str, status: int) -> list[Finding]:
+    """It answered on its health path."""
+    numbers = {"number": round(took_s, 2), "limit": limit_s, "unit": "s"}
+    said = f"healthy after {took_s:.1f} s; a ship waits {limit_s:g} s"
+    slow = warning("start", said, "do in the Dockerfile what its hooks do at each start", **numbers)
+    return [
+        ok("hooks", "none has failed"),
+        ok("health path", f"{health_path} answers {status}", number=status),
+        slow if took_s > START_SHOULD_S else ok("start", said, **numbers),
+    ]
+
+
+def never_healthy(limit_s: float, health_path: str, status: int | None, hook: str) -> Finding:
+    """It did not answer in time."""
+    if hook:
+        return failure(
+            "hooks", f"{hook} has not ended after {limit_s:g} s", "let it do less, or give up by itself",
+            number=limit_s, limit=limit_s, unit="s",
+        )  # fmt: skip
+    answered = "nothing answers" if status is None else f"the answer is {status}"
+    remedy = "let it listen on MUX_PORT, on every address, and answer there below MUX_BASE_PATH; see the log below"
+    return failure(
+        "health path", f"{health_path}: {answered} after {limit_s:g} s", remedy, number=limit_s, limit=limit_s, unit="s"
+    )
+
+
+def base_path(path: str, status: int | None, location: str) -> Finding:
+    """What the base path answered, redirects not followed."""
+    if status is None:
+        return failure("base path", f"{path} does not answer", "let the server answer below MUX_BASE_PATH")
+    if status >= 400:
+        return failure(
+            "base path", f"{path} answers {status}", "let the server answer below MUX_BASE_PATH", number=status
+        )
+    if location and not location.startswith(path):
+        return warning(
+            "base path", f"{path} leads to {location[:200]}", "let it lead below the base path: nothing else is the "
+            "project's", number=status,
+        )  # fmt: skip
+    return ok("base path", f"{path} answers {status}", number=status)
+
+
+def token(status: int | None, path: str) -> Finding:
+    """What was answered without the token."""
+    if status in (401, 403) or (status is not None and 300 <= status < 400):
+        return ok("token", f"{path} without it is answered with {status}", number=status)
+    return warning(
+        "token", f"{path} without it is answered with {status}, not refused",
+        "let the server demand MUX_TOKEN: the network keeps neighbours out, and this is the second lock",
+        number=status,
+    )  # fmt: skip
+
+
+def log(*, token_in_log: bool) -> Finding:
+    """What hooks and server print. Whoever ends a start is told of before."""
+    if token_in_log:
+        return failure("log", "the workspace's token is in it", "print no variables: organizers see logs")
+    return ok("log", "nothing printed the workspace's token")
+
+
+def writable(started: TrialStarted, closed: TrialClosed, project: Project) -> Finding | None:
+    """Where it wrote; None where that cannot be told."""
+    if started.read_only_root:
+        return ok("writable paths", "it runs with a read-only root: home, /tmp, /var/tmp and /run are enough")
+    if closed.changed is None:
+        return None
+    if closed.changed:
+        named = ", ".join(closed.changed[:PATHS_SHOWN])
+        more = f" and {len(closed.changed) - PATHS_SHOWN} more" if len(closed.changed) > PATHS_SHOWN else ""
+        return warning(
+            "writable paths", f"it writes outside its home: {named}{more}",
+            'let it write to its home or /tmp; else the project needs a writable root, as it has now',
+            number=len(closed.changed),
+        )  # fmt: skip
+    return warning(
+        "writable paths", "it wrote nowhere but in its home, /tmp, /var/tmp and /run",
+        f'a read-only root is enough: LABEL mux.read-only=true in the image, or root_filesystem = "read_only" for '
+        f"{project.name}", number=0,
+    )  # fmt: skip
+
+
+def memory(started: TrialStarted, closed: TrialClosed, project: Project) -> Finding:
+    """The high-water mark against the limit."""
+    peak, limit = closed.memory_peak_bytes, project.memory_bytes
+    numbers = {"number": float(peak), "limit": float(limit), "unit": "bytes"}
+    loose = ", which this machine does not enforce" if "memory" in started.limits_missing else ""
+    said = f"at most {peak / MIB:,.0f} MiB with every kernel open, of {size_text(limit)}{loose}"
+    if not peak:
+        return warning("memory", "it could not be measured", "try once more on another machine")
+    if peak > MEMORY_TIGHT * limit:
+        return warning("memory", said, "take the limit below, and try again with it: --memory", **numbers)
+    return ok("memory", said, **numbers)

@@ -1,0 +1,107 @@
+"""What is suggested, what is said, and what an author is told who points to nothing."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mux.cli.app import run
+from mux.imagecheck.limits import Suggested, snippet, suggested
+from mux.imagecheck.subject import Wishes, project_name, subject_of
+from ship_agent.gauges import written_outside
+from tests.ship_agent.images import make_image, project_of
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Deep Learning 101", "deep-learning-101"),
+        ("intro", "intro"),
+        ("--", "image"),
+        ("Ä", "image"),
+        ("x" * 40, "x" * 31),
+    ],
+)
+def test_a_project_is_named_after_its_directory(text: str, name: str) -> None:
+    assert project_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("peak", "processes", "limits"),
+    [
+        (0, 0, Suggested(512 * MIB, 256)),
+        (500 * MIB, 100, Suggested(768 * MIB, 256)),
+        (512 * MIB, 129, Suggested(768 * MIB, 320)),
+        (513 * MIB, 500, Suggested(896 * MIB, 1024)),
+    ],
+)
+def test_suggested_limits_leave_room(peak: int, processes: int, limits: Suggested) -> None:
+    assert suggested(peak, processes) == limits
+
+
+def test_the_snippet_is_a_project_of_an_event_file(tmp_path: Path) -> None:
+    project = project_of(make_image(tmp_path / "image"), allow=["root"], command=["a", "b c"])
+    assert tomllib.loads(snippet(project, Suggested(768 * MIB, 320))) == {
+        "project": [
+            {
+                "name": "intro",
+                "image": str(tmp_path / "image"),
+                "kind": "http",
+                "memory": "768MiB",
+                "pids": 320,
+                "command": ["a", "b c"],
+                "allow": ["root"],
+            }
+        ]
+    }
+
+
+def test_only_what_is_written_outside_home_and_scratch_is_named() -> None:
+    paths = ["/opt", "/opt/app", "/opt/app/cache", "/home", "/home/jovyan", "/home/jovyan/x", "/tmp/y", "/tmpfile"]
+    assert written_outside([*paths, "/run/z", "/var", "/var/log"], "/home/jovyan") == [
+        "/opt/app/cache",
+        "/tmpfile",
+        "/var/log",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["./nowhere"], "./nowhere: there is no such directory; name one, or an image"),
+        (["EMPTY"], "there is neither a Dockerfile nor a directory home/"),
+        (["EMPTY", "--runtime", "docker"], "there is no Dockerfile to build"),
+        (["some/image:1", "--runtime", "process"], "the runtime process takes no other image"),
+        (["some/image:1"], "no Docker engine answers at unix:///nowhere/docker.sock"),
+        (["FULL", "--memory", "1 potato"], "1 potato"),
+    ],
+)
+def test_what_cannot_be_tried_is_said_in_a_line(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full" / "home").mkdir(parents=True)
+    words = [str(tmp_path / word.lower()) if word.isupper() else word for word in words]
+    assert run(["image", "check", *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[0]
+    assert lines[0].startswith("mux: ")
+    assert not [line for line in lines if "Traceback" in line]
+
+
+async def test_a_directory_without_a_dockerfile_is_a_directory_image(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "My Tutorial")
+    subject = await subject_of(str(image), Wishes(kind="http", memory="2GiB", command=("sleep", "{port}")), {})
+    project = await subject.project(os.environ)
+    assert (subject.runtime, project.name, project.memory_bytes) == ("process", "my-tutorial", 2 << 30)
+    assert project.digest == project_of(image).digest
