@@ -11,6 +11,7 @@ import shlex
 import signal
 from collections.abc import Coroutine
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -60,6 +61,7 @@ CommandOption = Annotated[str, typer.Option("--command", help="Its command, as a
 def register(app: typer.Typer) -> None:
     """Put these commands into the tree."""
     image.command("check")(check)
+    image.command("try")(try_out)
     app.add_typer(image)
 
 
@@ -110,6 +112,30 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
     if result.toml:
         say(f"\nFor the event file:\n\n{result.toml}", lines=True)
     return EXIT_CODES[result.outcome]
+
+
+def try_out(  # noqa: PLR0917 - typer makes options of arguments
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory with home/ or a Dockerfile.")],
+    runtime: RuntimeOption = None,
+    kind: KindOption = Kind.JUPYTER,
+    memory: MemoryOption = "1GiB",
+    allow: AllowOption = None,
+    command: CommandOption = "",
+    port: Annotated[
+        int, typer.Option("--port", min=1024, max=65000, help="Attendees' port; the next hundred are used as well.")
+    ] = 8000,
+    browser: Annotated[bool, typer.Option("--browser", help="Open a browser when it is ready.")] = False,
+) -> int:
+    """Run a tutorial in a small mux of its own, and take changes over when they are saved."""
+    from mux.imagecheck.errors import ImageCheckError  # noqa: PLC0415 - only these commands need it
+    from mux.imagecheck.tryout import run  # noqa: PLC0415 - as above
+
+    if not directory.is_dir():
+        raise CliError(f"{directory}: there is no such directory; name one", code=2)
+    try:
+        return run(str(directory), _wishes(runtime, kind, memory, allow, command), port=port, browser=browser)
+    except ImageCheckError as error:
+        raise CliError(error.message, detail=error.detail, code=2) from error
 
 
 def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -30,6 +30,8 @@ BUILT = "mux-image"
 LAST_LINES = 20
 """What is shown of a build that failed."""
 LINE_CHARS_MAX = 300
+PORTS = 100
+"""Ports that a mux for one attendee gets, beside the attendees': its other listeners', and its workspaces'."""
 NAME_CHARS_MAX = 31
 """Bound of a project's name, as event files have it."""
 
@@ -55,6 +57,7 @@ runtime = "{runtime}"
 attendees = 1
 seats_per_ship = 1
 ready_seats = 1
+ports = "{first}-{last}"
 heartbeat_s = 1
 heartbeat_grace_s = 10
 
@@ -109,7 +112,7 @@ class Subject:
     wishes: Wishes
 
     def event_text(self, port: int) -> str:
-        """An event file with this one project; ``port`` is the attendees', the next two are used as well."""
+        """An event file with this one project; ``port`` is the attendees', and the next `PORTS` are used as well."""
         wishes = self.wishes
         return _EVENT_FILE.format(
             name=json.dumps(self.name),
@@ -123,6 +126,8 @@ class Subject:
             public=port,
             admin=port + 1,
             control=port + 2,
+            first=port + 3,
+            last=port + PORTS,
         )
 
     async def project(self, environ: Mapping[str, str]) -> Project:
