@@ -20,6 +20,7 @@ from mux.core.commands import (
     Command,
     Effect,
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     Persist,
@@ -27,6 +28,7 @@ from mux.core.commands import (
     RefuseLink,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
@@ -46,6 +48,7 @@ from mux.core.events import (
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId
 from mux.core.quarantine import Quarantine
+from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
 from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
@@ -82,6 +85,8 @@ _PERSIST = (
     ForgetWaiting,
     SaveControls,
     SaveSpend,
+    SaveRollout,
+    ForgetRollout,
 )
 
 
@@ -306,6 +311,10 @@ class Engine:
         """What so many seats (None: as many as the event file says) would take and cost; nothing is done."""
         world = self._fleet.world
         return forecast(world, now, world.spec.fleet.seats_wanted if seats is None else seats, by)
+
+    def rollouts(self) -> tuple[RolloutView, ...]:
+        """How the latest rollout of each project stands."""
+        return rollout_views(self._fleet.world)
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects, in the order of the event file."""

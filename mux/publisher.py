@@ -20,7 +20,7 @@ import structlog
 from mux.core.commands import Publish
 from mux.core.feed import Ack, Change, Counters, FeedError, FeedSettings, FrameDecoder, Paths, Snapshot, encode
 from mux.core.model import ProjectName, UserId, WorkspaceId
-from mux.core.routes import Delta, Route, RouteTable
+from mux.core.routes import Delta, Route, RouteKey, RouteTable
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,7 @@ class Publisher:
         token_of: the secret of a workspace, which routes carry.
         settings: what proxies must know of the event beside routes.
         paths: takes what proxies say of the workspaces that they reach, while it matters.
+        active: takes for whom, and in which project, bytes moved lately.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Publisher:
         token_of: Callable[[WorkspaceId], str],
         settings: FeedSettings,
         paths: Callable[[Paths], None] = lambda _: None,
+        active: Callable[[tuple[RouteKey, ...]], None] = lambda _: None,
     ) -> None:
+        self._tell_active = active
         self._paths = paths
         self._unreached_at = -PATHS_TELL_S
         self._token_of = token_of
@@ -185,6 +188,8 @@ class Publisher:
             case Counters(values, active):
                 proxy.counters = values
                 now = time.time()
+                if active:
+                    self._tell_active(active)
                 for pair in active:
                     if pair in self._table.routes:
                         self._active[pair] = now

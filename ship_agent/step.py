@@ -143,8 +143,15 @@ def target(desired: Desired) -> Target:
         raise DesiredError("two projects have one name")
     workspaces: dict[str, Wanted] = {}
     images: dict[str, Project] = {project.digest: project for project in desired.projects}
+    had: dict[tuple[str, str], Project] = {}
+    for image in desired.images:
+        project = projects.get(image.project)
+        if project is None:
+            raise DesiredError("an image is of a project that is not listed")
+        had[image.project, image.digest] = project.model_copy(update={"image": image.image, "digest": image.digest})
+        images.setdefault(image.digest, had[image.project, image.digest])
     for workspace in desired.workspaces:
-        project = projects.get(workspace.project)
+        project = had.get((workspace.project, workspace.digest)) or projects.get(workspace.project)
         if project is None:
             raise DesiredError("a workspace is of a project that is not listed")
         if workspace.id in workspaces:

@@ -88,6 +88,7 @@ _TABLE_EFFECTS: Mapping[str, str] = MappingProxyType(
         "project": _RESTART,
         "fleet": _AT_ONCE,
         "warming": _AT_ONCE,
+        "rollout": _AT_ONCE,
         "timetable": _TIMES,
         "spend": _MONEY,
         "auth": _NEXT_LOGIN,
@@ -115,7 +116,7 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
     changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
-    for name in ("warming", "timetable", "spend", "auth", "listen", "tls", "registry", "data", "ec2"):
+    for name in ("warming", "rollout", "timetable", "spend", "auth", "listen", "tls", "registry", "data", "ec2"):
         changes += _table(name, getattr(old, name), getattr(new, name))
     return changes
 

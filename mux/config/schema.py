@@ -20,6 +20,7 @@ from mux.config import container_kinds, kinds
 from mux.config.ec2 import Ec2Table
 from mux.config.fleet_schema import ATTENDEES_MAX, FleetTable
 from mux.config.kinds import Address, Listener
+from mux.config.rollout_schema import RolloutTable
 from mux.config.tables import Key, Table
 from mux.config.tls_schema import TlsTable
 from mux.config.warming_schema import SpendTable, TimetableTable, WarmingTable
@@ -355,6 +356,7 @@ class EventFile(Table):
     projects: Annotated[tuple[ProjectTable, ...], Field(alias="project")]
     fleet: FleetTable
     warming: WarmingTable = WarmingTable()
+    rollout: RolloutTable = RolloutTable()
     timetable: TimetableTable = TimetableTable()
     spend: SpendTable = SpendTable()
     auth: AuthTable = AuthTable()
@@ -392,6 +394,7 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "project": ProjectTable,
         "fleet": FleetTable,
         "warming": WarmingTable,
+        "rollout": RolloutTable,
         "timetable": TimetableTable,
         "spend": SpendTable,
         "auth": AuthTable,

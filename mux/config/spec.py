@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, cast
 
+from mux.config.rollout_schema import RolloutTable
 from mux.config.schema import EventFile, ProjectTable, resolved
 from mux.config.warming_checks import timestamp
 from mux.config.warming_schema import SpendTable
-from mux.core.model import EventSpec, FleetSpec, ProjectName, ProjectSpec
+from mux.core.model import EventSpec, FleetSpec, ProjectName, ProjectSpec, RolloutSpec
 from mux.core.spend import MICROS, SpendSpec
 from mux.core.timetable import LetGo, Timetable
 
@@ -46,6 +47,19 @@ def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
         ),
         timetable=_timetable(file),
         spend=_spend(file.spend),
+        rollout=_rollout(file.rollout),
+    )
+
+
+def _rollout(table: RolloutTable) -> RolloutSpec:
+    share, count = table.at_once
+    return RolloutSpec(
+        share=share,
+        count=count,
+        monitor_s=table.monitor_s,
+        start_max_s=table.start_max_s,
+        failures_max=table.failures_max,
+        idle_after_s=table.idle_after_s,
     )
 
 

@@ -63,6 +63,7 @@ class DesiredRenderer:
             projects=[project_message(spec) for spec in desired.projects],
             workspaces=[self._workspace(ship, each) for each in desired.workspaces],
             kept=list(desired.kept),
+            images=[wire.Image(project=each.project, image=each.image, digest=each.digest) for each in desired.images],
         )
 
     def _workspace(self, ship: ShipId, workspace: DesiredWorkspace) -> wire.Workspace:
@@ -133,6 +134,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 log_tail=clean_text(each.log_tail, chars_max=wire.LOG_TAIL_CHARS_MAX, lines=True),
                 restarts=each.restarts,
                 epoch=each.epoch,
+                digest=each.digest,
             )
             for each in observed.workspaces
         ),

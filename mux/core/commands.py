@@ -26,6 +26,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceState,
 )
+from mux.core.rollout import Rollout
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.spend import Meter
 
@@ -36,7 +37,8 @@ from mux.core.spend import Meter
 class WorkspaceRecord:
     """What is kept of a workspace: what is wanted, and the last thing known of it.
 
-    ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux.
+    ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux. ``previous`` is
+    the image to go back to while another one is on trial with it.
     """
 
     id: WorkspaceId
@@ -46,6 +48,7 @@ class WorkspaceRecord:
     port: int
     state: WorkspaceState
     healthy: bool
+    previous: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,20 @@ class SaveSpend:
     meter: Meter
 
 
+@dataclass(frozen=True, slots=True)
+class SaveRollout:
+    """Replace the rollout of its project."""
+
+    rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRollout:
+    """The project has no rollout any more: what the event file says is in force."""
+
+    project: ProjectName
+
+
 Persist = (
     SaveShip
     | SaveAssignment
@@ -215,6 +232,8 @@ Persist = (
     | ForgetWaiting
     | SaveControls
     | SaveSpend
+    | SaveRollout
+    | ForgetRollout
 )
 
 # --- published ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from mux.core.model import (
     UserId,
     WorkspaceId,
 )
+from mux.core.rollout import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,42 @@ class LaunchingSet:
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectPushed:
+    """An organizer wants another image for a project, while people work with it.
+
+    Args:
+        project: which.
+        image: where the image is had.
+        digest: what that resolved to.
+        pace: how attendees may be touched.
+        note: the organizer's words.
+    """
+
+    project: ProjectName
+    image: str
+    digest: str
+    pace: Pace
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSteered:
+    """An organizer's word on a project's rollout. ``resume`` also forgets failures; ``rollback`` puts the image before
+    back where it is not.
+    """
+
+    project: ProjectName
+    order: Literal["pause", "resume", "abort", "rollback"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttendeesActive:
+    """A proxy said for whom bytes moved lately, and in which project."""
+
+    active: tuple[tuple[UserId, ProjectName], ...]
+
+
 Event = (
     EventSpecApplied
     | LoggedIn
@@ -306,4 +343,7 @@ Event = (
     | FleetCooled
     | SpendAllowed
     | LaunchingSet
+    | ProjectPushed
+    | RolloutSteered
+    | AttendeesActive
 )

@@ -7,8 +7,11 @@ failures of a project that is known to be at fault are not held against any ship
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mux.core.commands import Notify
 from mux.core.model import ProjectName, ShipState, WorkspaceReport, WorkspaceState
+from mux.core.rollout import FAILURES_KEPT_MAX, RolloutState
 from mux.core.ships import Ship, Workspace
 from mux.core.world import World
 
@@ -39,6 +42,8 @@ def failed(
             detail=word.log_tail,
         )
     )
+    if projects_fault and _rollouts_fault(world, ship, workspace, what):
+        return
     if projects_fault and workspace.state is WorkspaceState.PREPARING:
         world.project_failures.setdefault(project, {})[ship.id] = what
         _judge(world, project)
@@ -51,6 +56,19 @@ def failed(
         world.touch(ship)
     pause = min(REPLACE_BACKOFF_S * 2.0 ** min(in_a_row - 1, 30), REPLACE_BACKOFF_MAX_S)
     world.deadlines.set(replace_key(ship, project), world.now + pause)
+
+
+def _rollouts_fault(world: World, ship: Ship, workspace: Workspace, what: str) -> bool:
+    """A free workspace of an image that is being rolled out: that counts against the rollout, not against the ship."""
+    rollout = world.rollouts.get(workspace.project)
+    if rollout is None or rollout.state is not RolloutState.RUNNING or rollout.digest != workspace.digest:
+        return False
+    if ship.seats[workspace.seat].user is not None:
+        return False
+    failures = (*rollout.failed, (workspace.id, what))[:FAILURES_KEPT_MAX]
+    world.rollouts[workspace.project] = replace(rollout, failed=failures)
+    world.deadlines.set(replace_key(ship, workspace.project), world.now + REPLACE_BACKOFF_S)
+    return True
 
 
 def replace_key(ship: Ship, project: ProjectName) -> tuple[str, str]:

@@ -13,16 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mux.core import attendance, liveness, machines, notices, paths, warming, workspaces
+from mux.core import attendance, liveness, machines, notices, paths, rollouts, warming, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     Placement,
     Publish,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
@@ -31,6 +33,7 @@ from mux.core.commands import (
 )
 from mux.core.errors import InvariantError
 from mux.core.events import (
+    AttendeesActive,
     DoorsSet,
     Event,
     EventSpecApplied,
@@ -51,8 +54,10 @@ from mux.core.events import (
     MachineNoticed,
     MachinesListed,
     PathsReported,
+    ProjectPushed,
     ProjectRequested,
     ProviderNoticed,
+    RolloutSteered,
     SeatReleased,
     ShipCordoned,
     ShipDeclaredLost,
@@ -76,6 +81,7 @@ from mux.core.model import (
     UserId,
     Waiting,
 )
+from mux.core.rollout import Rollout
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.ships import Ship
 from mux.core.spend import Meter
@@ -103,10 +109,11 @@ class Fleet:
         waiting: Iterable[Waiting] = (),
         controls: SaveControls | None = None,
         meter: Meter | None = None,
+        rolling: Iterable[Rollout] = (),
     ) -> Fleet:
         """The core as it was stored. Ships count as silent from ``now`` (seconds since the epoch) on, not longer."""
         world = World(spec)
-        world.now = now
+        world.now = world.started = now
         world.epochs.update(epochs or {})
         if controls is not None:
             world.controls = world.saved_controls = controls
@@ -116,6 +123,7 @@ class Fleet:
                 world.stopped_text = "launching was given up earlier."
         for record in ships:
             _restore_ship(world, record)
+        rollouts.restore(world, rolling)
         for assignment in assignments:
             world.assignments[assignment.user] = assignment
             world.epochs[assignment.user] = max(assignment.epoch, world.epochs.get(assignment.user, 0))
@@ -198,6 +206,7 @@ class Fleet:
             attendance.open_doors_when_ready(world)
             attendance.seat_the_queue(world)
             attendance.move_off(world)
+            rollouts.advance(world, done)
             if world.changes.plan and not world.changes.ships:
                 world.changes.plan = False
                 machines.size_fleet(world)
@@ -246,6 +255,11 @@ class Fleet:
         if world.controls != world.saved_controls:
             world.saved_controls = world.controls
             commands.append(world.controls)
+        for project in {**world.saved_rollouts, **world.rollouts}:
+            rollout = world.rollouts.get(project)
+            if rollout != world.saved_rollouts.get(project):
+                commands.append(SaveRollout(rollout) if rollout else ForgetRollout(project))
+        world.saved_rollouts = dict(world.rollouts)
         commands += [SaveShip(world.ships[ship].record()) for ship in changes.unsaved_ships]
         commands += [ForgetAssignment(user) for user in changes.assignments]
         commands += [SaveAssignment(kept) for user in changes.assignments if (kept := world.assignments.get(user))]
@@ -290,6 +304,7 @@ class Fleet:
             changed[key] = place
             if place is None:
                 world.published_routes.pop(key, None)
+                world.active.pop(key, None)
             else:
                 world.published_routes[key] = place
         if current:
@@ -324,6 +339,7 @@ def _spec_applied(world: World, event: EventSpecApplied) -> None:
     if event.spec.spend != before.spend:
         for ship in world.ships.values():
             count(world, ship)
+    rollouts.spec_changed(world)
     workspaces.spec_changed(world, changed)
 
 
@@ -409,6 +425,9 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     FleetWarmed: warming.warm,
     FleetCooled: lambda world, _event: warming.cool(world),
     SpendAllowed: warming.allow,
+    ProjectPushed: rollouts.pushed,
+    RolloutSteered: rollouts.steered,
+    AttendeesActive: rollouts.active,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }
 
@@ -433,6 +452,7 @@ _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "warming": lambda world, _: warming.look(world),
     "spend": lambda world, _: warming.limit_passed(world),
     "replace": workspaces.replace_failed,
+    "rollout": rollouts.look,
     "launch": _replan,
     "list": lambda world, _: machines.ask_listing(world),
     "surplus": lambda world, _: machines.end_surplus(world),

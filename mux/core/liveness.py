@@ -12,6 +12,8 @@ from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.machines import returned
 from mux.core.model import ShipId, ShipState, ShipWanted
 from mux.core.notices import noticed
+from mux.core.rollout import held_on, spec_on
+from mux.core.rollout_trials import heard as heard_of_trials
 from mux.core.ships import Ship
 from mux.core.workspaces import heard
 from mux.core.world import World
@@ -71,6 +73,7 @@ def reported(world: World, event: ShipReported) -> None:
     ship.report = event.report
     _alive(world, ship)
     heard(world, ship, event.report)
+    heard_of_trials(world, ship, event.report)
     for notice in event.report.notices:
         noticed(world, ship, notice)
     boots.staged(world, ship, event.report.stage)
@@ -121,4 +124,5 @@ def send(world: World, ship: Ship) -> None:
     """Tell a ship what should be true, if it is linked and has not been told."""
     if ship.link is not None and ship.sent_at == 0.0:
         ship.sent_at = world.now
-        world.effect(SendDesired(ship.id, ship.link, ship.desired(world.projects)))
+        projects = {name: spec_on(world, ship, spec) for name, spec in world.projects.items()}
+        world.effect(SendDesired(ship.id, ship.link, ship.desired(projects, held_on(world, ship))))

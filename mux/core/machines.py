@@ -229,6 +229,7 @@ def _terminated(world: World, ship: Ship) -> None:
         ship.life.to(ShipState.TERMINATED)
     _unlink(world, ship)
     ship.kept.clear()
+    ship.trials.clear()
     ship.workspaces.clear()
     for seat in ship.seats:
         seat.workspaces.clear()

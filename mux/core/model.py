@@ -9,7 +9,7 @@ Times are seconds since the epoch, sizes are bytes, both named so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, NewType
 
@@ -156,6 +156,10 @@ class ProjectSpec:
     root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
     oci_runtime: str = ""
 
+    def with_image(self, image: str, digest: str) -> ProjectSpec:
+        """The same project with another image."""
+        return self if (image, digest) == (self.image, self.digest) else replace(self, image=image, digest=digest)
+
     @property
     def landing(self) -> str:
         """Path below the base path to which that itself leads; empty where the workspace answers it."""
@@ -213,6 +217,27 @@ class FleetSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """How careful rollouts are.
+
+    Args:
+        share: of a project's bound workspaces that may be swapped at once, in (0, 1]; 0 when ``count`` says it.
+        count: so many at once; 0 when ``share`` says it.
+        monitor_s: how long a wave is watched before the next one.
+        start_max_s: time within which a workspace of a new image must answer.
+        failures_max: ships and workspaces that may fail before a rollout stops itself.
+        idle_after_s: time without a request after which an attendee counts as idle.
+    """
+
+    share: float = 0.1
+    count: int = 0
+    monitor_s: float = 10.0
+    start_max_s: float = 60.0
+    failures_max: int = 2
+    idle_after_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
 class EventSpec:
     """The part of the event file that the core decides by."""
 
@@ -221,6 +246,7 @@ class EventSpec:
     fleet: FleetSpec
     timetable: Timetable = field(default_factory=Timetable)
     spend: SpendSpec = field(default_factory=SpendSpec)
+    rollout: RolloutSpec = field(default_factory=RolloutSpec)
 
     def project(self, name: ProjectName) -> ProjectSpec | None:
         """The project of that name, or None."""
@@ -279,6 +305,7 @@ class WorkspaceReport:
         log_tail: last lines of its log, secrets redacted by the ship; only with a failure.
         restarts: starts beyond the first.
         epoch: of the assignment that it is bound to; 0 while warm.
+        digest: image that it runs, or ran last; empty if that was not said.
     """
 
     id: WorkspaceId
@@ -288,6 +315,7 @@ class WorkspaceReport:
     log_tail: str = ""
     restarts: int = 0
     epoch: int = 0
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +408,21 @@ class DesiredWorkspace:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldImage:
+    """An image of a project that a ship is to have, whether a workspace runs it or not.
+
+    Args:
+        project: whose.
+        image: where it is had, as in `ProjectSpec`.
+        digest: which.
+    """
+
+    project: ProjectName
+    image: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """What should be true of a ship. A workspace that is listed nowhere here should not exist, nor its files.
 
@@ -388,9 +431,11 @@ class Desired:
         projects: specifications that the workspaces refer to.
         workspaces: every workspace that should exist.
         kept: workspaces of attendees who were moved away: stopped, with their files.
+        images: to be had beside those of projects and workspaces.
     """
 
     generation: int
     projects: tuple[ProjectSpec, ...]
     workspaces: tuple[DesiredWorkspace, ...]
     kept: tuple[WorkspaceId, ...] = ()
+    images: tuple[HeldImage, ...] = ()

@@ -16,6 +16,7 @@ from mux.core.model import (
     BootStage,
     Desired,
     DesiredWorkspace,
+    HeldImage,
     LinkId,
     ProjectName,
     ProjectSpec,
@@ -49,6 +50,9 @@ class Workspace:
         reported: the last report, None before the first, and after anything that makes it say nothing any more.
         port_stands_until: no move before that (seconds since the epoch).
         port_since: generation that gave it its port; what a ship says before it got there is about another port.
+        previous: image to go back to while another one is on trial with it; empty otherwise.
+        digest_since: generation that gave it its image, likewise.
+        swap_until: when a swap that has not answered counts as failed, in seconds since the epoch.
     """
 
     id: WorkspaceId
@@ -61,6 +65,9 @@ class Workspace:
     reported: WorkspaceReport | None = None
     port_stands_until: float = 0.0
     port_since: int = 0
+    previous: str = ""
+    digest_since: int = 0
+    swap_until: float = 0.0
 
     @property
     def state(self) -> WorkspaceState:
@@ -74,13 +81,47 @@ class Workspace:
 
     def record(self) -> WorkspaceRecord:
         """What is stored of it."""
-        return WorkspaceRecord(self.id, self.seat, self.project, self.digest, self.port, self.state, self.healthy)
+        return WorkspaceRecord(
+            self.id, self.seat, self.project, self.digest, self.port, self.state, self.healthy, self.previous
+        )
 
     @classmethod
     def restored(cls, record: WorkspaceRecord) -> Workspace:
         """A workspace as it was stored."""
         life = workspace_lifecycle(record.id, record.state)
-        return cls(record.id, record.seat, record.project, record.digest, record.port, life, record.healthy)
+        return cls(
+            record.id,
+            record.seat,
+            record.project,
+            record.digest,
+            record.port,
+            life,
+            record.healthy,
+            previous=record.previous,
+        )
+
+
+@dataclass(slots=True)
+class Trial:
+    """A throw-away workspace that proves an image on a ship. Nobody is ever led to it.
+
+    Args:
+        id: like a workspace's.
+        project: whose image.
+        digest: which.
+        port: on the ship.
+        rollout: number of the rollout that wants it.
+        pulled: its image is there.
+        ends_at: when it counts as failed, in seconds since the epoch.
+    """
+
+    id: WorkspaceId
+    project: ProjectName
+    digest: str
+    port: int
+    rollout: int
+    pulled: bool = False
+    ends_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +166,7 @@ class Ship:
         ports_told: that it has no free port has been told.
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
         stage: how far it said that it is with getting ready, in this boot.
+        trials: throw-away workspaces that prove images of rollouts, by project.
     """
 
     id: ShipId
@@ -165,6 +207,7 @@ class Ship:
     ports_told: bool = False
     sent_at: float = 0.0
     stage: BootStage | None = None
+    trials: dict[ProjectName, Trial] = field(default_factory=dict)
 
     @classmethod
     def new(cls, ship: ShipId, seats: int, now: float) -> Ship:
@@ -199,6 +242,7 @@ class Ship:
             workspace = Workspace.restored(stored)
             # Whether its port was moved just before the mux was restarted is not known any more.
             workspace.port_since = 0 if stored.healthy else record.generation
+            workspace.digest_since = workspace.port_since
             ship.workspaces[stored.id] = workspace
             if stored.state not in (WorkspaceState.DRAINING, WorkspaceState.STOPPED):
                 ship.seats[stored.seat].workspaces[stored.project] = workspace
@@ -270,6 +314,7 @@ class Ship:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
         self.boot += 1
         self.stage = None
+        self.trials.clear()
         self.life.to(ShipState.BOOTING, table=SHIP_BOOT_STARTS)
         for workspace in self.workspaces.values():
             workspace.healthy = False
@@ -283,6 +328,7 @@ class Ship:
         Once ports were found taken, the middle of the widest stretch that is left: programs take ports in a row.
         """
         held = self.ports_taken | {workspace.port for workspace in self.workspaces.values()}
+        held |= {trial.port for trial in self.trials.values()}
         if self.ports_taken:
             return self._middle_of_widest(held)
         for step in range(self.port_count):
@@ -301,8 +347,13 @@ class Ship:
                 start = port + 1
         return first + widest // 2 if widest else None
 
-    def desired(self, projects: Mapping[ProjectName, ProjectSpec]) -> Desired:
-        """What should be true of it now."""
+    def desired(self, projects: Mapping[ProjectName, ProjectSpec], images: tuple[HeldImage, ...] = ()) -> Desired:
+        """What should be true of it now.
+
+        Args:
+            projects: as they run on this ship.
+            images: to be had beside theirs.
+        """
         workspaces = tuple(
             DesiredWorkspace(
                 id=workspace.id,
@@ -317,12 +368,18 @@ class Ship:
             for seat in self.seats
             for workspace in seat.workspaces.values()
         )
-        used = {workspace.project for workspace in workspaces}
+        # Beside the seats: a trial takes nobody's room.
+        trials = tuple(
+            DesiredWorkspace(trial.id, len(self.seats), trial.project, trial.digest, trial.port, "warm")
+            for trial in self.trials.values()
+        )
+        used = {workspace.project for workspace in (*workspaces, *trials)} | {image.project for image in images}
         return Desired(
             self.generation,
             tuple(spec for name, spec in projects.items() if name in used),
-            workspaces,
+            (*workspaces, *trials),
             tuple(self.kept),
+            images,
         )
 
     def _wanted(self, workspace: Workspace) -> Literal["warm", "bound", "suspended"]:

@@ -24,6 +24,7 @@ from mux.core.model import (
     WorkspaceReport,
     WorkspaceState,
 )
+from mux.core.rollout import spec_on
 from mux.core.ships import Kept, Seat, Ship, Workspace
 from mux.core.world import World
 
@@ -57,10 +58,11 @@ def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
     ship.ports_told = False
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{seat.index}.{spec.name}.{ship.incarnations}")
-    workspace = Workspace(identity, seat.index, spec.name, spec.digest, port, workspace_lifecycle(identity))
+    digest = spec_on(world, ship, spec).digest
+    workspace = Workspace(identity, seat.index, spec.name, digest, port, workspace_lifecycle(identity))
     ship.workspaces[identity] = workspace
     seat.workspaces[spec.name] = workspace
-    _wanted_changed(world, ship)
+    wanted_changed(world, ship)
 
 
 def drain(world: World, ship: Ship, workspace: Workspace) -> None:
@@ -70,7 +72,7 @@ def drain(world: World, ship: Ship, workspace: Workspace) -> None:
     seat = ship.seats[workspace.seat]
     if seat.workspaces.get(workspace.project) is workspace:
         del seat.workspaces[workspace.project]
-    _wanted_changed(world, ship)
+    wanted_changed(world, ship)
 
 
 def keep(world: World, ship: Ship, workspace: Workspace, user: UserId, epoch: int) -> None:
@@ -90,7 +92,7 @@ def keep(world: World, ship: Ship, workspace: Workspace, user: UserId, epoch: in
     del ship.workspaces[workspace.id]
     del ship.seats[workspace.seat].workspaces[workspace.project]
     ship.kept[workspace.id] = Kept(workspace, user, epoch)
-    _wanted_changed(world, ship)
+    wanted_changed(world, ship)
 
 
 def let_go(world: World, ship: Ship) -> None:
@@ -114,7 +116,7 @@ def bind(world: World, ship: Ship, seat: Seat) -> None:
     for workspace in seat.workspaces.values():
         if workspace.state is WorkspaceState.WARM:
             _bind(world, workspace)
-    _wanted_changed(world, ship)
+    wanted_changed(world, ship)
 
 
 def _bind(world: World, workspace: Workspace) -> None:
@@ -125,7 +127,8 @@ def _bind(world: World, workspace: Workspace) -> None:
         workspace.healthy = False
 
 
-def _wanted_changed(world: World, ship: Ship) -> None:
+def wanted_changed(world: World, ship: Ship) -> None:
+    """Another generation: what is wanted of a ship has changed."""
     ship.generation += 1
     ship.sent_at = 0.0
     world.touch(ship)
@@ -151,7 +154,7 @@ def spec_changed(world: World, changed: set[ProjectName]) -> None:
                 if seat.user is None and workspace.project in changed:
                     drain(world, ship, workspace)
         # Told anew even if nothing that the core knows has changed: values of secrets may have.
-        _wanted_changed(world, ship)
+        wanted_changed(world, ship)
     for name in changed:
         forget_project(world, name)
 
@@ -169,19 +172,19 @@ def fill(world: World, ship: Ship) -> None:
         if ship.draining and seat.user is None:
             continue
         for workspace in list(seat.workspaces.values()):
-            if _outdated(world, seat, workspace):
+            if _outdated(world, ship, seat, workspace):
                 drain(world, ship, workspace)
         for spec in world.projects.values():
             if spec.start == "warm" and spec.name not in seat.workspaces:
                 prepare(world, ship, seat, spec)
 
 
-def _outdated(world: World, seat: Seat, workspace: Workspace) -> bool:
+def _outdated(world: World, ship: Ship, seat: Seat, workspace: Workspace) -> bool:
     """A workspace that the event file in force does not have, or one of a free seat with another image."""
     spec = world.projects.get(workspace.project)
     if spec is None:
         return True
-    return seat.user is None and (spec.digest != workspace.digest or spec.start == "on_use")
+    return seat.user is None and (spec_on(world, ship, spec).digest != workspace.digest or spec.start == "on_use")
 
 
 def heard(world: World, ship: Ship, report: ShipReport) -> None:
@@ -196,7 +199,9 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
                 world.touch(ship)
         elif word is None:
             _unsaid(world, ship, workspace, report)
-        elif report.generation >= workspace.port_since:
+        elif report.generation >= workspace.port_since and (
+            report.generation >= workspace.digest_since or word.digest == workspace.digest
+        ):
             if word != workspace.reported:
                 _said(world, ship, workspace, word)
             if _port_taken(word):
@@ -248,7 +253,7 @@ def _move_port(world: World, ship: Ship, workspace: Workspace, word: WorkspaceRe
     workspace.port = port
     workspace.port_stands_until = world.now + PORT_MOVE_S
     workspace.reported = None
-    _wanted_changed(world, ship)
+    wanted_changed(world, ship)
     workspace.port_since = ship.generation
 
 

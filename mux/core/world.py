@@ -24,6 +24,7 @@ from mux.core.model import (
     Waiting,
 )
 from mux.core.planner import LaunchPatience, Tally
+from mux.core.rollout import Rollout
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.scheduler import SeatIndex
 from mux.core.ships import Seat, Ship
@@ -90,6 +91,10 @@ class World:
         self.controls = SaveControls(Doors.AUTO, doors_opened=False, launching=True, ships_made=0, turns=0)
         self.saved_controls: SaveControls | None = None
         self.meter = Meter()
+        self.rollouts: dict[ProjectName, Rollout] = {}
+        self.saved_rollouts: dict[ProjectName, Rollout] = {}
+        self.active: dict[RouteKey, float] = {}
+        self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()
         self.stopped_text = ""

@@ -34,10 +34,10 @@ from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
 from mux.control.render import DesiredRenderer
 from mux.core.commands import SendDesired
-from mux.core.events import Event, FleetParked, FleetUnparked, PathsReported
+from mux.core.events import AttendeesActive, Event, FleetParked, FleetUnparked, PathsReported
 from mux.core.feed import FeedSettings, Paths
 from mux.core.fleet import Fleet
-from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState
+from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState, UserId
 from mux.daemon.clock import SteadyClock
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
 from mux.daemon.https import Https
@@ -63,6 +63,7 @@ from mux.web.attendee import attendee_app
 from mux.web.deps import WebDeps
 from mux.web.listener import serve
 from mux.web.organizer import browser_scopes, organizer_app
+from mux.web.pushing import ImageAsker
 
 log = structlog.get_logger(__name__)
 
@@ -190,10 +191,13 @@ class Control:
             waiting=records.waiting,
             controls=records.controls,
             meter=records.meter,
+            rolling=records.rollouts,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)
-        self.publisher = Publisher(self.keys.workspace_token, self.https.completed(feed_settings(file)), self._paths)
+        self.publisher = Publisher(
+            self.keys.workspace_token, self.https.completed(feed_settings(file)), self._paths, self._active
+        )
         names, port = control_names(file), file.listen.control.port
         try:
             ca = ControlCa.open(self.data / "ca", datetime.now(UTC))
@@ -252,6 +256,7 @@ class Control:
             tokens=ApiTokens(self.store, self.keys),
             reaper=self.reaper,
             applier=EventApplier(self.engine, self.store, base=base, environ=environ, applied=self._applied),
+            images=ImageAsker(self.store, base, environ),
             clock=self.clock,
             metrics=self._metrics,
             version=__version__,
@@ -345,6 +350,12 @@ class Control:
         # What is not taken in by a mux that is very busy is said again within seconds.
         with suppress(EngineBusyError):
             self.engine.post(PathsReported(paths.reached, paths.unreached))
+
+    def _active(self, active: tuple[tuple[UserId, ProjectName], ...]) -> None:
+        # Only rollouts ask who is idle; what is missed of it is said again.
+        if self.engine.rollouts():
+            with suppress(EngineBusyError):
+                self.engine.post(AttendeesActive(active))
 
     async def _tell_proxies(self) -> None:
         """Have every proxy know what `Https` knows; those that start just now too."""

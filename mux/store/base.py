@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from mux.core.commands import Persist, SaveControls, ShipRecord
 from mux.core.model import Assignment, ProjectName, Role, Session, SessionHash, UserId, Waiting
+from mux.core.rollout import Rollout
 from mux.core.spend import Meter
 
 
@@ -55,6 +56,7 @@ class Records:
         waiting: the queue.
         controls: None before the first save.
         meter: what has been spent; None before the first save.
+        rollouts: the latest of each project that has had one.
     """
 
     ships: tuple[ShipRecord, ...] = ()
@@ -64,6 +66,7 @@ class Records:
     waiting: tuple[Waiting, ...] = ()
     controls: SaveControls | None = None
     meter: Meter | None = None
+    rollouts: tuple[Rollout, ...] = ()
 
 
 CredentialKind = Literal["code", "password", "none"]

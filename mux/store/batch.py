@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 
 from mux.core.commands import (
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     Persist,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
     SaveWaiting,
     ShipRecord,
 )
-from mux.core.model import Assignment, Session, SessionHash, ShipId, UserId, Waiting
+from mux.core.model import Assignment, ProjectName, Session, SessionHash, ShipId, UserId, Waiting
+from mux.core.rollout import Rollout
 from mux.core.spend import Meter
 
 
@@ -43,6 +46,7 @@ class Changes:
     waiting: dict[UserId, Waiting | None] = field(default_factory=dict)
     controls: SaveControls | None = None
     meter: Meter | None = None
+    rollouts: dict[ProjectName, Rollout | None] = field(default_factory=dict)
     seen: set[UserId] = field(default_factory=set)
 
 
@@ -72,4 +76,8 @@ def gather(batch: Sequence[Persist]) -> Changes:
                 changes.controls = command
             case SaveSpend(meter):
                 changes.meter = meter
+            case SaveRollout(rollout):
+                changes.rollouts[rollout.project] = rollout
+            case ForgetRollout(project):
+                changes.rollouts[project] = None
     return changes

@@ -1,4 +1,4 @@
-"""How a ship's record is written down: JSON, and back, exactly.
+"""How the records of a ship and of a rollout are written down: JSON, and back, exactly.
 
 Owns the encoding only. A field that a later version adds must have a default here for records written before it.
 Everything outside ASCII is escaped, so that no text of a ship (a NUL, say) is refused by a database.
@@ -12,6 +12,7 @@ from typing import Any
 
 from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
 from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, UserId, WorkspaceId, WorkspaceState
+from mux.core.rollout import Pace, Rollout, RolloutState
 
 
 def dump_ship(ship: ShipRecord) -> str:
@@ -63,4 +64,30 @@ def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
         port=value["port"],
         state=WorkspaceState(value["state"]),
         healthy=value["healthy"],
+        previous=value.get("previous", ""),
+    )
+
+
+def dump_rollout(rollout: Rollout) -> str:
+    """The record as JSON text."""
+    return json.dumps(asdict(rollout), separators=(",", ":"))
+
+
+def load_rollout(text: str) -> Rollout:
+    """The record that :func:`dump_rollout` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    value: dict[str, Any] = json.loads(text)
+    return Rollout(
+        **{
+            **value,
+            "pace": Pace(**value["pace"]),
+            "state": RolloutState(value["state"]),
+            "proved": tuple(value["proved"]),
+            "refused": tuple((ShipId(ship), why) for ship, why in value["refused"]),
+            "failed": tuple((WorkspaceId(workspace), why) for workspace, why in value["failed"]),
+            "wave": tuple(value["wave"]),
+        }
     )

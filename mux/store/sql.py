@@ -16,13 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mux.core.commands import Persist, SaveControls, ShipRecord
 from mux.core.model import Assignment, Doors, Session, SessionHash, ShipId, ShipState, UserId, Waiting
+from mux.core.rollout import Rollout
 from mux.core.spend import Meter
 from mux.store import tables as t
 from mux.store.base import ConflictError, Records
 from mux.store.batch import Changes, gather
 from mux.store.faults import DAMAGED_TEXT, StoreDamagedError
 from mux.store.people import People
-from mux.store.records import dump_ship, load_ship
+from mux.store.records import dump_rollout, dump_ship, load_rollout, load_ship
 from mux.store.statements import upsert_rows, upserting
 
 TERMINATED_KEPT_S = 86_400.0
@@ -79,6 +80,10 @@ class SqlStore(People):
                 ),
                 controls=None if controls is None else _controls(controls, warming),
                 meter=None if meter is None else _meter(meter),
+                rollouts=tuple(
+                    self._rollout(row.project, row.record)
+                    for row in await connection.execute(select(t.rollouts).order_by(t.rollouts.c.project))
+                ),
             )
 
         return await self._read(work)
@@ -88,6 +93,13 @@ class SqlStore(People):
             return load_ship(record)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreDamagedError(f"{self._place}: the record of {ship} cannot be read: {DAMAGED_TEXT}") from error
+
+    def _rollout(self, project: str, record: str) -> Rollout:
+        try:
+            return load_rollout(record)
+        except (ValueError, KeyError, TypeError) as error:
+            what = f"{self._place}: the rollout of {project} cannot be read: {DAMAGED_TEXT}"
+            raise StoreDamagedError(what) from error
 
     async def commit(self, batch: Sequence[Persist]) -> None:
         """Carry out a batch in order, in one transaction.
@@ -112,6 +124,7 @@ class SqlStore(People):
         await _replace(connection, t.assignments, "user_id", changes.assignments, _assignment_row)
         await _replace(connection, t.sessions, "hash", changes.sessions, _session_row)
         await _replace(connection, t.waiting, "user_id", changes.waiting, _waiting_row)
+        await _replace(connection, t.rollouts, "project", changes.rollouts, _rollout_row)
         if changes.epochs:
             statement = upserting(connection.dialect, t.epochs)
             higher = case(
@@ -190,6 +203,10 @@ def _session_row(session: Session) -> dict[str, Any]:
 
 def _waiting_row(waiting: Waiting) -> dict[str, Any]:
     return {"user_id": waiting.user, "turn": waiting.turn, "since": waiting.since}
+
+
+def _rollout_row(rollout: Rollout) -> dict[str, Any]:
+    return {"project": rollout.project, "record": dump_rollout(rollout)}
 
 
 def _controls_row(table: Table, controls: SaveControls) -> dict[str, Any]:

@@ -115,6 +115,14 @@ spend = Table(
     Column("at", Double, nullable=False),
 )
 
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("project", Text, primary_key=True),
+    # The whole record as JSON (see records.py).
+    Column("record", Text, nullable=False),
+)
+
 applied = Table(
     "applied",
     metadata,

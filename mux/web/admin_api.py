@@ -22,7 +22,14 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from mux.store.base import ConflictError
-from mux.web import admin_api_event, admin_api_fleet, admin_api_roster, admin_api_tls, admin_api_warming
+from mux.web import (
+    admin_api_event,
+    admin_api_fleet,
+    admin_api_rollout,
+    admin_api_roster,
+    admin_api_tls,
+    admin_api_warming,
+)
 from mux.web.admin_api_deps import AdminDeps
 from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope
 from mux.web.admin_api_guard import Guard, require
@@ -56,6 +63,7 @@ from mux.web.api_models import (
     TokenMade,
     Tokens,
 )
+from mux.web.api_models_rollout import PushIn, Rollouts, SteerIn
 from mux.web.api_models_warming import SpendIn, WarmIn, Warming, WarmPlan
 from mux.web.pages import BODY_BROKEN
 
@@ -86,7 +94,7 @@ async def _openapi(deps: AdminDeps, call: Call) -> str:  # noqa: ARG001 - every 
 
 
 _fleet, _roster, _event = admin_api_fleet, admin_api_roster, admin_api_event
-_warming = admin_api_warming
+_warming, _rollout = admin_api_warming, admin_api_rollout
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/healthz", None, "Whether the control process answers", _fleet.health, Health),
@@ -173,6 +181,29 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         _fleet.release_ship,
         Done,
         tag="fleet",
+    ),
+    Endpoint("GET", "/rollouts", Scope.READ, "How rollouts stand", _rollout.rollouts, Rollouts, tag="rollouts"),
+    Endpoint(
+        "POST",
+        "/rollouts/{project}",
+        Scope.FLEET,
+        "Give a project another image while people work with it",
+        _rollout.push,
+        Done,
+        PushIn,
+        refusals=(404, 409),
+        tag="rollouts",
+    ),
+    Endpoint(
+        "POST",
+        "/rollouts/{project}/steer",
+        Scope.FLEET,
+        "Pause, resume, abort or take back a rollout",
+        _rollout.steer,
+        Done,
+        SteerIn,
+        refusals=(404, 409),
+        tag="rollouts",
     ),
     Endpoint("GET", "/roster", Scope.ROSTER, "Who may enter", _roster.roster, Roster, tag="roster"),
     Endpoint(

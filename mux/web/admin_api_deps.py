@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mux.core.events import Event
-from mux.core.model import ProjectName, Role, UserId
+from mux.core.model import ProjectName, ProjectSpec, Role, UserId
+from mux.core.rollout_views import RolloutView
 from mux.core.views import FleetStatus
 from mux.core.warming_views import Forecast, WarmingView
 from mux.store.base import ApiToken, Store, User
@@ -35,6 +36,12 @@ class AdminEngine(Protocol):
 
     def forecast(self, now: float, seats: int | None, by: float) -> Forecast:
         """What so many seats would take and cost; None for as many as the event file says."""
+
+    def rollouts(self) -> tuple[RolloutView, ...]:
+        """How the latest rollout of each project stands."""
+
+    def projects(self) -> tuple[ProjectSpec, ...]:
+        """The event's projects."""
 
     async def submit(self, *events: Event) -> None:
         """Hand events over; returns when they have been persisted and published. Raises StoreError."""
@@ -161,6 +168,36 @@ class Applier(Protocol):
         """Put it in force, if ``expected`` is still the plan's id. Raises ApplyError, StoreError."""
 
 
+class PushError(Exception):
+    """An image is not pushed. ``code`` for machines, the message for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class PushedImage:
+    """What an image stands for.
+
+    Args:
+        image: where ships have it.
+        digest: what they run.
+        compressed_bytes: what it takes to travel; None where that is not known.
+    """
+
+    image: str
+    digest: str
+    compressed_bytes: int | None = None
+
+
+class ImageAdmin(Protocol):
+    """Knows what images stand for."""
+
+    async def resolve(self, project: ProjectName, image: str) -> PushedImage:
+        """What an image stands for now. Raises PushError, StoreError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reaping:
     """How the ending of everything that bears the event's marks stands.
@@ -200,6 +237,7 @@ class AdminDeps:
         roster: who may enter.
         tokens: tokens of this API.
         applier: puts event files in force.
+        images: knows what images stand for.
         reaper: ends whatever bears the event's marks.
         clock: seconds since the epoch.
         metrics: the Prometheus text.
@@ -216,6 +254,7 @@ class AdminDeps:
     roster: RosterAdmin
     tokens: TokenAdmin
     applier: Applier
+    images: ImageAdmin
     reaper: ReapAdmin
     clock: Callable[[], float]
     metrics: Callable[[], str]

@@ -194,6 +194,24 @@ class RegistryLogins(Message):
     logins: Annotated[list[RegistryLogin], Field(max_length=REGISTRIES_MAX, repr=False)]
 
 
+IMAGES_MAX = 64
+"""Images of one ship beside those of its workspaces: two for each of 16 projects, twice."""
+
+
+class Image(Message):
+    """An image of a project that is to be had, whether a workspace runs it or not.
+
+    Args:
+        project: name of a `Project` in the same message.
+        image: where it is had, as in `Project`.
+        digest: which.
+    """
+
+    project: Name
+    image: Annotated[str, Field(max_length=1024)]
+    digest: Digest
+
+
 class Desired(Message):
     """mux → ship: what should be true. A workspace that is listed nowhere here should not exist, nor its files.
 
@@ -203,6 +221,8 @@ class Desired(Message):
         workspaces: every workspace that should exist.
         kept: ids of workspaces whose attendees were moved away: stopped, with their files, neither served nor
             removed. One that the ship does not hold means nothing.
+        images: to be had beside those of projects and workspaces, and kept; they also say where the images of
+            workspaces are had that run another one than their project's.
     """
 
     type: Literal["desired"] = "desired"
@@ -210,6 +230,7 @@ class Desired(Message):
     projects: Annotated[list[Project], Field(max_length=256)]
     workspaces: Annotated[list[Workspace], Field(max_length=WORKSPACES_MAX)]
     kept: Annotated[list[Id], Field(max_length=WORKSPACES_MAX)] = []
+    images: Annotated[list[Image], Field(max_length=IMAGES_MAX)] = []
 
 
 class ObservedWorkspace(Message):

@@ -17,14 +17,15 @@ from aiohttp import web
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.core.events import Event
 from mux.core.fleet import Fleet
-from mux.core.model import Doors, ProjectName, Resources, ShipId, ShipState, UserId
+from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, ShipId, ShipState, UserId
+from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.spend import SpendSpec
 from mux.core.views import FleetStatus, SeatView, ShipView
 from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
 from mux.keys import Keyring
 from mux.store.sql import SqlStore, sqlite_url
 from mux.web.admin_api import admin_api
-from mux.web.admin_api_deps import AdminDeps, ApplyError, Plan, Reaping, SecretValues
+from mux.web.admin_api_deps import AdminDeps, ApplyError, Plan, PushedImage, PushError, Reaping, SecretValues
 from mux.web.admin_api_socket import serve_admin_socket
 from mux.web.api_models import Change
 from tests.admin.roster import REFUSALS, make_roster
@@ -99,10 +100,25 @@ class FakeEngine:
     def forecast(self, now: float, seats: int | None, by: float) -> Forecast:
         return forecast(self.fleet.world, now, 4 if seats is None else seats, by)
 
+    def rollouts(self) -> tuple[RolloutView, ...]:
+        return rollout_views(self.fleet.world)
+
+    def projects(self) -> tuple[ProjectSpec, ...]:
+        return self.fleet.world.spec.projects
+
     async def submit(self, *events: Event) -> None:
         if self.error is not None:
             raise self.error
         self.events += events
+
+
+class FakeImages:
+    """One image that is there; `resolve` of any other is refused."""
+
+    async def resolve(self, project: ProjectName, image: str) -> PushedImage:
+        if image != "fix":
+            raise PushError("image_invalid", f"the image cannot be pushed: there is no {image}")
+        return PushedImage("/images/fix", "sha256:" + "f" * 64)
 
 
 class FakeApplier:
@@ -232,6 +248,7 @@ async def running_admin(directory: Path, **changes: Any) -> AsyncIterator[Admin]
             roster=make_roster(store, keys),
             tokens=ApiTokens(store, keys),
             applier=FakeApplier(),
+            images=FakeImages(),
             reaper=FakeReaper(),
             clock=lambda: admin.clock,
             metrics=lambda: "# TYPE mux_up gauge\nmux_up 1\n",

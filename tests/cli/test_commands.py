@@ -17,6 +17,7 @@ from mux.core.events import (
     FleetParked,
     FleetUnparked,
     LaunchingSet,
+    ProjectPushed,
     SeatReleased,
     ShipCordoned,
     ShipDeclaredLost,
@@ -25,7 +26,8 @@ from mux.core.events import (
     ShipReplaced,
     SpendAllowed,
 )
-from mux.core.model import Doors, UserId
+from mux.core.model import Doors, ProjectName, UserId
+from mux.core.rollout import Pace
 from mux.web.admin_api_deps import Plan, SecretValues
 from tests.admin.support import HOSTILE, SHIP, FakeApplier, FakeReaper, room, ship_view
 from tests.cli.conftest import Cli
@@ -104,6 +106,9 @@ async def test_an_empty_fleet_says_so(cli: Cli) -> None:
     assert (await cli("fleet", "status")).out == "There are no ships.\n"
 
 
+PUSHED = ProjectPushed(ProjectName("intro"), "/images/fix", "sha256:" + "f" * 64, Pace(count=5, idle=True))
+
+
 @pytest.mark.parametrize(
     ("command", "event"),
     [
@@ -116,6 +121,7 @@ async def test_an_empty_fleet_says_so(cli: Cli) -> None:
         (["fleet", "replace", SHIP, "--yes"], ShipReplaced(SHIP)),
         (["fleet", "drain", SHIP], ShipDrained(SHIP)),
         (["spend", "allow", "12.5"], SpendAllowed(12.5)),
+        (["push", "intro", "fix", "--no-watch", "--yes", "--max-unavailable", "5", "--when", "idle"], PUSHED),
         (["fleet", "pause"], LaunchingSet(enabled=False)),
         (["fleet", "resume"], LaunchingSet(enabled=True)),
         (["ship", "cordon", SHIP], ShipCordoned(SHIP, cordoned=True)),

@@ -114,6 +114,7 @@ def test_a_report_becomes_the_cores_value_without_control_characters() -> None:
             log_tail="one\ntwo\t3",
             restarts=2,
             epoch=3,
+            digest=failed.digest,
         ),
     )
     assert (report.limits, report.limits_missing) == (("pids",), ("memory",))

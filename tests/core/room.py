@@ -14,6 +14,7 @@ from mux.core.commands import (
     CloseLink,
     Command,
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     LaunchShip,
@@ -24,6 +25,7 @@ from mux.core.commands import (
     RefuseLink,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
@@ -67,6 +69,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceReport,
 )
+from mux.core.rollout import Rollout
 from mux.core.spend import Meter
 
 DIGEST = "sha256:" + "0" * 64
@@ -99,6 +102,7 @@ class Kept:
     waiting: dict[UserId, Waiting] = field(default_factory=dict)
     controls: SaveControls | None = None
     meter: Meter | None = None
+    rollouts: dict[ProjectName, Rollout] = field(default_factory=dict)
 
     def carry_out(self, command: Command) -> bool:
         """True if it was one to persist."""
@@ -124,6 +128,10 @@ class Kept:
                 self.controls = command
             case SaveSpend(meter):
                 self.meter = meter
+            case SaveRollout(rollout):
+                self.rollouts[rollout.project] = rollout
+            case ForgetRollout(project):
+                self.rollouts.pop(project, None)
             case _:
                 return False
         return True
@@ -140,6 +148,7 @@ class Kept:
             waiting=self.waiting.values(),
             controls=self.controls,
             meter=self.meter,
+            rolling=self.rollouts.values(),
         )
 
 
@@ -156,6 +165,7 @@ class SimulatedShip:
     desired: Desired | None = None
     failing: frozenset[ProjectName] = frozenset()
     taken: frozenset[int] = frozenset()
+    bad_digests: frozenset[str] = frozenset()
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
 
     def settle(self) -> None:
@@ -170,9 +180,9 @@ class SimulatedShip:
             # As an agent does: a bound one is tried on and on, a warm one is given up.
             bound = workspace.wanted == "bound"
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
-        elif workspace.project in self.failing:
+        elif workspace.project in self.failing or workspace.digest in self.bad_digests:
             state, reason = ReportedState.FAILED, "exited"
-        return WorkspaceReport(workspace.id, state, reason=reason, epoch=workspace.epoch)
+        return WorkspaceReport(workspace.id, state, reason=reason, epoch=workspace.epoch, digest=workspace.digest)
 
     def report(self) -> ShipReport:
         """What it says next."""
@@ -328,6 +338,6 @@ def effects(commands: Iterable[Command]) -> list[str]:
     """Names of the effects among commands, in order."""
     persisted = (
         SaveShip, SaveAssignment, ForgetAssignment, SaveSession, ForgetSession, SaveWaiting, ForgetWaiting,
-        SaveControls, SaveSpend,
+        SaveControls, SaveSpend, SaveRollout, ForgetRollout,
     )  # fmt: skip
     return [type(command).__name__ for command in commands if not isinstance(command, (*persisted, Publish))]

@@ -23,6 +23,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceState,
 )
+from mux.core.rollout import Pace, Rollout
 from mux.store.base import User
 
 SHIP = ShipRecord(
@@ -68,6 +69,24 @@ SHIP = ShipRecord(
             epoch=3,
         ),
     ),
+)
+
+ROLLOUT = Rollout(
+    project=ProjectName("intro"),
+    number=3,
+    image="images/intro-fix ✗",
+    digest="sha256:2",
+    was_image="images/intro",
+    was_digest="sha256:1",
+    file_digest="sha256:1",
+    pace=Pace(share=0.25, idle=True, not_before=12.5),
+    pushed_at=10.25,
+    note="fixes\x00cell 4",
+    proved=(ShipId("ship-0001"),),
+    refused=((ShipId("ship-0002"), "exited"),),
+    failed=((WorkspaceId("ship-0001.0.intro.1"), "no answer"),),
+    wave=(WorkspaceId("ship-0001.1.intro.2"),),
+    watched_until=99.5,
 )
 
 

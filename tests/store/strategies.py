@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from mux.core.commands import (
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     KeptRecord,
     Persist,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
@@ -33,6 +35,7 @@ from mux.core.model import (
     WorkspaceId,
     WorkspaceState,
 )
+from mux.core.rollout import Pace, Rollout, RolloutState
 from mux.core.spend import Meter
 
 texts = st.text(max_size=20)
@@ -51,6 +54,7 @@ workspaces = st.builds(
     port=st.integers(1, 65535),
     state=st.sampled_from(WorkspaceState),
     healthy=st.booleans(),
+    previous=texts,
 )
 ships = st.builds(
     ShipRecord,
@@ -93,6 +97,28 @@ controls = st.builds(
     spend_allowed=st.none() | times,
 )
 meters = st.builds(Meter, spent=times, ship_seconds=times, ships=counts, rate_micros=counts, at=times)
+rollouts = st.builds(
+    Rollout,
+    project=texts.map(ProjectName),
+    number=counts,
+    image=texts,
+    digest=texts,
+    was_image=texts,
+    was_digest=texts,
+    file_digest=texts,
+    pace=st.builds(Pace, share=times, count=counts, idle=st.booleans(), not_before=times),
+    pushed_at=times,
+    note=texts,
+    rollback=st.booleans(),
+    state=st.sampled_from(RolloutState),
+    paused=st.booleans(),
+    why=texts,
+    proved=st.lists(_few_ships, max_size=2).map(tuple),
+    refused=st.lists(st.tuples(_few_ships, texts), max_size=2).map(tuple),
+    failed=st.lists(st.tuples(texts.map(WorkspaceId), texts), max_size=2).map(tuple),
+    wave=st.lists(texts.map(WorkspaceId), max_size=2).map(tuple),
+    watched_until=times,
+)
 commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveShip, ships),
     st.builds(
@@ -106,4 +132,6 @@ commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(ForgetWaiting, _few_users),
     controls,
     st.builds(SaveSpend, meters),
+    st.builds(SaveRollout, rollouts),
+    st.builds(ForgetRollout, texts.map(ProjectName)),
 )

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from mux.core.commands import (
     ForgetAssignment,
+    ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     Persist,
     SaveAssignment,
     SaveControls,
+    SaveRollout,
     SaveSession,
     SaveShip,
     SaveSpend,
@@ -25,11 +27,12 @@ from mux.core.commands import (
     ShipRecord,
 )
 from mux.core.model import Assignment, Doors, ProjectName, Role, SessionHash, ShipId, UserId, Waiting
+from mux.core.rollout import Rollout, RolloutState
 from mux.core.spend import Meter
 from mux.store.base import ApiToken, ConflictError, OrganizerSession, Records, StoreError
 from mux.store.sql import TERMINATED_KEPT_S, SqlStore, sqlite_url
 from tests.store.conftest import Backend
-from tests.store.samples import SHIP, assignment, person, session, terminated
+from tests.store.samples import ROLLOUT, SHIP, assignment, person, session, terminated
 from tests.store.strategies import commands
 
 CONTROLS = SaveControls(
@@ -74,6 +77,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
             SaveWaiting(waiting),
             CONTROLS,
             SaveSpend(METER),
+            SaveRollout(ROLLOUT),
         ]
     )
     await first.close()
@@ -86,6 +90,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
         waiting=(waiting,),
         controls=CONTROLS,
         meter=METER,
+        rollouts=(ROLLOUT,),
     )
 
 
@@ -100,6 +105,15 @@ async def test_a_later_record_replaces_an_earlier_one(store: SqlStore) -> None:
     assert records.assignments == (Assignment(UserId("ada"), ShipId("ship-0001"), 1, 2),)
     assert records.controls == later
     assert records.meter == spent
+
+
+async def test_a_rollout_is_replaced_and_forgotten(store: SqlStore) -> None:
+    await store.commit([SaveRollout(ROLLOUT)])
+    later = replace(ROLLOUT, number=4, state=RolloutState.DONE, wave=())
+    await store.commit([SaveRollout(later), SaveRollout(replace(ROLLOUT, project=ProjectName("b")))])
+    assert [each.number for each in (await store.load(0.0)).rollouts] == [3, 4]
+    await store.commit([ForgetRollout(ProjectName("b"))])
+    assert (await store.load(0.0)).rollouts == (later,)
 
 
 async def test_a_seat_cannot_have_two_attendees_and_nothing_of_the_batch_is_kept(store: SqlStore) -> None:
@@ -180,15 +194,24 @@ async def test_an_empty_batch_is_fine(store: SqlStore) -> None:
     await store.commit([])
 
 
-def _carried_out(batches: list[list[Persist]]) -> Records:
+def _take_rollout(rollouts: dict[str, Rollout], command: Persist) -> None:
+    match command:
+        case SaveRollout(rollout):
+            rollouts[rollout.project] = rollout
+        case ForgetRollout(project):
+            rollouts.pop(project, None)
+
+
+def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - one branch per command
     """What the protocol says that batches leave: each in order, or not at all when a seat is doubled at its end."""
     ships: dict[str, ShipRecord] = {}
     state: tuple[dict[str, object], ...] = ({}, {}, {}, {})
     controls: SaveControls | None = None
     meter: Meter | None = None
+    rollouts: dict[str, Rollout] = {}
     for batch in batches:
         seats, epochs, sessions, queue = (dict(part) for part in state)
-        new_ships, new_controls, new_meter = dict(ships), controls, meter
+        new_ships, new_controls, new_meter, new_rollouts = dict(ships), controls, meter, dict(rollouts)
         for command in batch:
             match command:
                 case SaveShip(ship):
@@ -210,9 +233,12 @@ def _carried_out(batches: list[list[Persist]]) -> Records:
                     new_controls = command
                 case SaveSpend(saved_meter):
                     new_meter = saved_meter
+                case _:
+                    _take_rollout(new_rollouts, command)
         places = [(given.ship, given.seat) for given in seats.values()]  # type: ignore[attr-defined]
         if len(places) == len(set(places)):
             state, ships, controls, meter = (seats, epochs, sessions, queue), new_ships, new_controls, new_meter
+            rollouts = new_rollouts
     seats, epochs, sessions, queue = state
     return Records(
         ships=tuple(ships[ship] for ship in sorted(ships)),
@@ -222,6 +248,7 @@ def _carried_out(batches: list[list[Persist]]) -> Records:
         waiting=tuple(queue.values()),  # type: ignore[arg-type]
         controls=controls,
         meter=meter,
+        rollouts=tuple(rollouts[project] for project in sorted(rollouts)),
     )
 
 

@@ -1,0 +1,123 @@
+"""Proving an image on a ship: a throw-away workspace that nobody is led to, before anybody there is touched.
+
+Rules: one trial at a time for a project on a ship; the first failure is the verdict, since a workspace that fails once
+in front of nobody may fail in front of somebody. A port that another program holds is nobody's verdict. A trial is
+memory only: a mux that starts anew tries anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mux.core.commands import Notify
+from mux.core.model import ReportedState, ShipReport, WorkspaceId, WorkspaceReport
+from mux.core.rollout import Rollout, takes_part
+from mux.core.ships import Ship, Trial
+from mux.core.workspaces import PORT_IN_USE, wanted_changed
+from mux.core.world import World
+
+PULL_MAX_S = 3600.0
+"""A ship that has not got an image by then never will: 10 GB at 25 Mbit/s."""
+FAILED = (ReportedState.FAILED, ReportedState.RESTARTING)
+"""What a ship says of a workspace whose start has ended, if it gives a reason."""
+
+
+def lets_down(word: WorkspaceReport | None) -> str:
+    """Why a workspace did not come up, by the last word on it; empty if it may yet, or has."""
+    if word is None or word.state not in FAILED or not word.reason or word.reason == PORT_IN_USE:
+        return ""
+    return word.detail or word.reason
+
+
+def keep_trials(world: World, rollout: Rollout, ship: Ship) -> None:
+    """Begin a ship's trial where it is wanted, end it where it is not, and judge one that takes too long."""
+    trial = ship.trials.get(rollout.project)
+    wanted = rollout.active and takes_part(ship) and not rollout.judged(ship.id) and _matters(rollout, ship)
+    if trial is not None and (not wanted or trial.rollout != rollout.number):
+        _end(world, ship, trial)
+        trial = None
+    if not wanted:
+        return
+    if trial is None:
+        if not rollout.paused:
+            _begin(world, rollout, ship)
+    elif world.now >= trial.ends_at:
+        if ship.link is None or ship.unreachable:
+            _set_end(world, trial, world.spec.rollout.start_max_s)
+        elif trial.pulled:
+            refuse(world, ship, trial, f"it did not answer within {world.spec.rollout.start_max_s:g} s of its start")
+        else:
+            refuse(world, ship, trial, f"its image was not there within {PULL_MAX_S:g} s")
+
+
+def _matters(rollout: Rollout, ship: Ship) -> bool:
+    """Once a rollout is done, only a ship that came back with people on the image before has something to prove."""
+    if rollout.state != "done":
+        return True
+    return any(
+        seat.user is not None
+        and (workspace := seat.workspaces.get(rollout.project)) is not None
+        and workspace.digest != rollout.digest
+        for seat in ship.seats
+    )
+
+
+def _begin(world: World, rollout: Rollout, ship: Ship) -> None:
+    port = ship.free_port()
+    if port is None:
+        ship.ports_taken.clear()
+        why = "it has no free port for a trial: give ships a larger port range"
+        _verdict(world, ship, rollout, why)
+        return
+    ship.incarnations += 1
+    identity = WorkspaceId(f"{ship.id}.{len(ship.seats)}.{rollout.project}.{ship.incarnations}")
+    trial = Trial(identity, rollout.project, rollout.digest, port, rollout.number)
+    _set_end(world, trial, PULL_MAX_S)
+    ship.trials[rollout.project] = trial
+    wanted_changed(world, ship)
+
+
+def _set_end(world: World, trial: Trial, seconds: float) -> None:
+    trial.ends_at = world.now + seconds
+    world.deadlines.set(("rollout", trial.id), trial.ends_at)
+
+
+def _end(world: World, ship: Ship, trial: Trial) -> None:
+    del ship.trials[trial.project]
+    world.deadlines.clear(("rollout", trial.id))
+    wanted_changed(world, ship)
+
+
+def heard(world: World, ship: Ship, report: ShipReport) -> None:
+    """Take in what a ship says of its trials."""
+    if not ship.trials:
+        return
+    said = {workspace.id: workspace for workspace in report.workspaces}
+    for trial in list(ship.trials.values()):
+        word, rollout = said.get(trial.id), world.rollouts.get(trial.project)
+        if word is None or rollout is None or rollout.number != trial.rollout:
+            continue
+        if word.state is ReportedState.HEALTHY:
+            _end(world, ship, trial)
+            world.rollouts[trial.project] = replace(rollout, proved=(*rollout.proved, ship.id))
+        elif word.reason == PORT_IN_USE:
+            # Another trial follows, at another port.
+            ship.ports_taken.add(trial.port)
+            _end(world, ship, trial)
+        elif why := lets_down(word):
+            refuse(world, ship, trial, why)
+        elif word.state is not ReportedState.PULLING and not trial.pulled:
+            trial.pulled = True
+            _set_end(world, trial, world.spec.rollout.start_max_s)
+
+
+def refuse(world: World, ship: Ship, trial: Trial, why: str) -> None:
+    """The image does not run on this ship: it keeps the one before."""
+    _end(world, ship, trial)
+    _verdict(world, ship, world.rollouts[trial.project], why)
+
+
+def _verdict(world: World, ship: Ship, rollout: Rollout, why: str) -> None:
+    world.rollouts[rollout.project] = replace(rollout, refused=(*rollout.refused, (ship.id, why)))
+    text = f"{rollout.project}: the image pushed last does not run on {ship.id}, where nobody is touched: {why}"
+    world.notify(Notify("warning", "image_refused", rollout.project, text))

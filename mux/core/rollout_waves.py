@@ -1,0 +1,164 @@
+"""Swapping bound workspaces to the image of a rollout: a few at a time, idle attendees first, each with a way back.
+
+A swap is another digest for the same workspace, on the same files; its ship stops the one and starts the other. The
+image before stands in ``previous`` until the wave has been watched: whatever fails until then goes back.
+
+Rules: one wave of a project at a time, so that never more are away than may be; nobody is swapped on a ship that has
+not proved the image, or that is not heard from; whoever went back is left alone. A rollback has no way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mux.core.commands import Notify
+from mux.core.model import WorkspaceId, WorkspaceState
+from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
+from mux.core.rollout_trials import lets_down
+from mux.core.ships import Ship, Workspace
+from mux.core.workspaces import wanted_changed
+from mux.core.world import World
+
+SWAP_SLACK_S = 30.0
+"""Beside the start itself: the old workspace stops, files are merged, and the ship's word comes here."""
+IDLE_LOOK_S = 5.0
+"""How often attendees are looked at while those who are left are not idle."""
+
+
+def bound(world: World, rollout: Rollout) -> Iterator[tuple[Ship, Workspace]]:
+    """Every workspace of the project that is somebody's, on ships that take part."""
+    for ship in world.ships.values():
+        if not takes_part(ship):
+            continue
+        for seat in ship.seats:
+            workspace = seat.workspaces.get(rollout.project)
+            if seat.user is not None and workspace is not None and workspace.state is not WorkspaceState.SUSPENDED:
+                yield ship, workspace
+
+
+def keep_wave(world: World, rollout: Rollout) -> bool:
+    """Take in how the wave goes. True once there is none under way."""
+    members = dict.fromkeys(rollout.wave)
+    found = [(ship, each) for ship, each in bound(world, rollout) if each.id in members or each.previous]
+    for ship, workspace in found:
+        _keep_swap(world, ship, workspace)
+    rollout = world.rollouts[rollout.project]
+    if not found:
+        if rollout.wave:
+            world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
+        return True
+    if any(not each.healthy and world.now < each.swap_until for _, each in found):
+        return False
+    if not rollout.watched_until:
+        until = world.now + world.spec.rollout.monitor_s
+        world.rollouts[rollout.project] = replace(rollout, watched_until=until)
+        world.deadlines.set(("rollout", rollout.project), until)
+        return False
+    if world.now < rollout.watched_until:
+        world.deadlines.set_once(("rollout", rollout.project), rollout.watched_until)
+        return False
+    for ship, workspace in found:
+        if workspace.previous:
+            workspace.previous = ""
+            world.touch(ship)
+    world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
+    return True
+
+
+def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
+    """Look at one workspace of the wave: one that fails while it is on trial goes back."""
+    if workspace.healthy or not workspace.previous:
+        return
+    if not workspace.swap_until:
+        # The mux was restarted in the middle of it.
+        _set_end(world, workspace)
+    if why := lets_down(workspace.reported):
+        _back(world, ship, workspace, why)
+    elif world.now >= workspace.swap_until:
+        if ship.link is None or ship.unreachable:
+            _set_end(world, workspace)
+        else:
+            _back(world, ship, workspace, f"it did not answer within {_swap_max_s(world):g} s")
+
+
+def _swap_max_s(world: World) -> float:
+    return world.spec.rollout.start_max_s + SWAP_SLACK_S
+
+
+def _set_end(world: World, workspace: Workspace) -> None:
+    workspace.swap_until = world.now + _swap_max_s(world)
+    world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
+
+
+def _back(world: World, ship: Ship, workspace: Workspace, why: str) -> None:
+    """A swap has failed: the image before again, on the same files. A rollback is told of, and tried on."""
+    rollout = world.rollouts[workspace.project]
+    ours = workspace.digest == rollout.digest
+    stays = ours and rollout.rollback
+    if not stays:
+        _run(world, ship, workspace, workspace.previous)
+    workspace.previous = ""
+    world.touch(ship)
+    if ours and not rollout.gave_up(workspace.id):
+        failures = (*rollout.failed, (workspace.id, why))[:FAILURES_KEPT_MAX]
+        world.rollouts[workspace.project] = replace(rollout, failed=failures)
+    after = "It is being tried on." if stays else "It goes back to the image before, with its files."
+    text = f"{workspace.project} on {ship.id}, seat {workspace.seat}, did not come up after its swap: {why}. {after}"
+    world.notify(Notify("warning", "swap_failed", workspace.id, text))
+
+
+def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:
+    workspace.digest = digest
+    workspace.healthy = False
+    workspace.reported = None
+    wanted_changed(world, ship)
+    workspace.digest_since = ship.generation
+    _set_end(world, workspace)
+
+
+def waiting(world: World, rollout: Rollout) -> list[tuple[Ship, Workspace]]:
+    """Bound workspaces that are still to be swapped, those first who have been idle longest."""
+    found = [
+        (ship, workspace)
+        for ship, workspace in bound(world, rollout)
+        if workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
+    ]
+    return sorted(found, key=lambda each: (_active_at(world, *each), each[1].id))
+
+
+def _active_at(world: World, ship: Ship, workspace: Workspace) -> float:
+    user = ship.seats[workspace.seat].user
+    return 0.0 if user is None else world.active.get((user, workspace.project), 0.0)
+
+
+def idle_now(world: World, ship: Ship, workspace: Workspace) -> bool:
+    """Whether an attendee has made no request for a while, as far as is known since the mux started."""
+    last = max(_active_at(world, ship, workspace), world.started)
+    return world.now - last >= world.spec.rollout.idle_after_s
+
+
+def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]]) -> None:
+    """Swap the next few of those who are left."""
+    able = [(ship, each) for ship, each in left if ship.link is not None and not ship.unreachable]
+    if rollout.pace.idle:
+        able = [(ship, each) for ship, each in able if idle_now(world, ship, each)]
+        world.deadlines.set_once(("rollout", f"{rollout.project}/idle"), world.now + IDLE_LOOK_S)
+    total = sum(1 for _ in bound(world, rollout))
+    chosen = able[: rollout.pace.at_once(total, world.spec.rollout)]
+    wave: list[WorkspaceId] = []
+    for ship, workspace in chosen:
+        workspace.previous = workspace.digest
+        _run(world, ship, workspace, rollout.digest)
+        wave.append(workspace.id)
+    if wave:
+        world.rollouts[rollout.project] = replace(rollout, wave=tuple(wave), watched_until=0.0)
+
+
+def may_begin(world: World, rollout: Rollout) -> bool:
+    """Whether attendees may be touched now: every ship that is up has given its verdict, and nobody holds it."""
+    if rollout.paused or not rollout.active or world.now < rollout.pace.not_before:
+        return False
+    if rollout.state is RolloutState.DONE:
+        return True
+    return all(rollout.judged(ship.id) for ship in world.ships.values() if takes_part(ship))

@@ -1,0 +1,198 @@
+"""Rollouts: pushed, steered, and brought forward whenever anything has happened.
+
+Every ship that is up gets the image and proves it with a throw-away workspace; then bound workspaces are swapped in
+waves. `rollout` says what a rollout is, `rollout_trials` and `rollout_waves` do these two things; this module decides
+when a rollout goes on, stops and ends.
+
+Rules: nobody's workspace is stopped for an image that was not proved on its ship. Of two pushes of a project the later
+one wins, and takes over what the earlier one has under way. A rollout that meets too many failures stops and says why;
+free seats then have the image before again, and whoever was swapped keeps what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+from mux.core.commands import Notify
+from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered
+from mux.core.model import ProjectName, ShipId
+from mux.core.rollout import Rollout, RolloutState, takes_part
+from mux.core.rollout_trials import keep_trials
+from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, waiting
+from mux.core.ships import Ship
+from mux.core.workspaces import wanted_changed
+from mux.core.world import World
+
+
+def restore(world: World, stored: Iterable[Rollout]) -> None:
+    """Rollouts as they were stored; those that the event file in force has overruled are dropped."""
+    world.rollouts = {rollout.project: rollout for rollout in stored}
+    world.saved_rollouts = dict(world.rollouts)
+    spec_changed(world)
+    for rollout in world.rollouts.values():
+        if rollout.pace.not_before > world.now:
+            world.deadlines.set(("rollout", f"{rollout.project}/at"), rollout.pace.not_before)
+
+
+def spec_changed(world: World) -> None:
+    """The event file's word on an image is the later one where it has changed."""
+    for name, rollout in list(world.rollouts.items()):
+        spec = world.projects.get(name)
+        if spec is None or spec.digest != rollout.file_digest:
+            _forget(world, name)
+
+
+def _forget(world: World, name: ProjectName) -> None:
+    del world.rollouts[name]
+    for ship in world.ships.values():
+        ended = ship.trials.pop(name, None) is not None
+        for workspace in ship.workspaces.values():
+            if workspace.project == name and workspace.previous:
+                workspace.previous = ""
+                ended = True
+        if ended:
+            wanted_changed(world, ship)
+
+
+def pushed(world: World, event: ProjectPushed) -> None:
+    """Begin a rollout; what an earlier one of the project has under way goes on as this one's."""
+    _begin(world, event)
+
+
+def _begin(world: World, event: ProjectPushed, *, rollback: bool = False) -> None:
+    project = event.project
+    spec, before = world.projects.get(project), world.rollouts.get(project)
+    if spec is None:
+        return
+    was = (spec.image, spec.digest)
+    if before is not None:
+        done = before.state is RolloutState.DONE
+        was = (before.image, before.digest) if done else (before.was_image, before.was_digest)
+    world.rollouts[project] = Rollout(
+        project=project,
+        number=before.number + 1 if before else 1,
+        image=event.image,
+        digest=event.digest,
+        was_image=was[0],
+        was_digest=was[1],
+        file_digest=spec.digest,
+        pace=event.pace,
+        pushed_at=world.now,
+        note=event.note,
+        rollback=rollback,
+        wave=before.wave if before else (),
+    )
+    if event.pace.not_before > world.now:
+        world.deadlines.set(("rollout", f"{project}/at"), event.pace.not_before)
+    what = "is being rolled back" if rollback else "gets another image"
+    text = f"{project} {what}; `mux rollout status` shows how far that is."
+    world.notify(Notify("info", "rollout_begun", project, text))
+    _tell_all(world)
+
+
+def _tell_all(world: World) -> None:
+    """What ships are to hold has changed."""
+    for ship in world.ships.values():
+        if not ship.gone:
+            wanted_changed(world, ship)
+
+
+def steered(world: World, event: RolloutSteered) -> None:
+    """Carry out an organizer's word; one that does not fit changes nothing."""
+    rollout = world.rollouts.get(event.project)
+    if rollout is None:
+        return
+    goes_on = rollout.state is RolloutState.RUNNING
+    match event.order:
+        case "pause" if goes_on:
+            world.rollouts[event.project] = replace(rollout, paused=True)
+        case "resume" if goes_on or rollout.state is RolloutState.STOPPED:
+            world.rollouts[event.project] = replace(
+                rollout, state=RolloutState.RUNNING, paused=False, why="", refused=(), failed=()
+            )
+            _tell_all(world)
+        case "abort" if goes_on or rollout.state is RolloutState.STOPPED:
+            _end(world, rollout, RolloutState.ABORTED, "an organizer aborted it")
+        case "rollback" if not rollout.rollback:
+            pace = replace(rollout.pace, idle=False, not_before=0.0)
+            push = ProjectPushed(event.project, rollout.was_image, rollout.was_digest, pace, rollout.note)
+            _begin(world, push, rollback=True)
+
+
+def active(world: World, event: AttendeesActive) -> None:
+    """Remember when attendees were last active, of those who are led anywhere."""
+    for pair in event.active:
+        if pair in world.published_routes:
+            world.active[pair] = world.now
+
+
+def look(world: World, subject: str) -> None:
+    """A moment has come at which something may go on: free seats change when a rollout may touch people."""
+    if (found := world.ships.get(ShipId(subject.partition(".")[0]))) is not None:
+        world.touch(found, save=False)
+        return
+    name, _, what = subject.partition("/")
+    rollout = world.rollouts.get(ProjectName(name))
+    if rollout is not None and what == "at":
+        for ship in world.ships.values():
+            if not ship.gone:
+                wanted_changed(world, ship)
+
+
+def advance(world: World, touched: Iterable[ShipId]) -> None:
+    """Bring every rollout as far as it can come now; one that has ended is looked at on ships that have changed."""
+    looked_at = [world.ships[ship] for ship in touched if ship in world.ships]
+    for name, rollout in list(world.rollouts.items()):
+        lives = rollout.state is RolloutState.RUNNING or rollout.wave or rollout is not world.saved_rollouts.get(name)
+        if lives or looked_at:
+            _advance(world, name, list(world.ships.values()) if lives else looked_at)
+
+
+def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
+    for ship in ships:
+        keep_trials(world, world.rollouts[name], ship)
+    quiet = keep_wave(world, world.rollouts[name])
+    rollout = world.rollouts[name]
+    if rollout.state is RolloutState.RUNNING and not rollout.rollback and (why := _too_much(world, rollout)):
+        _end(world, rollout, RolloutState.STOPPED, why)
+        return
+    if not quiet or not may_begin(world, rollout):
+        return
+    left = waiting(world, rollout)
+    if left:
+        begin_wave(world, rollout, left)
+    elif rollout.state is RolloutState.RUNNING and (rollout.proved or (rollout.rollback and rollout.refused)):
+        _end(world, rollout, RolloutState.DONE, "")
+
+
+def _too_much(world: World, rollout: Rollout) -> str:
+    """Why a rollout cannot go on; empty while it can."""
+    up = [ship.id for ship in world.ships.values() if takes_part(ship)]
+    nowhere = bool(up) and not rollout.proved and all(rollout.judged(ship) for ship in up)
+    if not nowhere and rollout.failures <= world.spec.rollout.failures_max:
+        return ""
+    failures = (*rollout.failed, *rollout.refused)
+    if not failures:
+        return ""
+    subject, why = failures[0]
+    count = rollout.failures
+    return f"{count} {'failure' if count == 1 else 'failures'}; {subject}: {why}"
+
+
+def _end(world: World, rollout: Rollout, state: RolloutState, why: str) -> None:
+    world.rollouts[rollout.project] = replace(rollout, state=state, paused=False, why=why)
+    _tell_all(world)
+    if state is RolloutState.DONE:
+        text = f"{rollout.project}: everybody has the image pushed last."
+        if rollout.failures:
+            text = f"{rollout.project} has the image pushed last, but for {rollout.failures} that did not take it."
+        world.notify(Notify("info", "rollout_done", rollout.project, text))
+    else:
+        word: Literal["error", "warning"] = "error" if state is RolloutState.STOPPED else "warning"
+        text = (
+            f"The rollout of {rollout.project} has ended: {why}. Free seats have the image before; whoever was swapped "
+            f"keeps what runs. `mux rollout rollback {rollout.project}` puts the image before back everywhere."
+        )
+        world.notify(Notify(word, f"rollout_{state}", rollout.project, text))

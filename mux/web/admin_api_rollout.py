@@ -1,0 +1,131 @@
+"""Handlers of the admin API for rollouts: push an image, see how far it is, hold it, end it, take it back."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from mux.config.rollout_schema import ALLOWED, share_or_count
+from mux.core.events import ProjectPushed, RolloutSteered
+from mux.core.model import ProjectName
+from mux.core.rollout import Pace, RolloutState
+from mux.core.rollout_views import RolloutView
+from mux.web.admin_api_deps import AdminDeps, PushedImage, PushError
+from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
+from mux.web.admin_api_fleet import quoted
+from mux.web.admin_api_warming import due
+from mux.web.api_models import Done
+from mux.web.api_models_rollout import Failure, PushIn, RolloutOut, Rollouts, SteerIn
+
+GIB = 1 << 30
+
+
+async def rollouts(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - every handler has the same shape
+    """How rollouts stand."""
+    return Rollouts(rollouts=[_shown(view) for view in deps.engine.rollouts()])
+
+
+async def push(deps: AdminDeps, call: Call) -> BaseModel:
+    """Give a project another image while people work with it."""
+    body, project = call.expect(PushIn), _project(deps, call)
+    pace = _pace(body, deps)
+    try:
+        found = await deps.images.resolve(project, body.image)
+    except PushError as error:
+        raise ApiError(422, error.code, str(error)) from error
+    _fits(deps, found)
+    await deps.engine.submit(ProjectPushed(project, found.image, found.digest, pace, body.note))
+    return Done(
+        text=f"{project}: {found.digest[:19]}… is being pulled and proved; nobody is touched before that. "
+        f"`mux rollout status` shows how far it is."
+    )
+
+
+async def steer(deps: AdminDeps, call: Call) -> BaseModel:
+    """Pause, resume, abort or take back."""
+    order, project = call.expect(SteerIn).order, _project(deps, call)
+    view = next((each for each in deps.engine.rollouts() if each.rollout.project == project), None)
+    if view is None:
+        raise NotFoundError("no_rollout", f"nothing was pushed for {project}; `mux push` does that")
+    state = view.rollout.state
+    goes_on = state is RolloutState.RUNNING
+    if order == "pause" and not goes_on:
+        raise ApiError(409, "not_running", f"the rollout of {project} is {view.phase}; there is nothing to pause")
+    if order in ("resume", "abort") and not (goes_on or state is RolloutState.STOPPED):
+        raise ApiError(409, "not_running", f"the rollout of {project} is {view.phase}; push the image again instead")
+    if order == "rollback" and view.rollout.rollback:
+        raise ApiError(409, "is_rollback", f"{project} is being, or was, rolled back; push the image that you want")
+    await deps.engine.submit(RolloutSteered(project, order))
+    texts = {
+        "pause": f"Nobody further is touched until `mux rollout resume {project}`.",
+        "resume": "The rollout goes on; earlier failures are forgotten.",
+        "abort": f"Nobody further is touched. `mux rollout rollback {project}` puts the image before back everywhere.",
+        "rollback": "The image before is put back, in waves.",
+    }
+    return Done(text=texts[order])
+
+
+def _project(deps: AdminDeps, call: Call) -> ProjectName:
+    name = call.path["project"]
+    names = [spec.name for spec in deps.engine.projects()]
+    if name not in names:
+        raise NotFoundError("no_project", f"no project {quoted(name)}; there are {', '.join(names)}")
+    return ProjectName(name)
+
+
+def _pace(body: PushIn, deps: AdminDeps) -> Pace:
+    share, count = 0.0, 0
+    if body.max_unavailable:
+        at_once = share_or_count(body.max_unavailable)
+        if at_once is None:
+            raise ApiError(422, "max_unavailable_invalid", f"`max_unavailable` is {ALLOWED}")
+        share, count = at_once
+    word, _, at = body.when.partition(" ")
+    if word == "at" and at:
+        try:
+            return Pace(share, count, not_before=due(at.strip(), deps.clock(), deps.time_zone()))
+        except ApiError as error:
+            raise ApiError(422, "when_invalid", "`when` is a time to come, such as at 10:30") from error
+    if body.when not in ("now", "idle"):
+        raise ApiError(422, "when_invalid", "`when` is now, idle, or a time such as at 10:30")
+    return Pace(share, count, idle=body.when == "idle")
+
+
+def _fits(deps: AdminDeps, image: PushedImage) -> None:
+    """Refuse an image that cannot lie on a ship's disk, even packed."""
+    if image.compressed_bytes is None:
+        return
+    for ship in deps.engine.status(deps.clock()).ships:
+        free = ship.resources.disk_free_bytes
+        if ship.resources.disk_total_bytes and image.compressed_bytes > free:
+            text = f"{image.compressed_bytes / GIB:.1f} GiB to pull, and {ship.id} has {free / GIB:.1f} GiB left"
+            raise ApiError(409, "no_room", f"the image does not fit: {text}; free some space there, or replace it")
+
+
+def _shown(view: RolloutView) -> RolloutOut:
+    rollout = view.rollout
+    return RolloutOut.model_validate(
+        {
+            "project": rollout.project,
+            "number": rollout.number,
+            "image": rollout.image,
+            "digest": rollout.digest,
+            "was_image": rollout.was_image,
+            "was_digest": rollout.was_digest,
+            "phase": view.phase,
+            "rollback": rollout.rollback,
+            "paused": rollout.paused,
+            "why": rollout.why,
+            "note": rollout.note,
+            "pushed_at": rollout.pushed_at,
+            "not_before": rollout.pace.not_before,
+            "ships": view.ships,
+            "pulled": view.pulled,
+            "proved": view.proved,
+            "bound": view.bound,
+            "swapped": view.swapped,
+            "swapping": view.swapping,
+            "waiting": view.waiting,
+            "waits_for": view.waits_for,
+            "failures": [Failure(subject=subject, why=why) for subject, why in (*rollout.refused, *rollout.failed)],
+        }
+    )

@@ -1,0 +1,79 @@
+"""`mux push` and `mux rollout`: what they ask for, what they show, and how they end."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import pytest
+
+from mux.core.events import ProjectPushed, RolloutSteered
+from mux.core.model import ProjectName
+from mux.core.rollout import Pace
+from tests.admin.support import NOW
+from tests.cli.conftest import Cli
+
+INTRO = ProjectName("intro")
+
+
+def begun(cli: Cli) -> None:
+    """A rollout that waits for a ship."""
+    cli.admin.engine.fleet.handle(ProjectPushed(INTRO, "fix", "sha256:" + "f" * 64, Pace()), now=NOW)
+
+
+async def test_an_image_that_is_not_there_is_refused_in_one_line(cli: Cli) -> None:
+    said = await cli("push", "intro", "gone", "--yes")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "there is no gone" in said.err
+    assert not cli.admin.engine.events
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(["--max-unavailable", "0"], "max_unavailable"), (["--when", "later"], "when"), (["--when", "at 99:00"], "time")],
+)
+async def test_options_that_make_no_sense_are_refused(cli: Cli, options: list[str], word: str) -> None:
+    said = await cli("push", "intro", "fix", "--yes", *options)
+    assert said.code != 0 and word in said.err
+    assert not cli.admin.engine.events
+
+
+async def test_a_project_that_nobody_has_is_refused_with_those_that_there_are(cli: Cli) -> None:
+    said = await cli("push", "nobody", "fix", "--yes")
+    assert said.code == 1 and "there are intro" in said.err
+
+
+async def test_without_a_terminal_nothing_is_pushed_unless_said(cli: Cli) -> None:
+    assert "--yes" in (await cli("push", "intro", "fix")).err
+    assert not cli.admin.engine.events
+
+
+async def test_status_says_how_far_it_is_and_what_it_waits_for(cli: Cli) -> None:
+    assert (await cli("rollout", "status")).out == "Nothing was pushed.\n"
+    begun(cli)
+    said = await cli("rollout", "status", "intro")
+    assert said.out == (
+        "intro: pulling: 0 of 0 ships pulled, 0 proved, 0 of 0 attendees swapped; waits for a ship that is up\n"
+    )
+    shown = json.loads((await cli("rollout", "status", "--json")).out)["rollouts"]
+    assert [(each["project"], each["image"], each["failures"]) for each in shown] == [("intro", "fix", [])]
+
+
+@pytest.mark.parametrize("order", ["pause", "resume", "abort", "rollback"])
+async def test_an_order_goes_to_the_one_rollout_that_there_is(
+    cli: Cli, order: Literal["pause", "resume", "abort", "rollback"]
+) -> None:
+    yes = ["--yes"] if order == "rollback" else []
+    assert "nothing was pushed" in (await cli("rollout", order, *yes)).err
+    begun(cli)
+    said = await cli("rollout", order, *yes)
+    assert (said.code, said.out.count("\n")) == (0, 1)
+    assert cli.admin.engine.events == [RolloutSteered(INTRO, order)]
+
+
+async def test_an_order_that_does_not_fit_is_refused(cli: Cli) -> None:
+    begun(cli)
+    cli.admin.engine.fleet.handle(RolloutSteered(INTRO, "abort"), now=NOW)
+    assert "push the image again" in (await cli("rollout", "resume", "intro")).err
+    cli.admin.engine.fleet.handle(RolloutSteered(INTRO, "rollback"), now=NOW)
+    assert "rolled back" in (await cli("rollout", "rollback", "intro", "--yes")).err

@@ -1,0 +1,240 @@
+"""Rollouts: proved before anybody is touched, in waves, with a way back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mux.core.events import AttendeesActive, EventSpecApplied, ProjectPushed, RolloutSteered, ShipReported
+from mux.core.model import ProjectName, RolloutSpec, UserId
+from mux.core.rollout import Pace, RolloutState
+from tests.core.room import DIGEST, Room, event_spec, project
+
+INTRO = ProjectName("intro")
+NEW, NEWER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+PEOPLE = ("ada", "bob", "cyd", "dan")
+
+
+def room(*, people: int = 4, failures_max: int = 2) -> Room:
+    """Two ships of two seats, with people on them."""
+    spec = replace(event_spec(project()), rollout=RolloutSpec(monitor_s=10.0, failures_max=failures_max))
+    found = Room(spec)
+    found.settle()
+    found.log_in(*PEOPLE[:people])
+    found.settle()
+    return found
+
+
+def push(found: Room, digest: str = NEW, *, pace: Pace = Pace(count=1)) -> None:  # noqa: B008 - frozen
+    found.do(ProjectPushed(INTRO, f"images/{digest[-1]}", digest, pace))
+
+
+def digests(found: Room) -> dict[str, str]:
+    """What attendees' workspaces are wanted to run."""
+    return {
+        str(seat.user): seat.workspaces[INTRO].digest
+        for ship in found.fleet.world.ships.values()
+        for seat in ship.seats
+        if seat.user is not None
+    }
+
+
+def state(found: Room) -> RolloutState:
+    return found.fleet.world.rollouts[INTRO].state
+
+
+def run(found: Room, rounds: int = 12) -> None:
+    """Let the world go on, with time for waves to be watched."""
+    for _ in range(rounds):
+        found.settle()
+        found.do(after=11.0)
+
+
+def test_everybody_gets_the_image_one_after_the_other() -> None:
+    found = room()
+    push(found)
+    assert set(digests(found).values()) == {DIGEST}, "nobody is touched before the proof"
+    most = 0
+    for _ in range(20):
+        found.settle()
+        most = max(most, len(found.fleet.world.rollouts[INTRO].wave))
+        found.do(after=11.0)
+    assert set(digests(found).values()) == {NEW}
+    assert (state(found), most) == (RolloutState.DONE, 1)
+    assert found.routes() == {(UserId(name), INTRO) for name in PEOPLE}
+    assert not any(ship.trials for ship in found.fleet.world.ships.values())
+
+
+def test_free_seats_change_at_once_after_the_proof_and_stay_on_offer() -> None:
+    found = room(people=1)
+    push(found, pace=Pace(count=1, idle=True))
+    found.settle()
+    assert digests(found) == {"ada": DIGEST}, "ada is not idle yet"
+    free = [
+        seat.workspaces[INTRO].digest
+        for ship in found.fleet.world.ships.values()
+        for seat in ship.seats
+        if seat.user is None
+    ]
+    assert set(free) == {NEW}
+    found.log_in("bob")
+    assert "bob" in found.seats()
+
+
+def test_an_image_that_does_not_start_touches_nobody_and_blames_no_ship() -> None:
+    found = room()
+    fail_trials(found)
+    push(found)
+    run(found, 3)
+    assert state(found) is RolloutState.STOPPED
+    assert set(digests(found).values()) == {DIGEST}
+    assert "exited" in found.fleet.world.rollouts[INTRO].why
+    assert not any(ship.failed for ship in found.fleet.world.ships.values())
+    assert not found.fleet.world.broken
+
+
+def fail_trials(found: Room) -> None:
+    """Whatever runs another image than the first one fails."""
+    for ship in found.machines.values():
+        ship.bad_digests = frozenset({NEW})
+
+
+def test_a_swap_that_fails_goes_back() -> None:
+    found = room(failures_max=0)
+    push(found)
+    for ship in list(found.machines):  # the proof goes well
+        found.answer_all()
+        found.report(ship)
+    fail_trials(found)
+    run(found)
+    assert state(found) is RolloutState.STOPPED
+    assert set(digests(found).values()) == {DIGEST}
+    assert found.routes() == {(UserId(name), INTRO) for name in PEOPLE}
+    assert len(found.fleet.world.rollouts[INTRO].failed) == 1
+
+
+def test_the_later_of_two_pushes_wins() -> None:
+    found = room()
+    push(found)
+    found.settle()
+    assert NEW in digests(found).values()
+    push(found, NEWER)
+    run(found, 20)
+    assert set(digests(found).values()) == {NEWER}
+    assert state(found) is RolloutState.DONE
+
+
+def test_a_rollback_puts_the_image_before_everywhere() -> None:
+    found = room()
+    push(found)
+    found.settle()
+    found.do(RolloutSteered(INTRO, "rollback"))
+    run(found, 20)
+    assert set(digests(found).values()) == {DIGEST}
+    assert found.fleet.world.rollouts[INTRO].rollback
+    before = found.fleet.world.rollouts[INTRO]
+    found.do(RolloutSteered(INTRO, "rollback"))
+    assert found.fleet.world.rollouts[INTRO] == before, "a rollback is never rolled back"
+
+
+def test_a_paused_rollout_waits_for_its_organizer() -> None:
+    found = room()
+    push(found)
+    found.do(RolloutSteered(INTRO, "pause"))
+    run(found)
+    assert set(digests(found).values()) == {DIGEST}
+    found.do(RolloutSteered(INTRO, "resume"))
+    run(found, 20)
+    assert set(digests(found).values()) == {NEW}
+
+
+def test_nobody_is_touched_before_the_time_that_was_set() -> None:
+    found = room(people=2)
+    push(found, pace=Pace(count=4, not_before=found.now + 300))
+    run(found, 5)
+    assert set(digests(found).values()) == {DIGEST}
+    assert len(found.fleet.world.rollouts[INTRO].proved) == len(found.machines), "it is proved ahead"
+    found.do(after=300.0)
+    run(found)
+    assert set(digests(found).values()) == {NEW}
+
+
+def test_idle_attendees_come_first() -> None:
+    found = room()
+    found.do(AttendeesActive(tuple((UserId(name), INTRO) for name in ("ada", "bob", "dan"))))
+    push(found)
+    found.settle()
+    assert [name for name, digest in digests(found).items() if digest == NEW] == ["cyd"]
+
+
+@pytest.mark.parametrize("rounds", range(5))
+def test_a_mux_that_is_killed_goes_on_where_it_was(rounds: int) -> None:
+    found = room()
+    push(found)
+    for _ in range(rounds):
+        found.answer_all()
+        for ship in list(found.machines):
+            if found.machines[ship].accepted:
+                found.report(ship)
+    found.restart()
+    run(found, 20)
+    assert set(digests(found).values()) == {NEW}
+    assert state(found) is RolloutState.DONE
+
+
+def test_an_event_file_with_another_image_overrules_a_rollout() -> None:
+    found = room()
+    push(found)
+    run(found, 20)
+    spec = replace(found.spec, projects=(project(digest=NEWER),))
+    found.do(EventSpecApplied(spec))
+    assert not found.fleet.world.rollouts
+    assert not found.kept.rollouts
+
+
+def test_an_event_file_that_changes_other_things_leaves_it_in_force() -> None:
+    found = room(people=1)
+    push(found)
+    run(found, 20)
+    found.do(EventSpecApplied(replace(found.spec, name="another")))
+    found.spec = replace(found.spec, name="another")
+    found.settle()
+    found.restart()
+    found.settle()
+    found.log_in("bob")
+    found.settle()
+    assert digests(found) == {"ada": NEW, "bob": NEW}
+
+
+def test_a_ship_that_is_silent_is_waited_for() -> None:
+    found = room()
+    push(found)
+    first, second = list(found.machines)
+    found.answer_all()
+    found.report(first)
+    found.do(after=60.0)
+    assert state(found) is RolloutState.RUNNING
+    assert set(digests(found).values()) == {DIGEST}
+    assert found.machines[second].accepted
+    run(found, 20)
+    assert set(digests(found).values()) == {NEW}
+
+
+def test_a_word_on_the_old_image_is_no_word_on_the_new_one() -> None:
+    found = room(people=1)
+    ship = found.fleet.world.assignments[UserId("ada")].ship
+    machine = found.machines[ship]
+    before = tuple(machine.running.values())
+    push(found)
+    for each in found.machines:
+        found.answer_all()
+        found.report(each)
+    assert digests(found) == {"ada": NEW}
+    assert found.routes() == set(), "it is away"
+    assert machine.link is not None
+    report = machine.report()
+    found.do(ShipReported(ship, machine.link, replace(report, workspaces=before)))
+    assert found.routes() == set(), "the old image still answers, until it is stopped"
+    found.settle()
+    assert found.routes() == {(UserId("ada"), INTRO)}
