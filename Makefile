@@ -11,7 +11,7 @@ VENV := .venv/.complete
 
 # One worker per core: browsers and JupyterLab share them with the tests. See tests/conftest.py for who gets what.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --max-worker-restart 0
 
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=

@@ -7,6 +7,9 @@ some tests end it to see what follows. Groups are handed out in the order of the
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,19 @@ DOCKER = "docker"
 DOCKER_S_MAX = 300
 """Bound of one test on Docker: the first one starts the engine and makes an image."""
 LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell: what tests start and interrupt would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Programs that run in this process may tighten it; the next test is not theirs."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def _group(item: pytest.Item) -> str:
