@@ -46,11 +46,11 @@ from mux.core.events import (
     ShipReported,
 )
 from mux.core.fleet import Fleet
-from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId
+from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId, WorkspaceId
 from mux.core.quarantine import Quarantine
 from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.routes import SessionEntry
-from mux.core.views import AttendeeView, FleetStatus, attendee_view, fleet_status
+from mux.core.views import AttendeeView, FleetStatus, Holder, attendee_view, fleet_status, holder
 from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
 from mux.publisher import Publisher
 from mux.store.base import Store, StoreUnavailableError
@@ -302,6 +302,10 @@ class Engine:
         """Whether a ship is wanted and no agent has bound a key to it yet."""
         found = self._fleet.world.ships.get(ship)
         return found is not None and not found.key and found.wanted is ShipWanted.RUN
+
+    def holder(self, ship: ShipId, workspace: WorkspaceId) -> Holder | None:
+        """Whose files a workspace of a ship holds."""
+        return holder(self._fleet.world, ship, workspace)
 
     def warming(self, now: float) -> WarmingView:
         """How warming goes on."""

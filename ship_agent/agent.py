@@ -31,6 +31,7 @@ from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.resources import resources
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
 from ship_agent.runtimes.shim import write_json
+from ship_agent.snapshots.base import Files, homes, restore
 from ship_agent.step import (
     STOP_GRACE_S,
     Action,
@@ -96,15 +97,23 @@ class Agent:
         runtime: what runs workspaces; opened and closed by `run`.
         connect: makes the link; None to go without one, by the last desired state on disk.
         metadata_url: where announcements for this machine are heard; empty for nowhere.
+        files: keeps attendees' files safe elsewhere; None for nobody.
     """
 
     def __init__(
-        self, directory: Path, runtime: Runtime, connect: Connect | None = None, *, metadata_url: str = ""
+        self,
+        directory: Path,
+        runtime: Runtime,
+        connect: Connect | None = None,
+        *,
+        metadata_url: str = "",
+        files: Files | None = None,
     ) -> None:
         self._directory = directory
         self._runtime = runtime
         self._link = connect(self._take, self.observe) if connect else None
         self._notices = Notices(metadata_url, self._report_notices) if metadata_url else None
+        self._files = files
         self._health = HealthChecks(self._wake_up)
         self._wake = asyncio.Event()
         self._first_look = asyncio.Event()
@@ -142,6 +151,8 @@ class Agent:
             tasks.append(asyncio.create_task(self._keep_link(self._link), name="agent link"))
         if self._notices is not None:
             tasks.append(asyncio.create_task(self._notices.run(), name="agent notices"))
+        if self._files is not None:
+            tasks.append(asyncio.create_task(self._files.run(), name="agent files"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -225,6 +236,8 @@ class Agent:
                 self._reached = self._target.generation if settled(self._target, self._view) else self._reached
                 due = next_deadline(self._target, self._view)
             self._report()
+            if self._files is not None and self._target is not None:
+                self._files.watch(homes(self._target, self._view), frozenset(self._busy))
             self._first_look.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -400,6 +413,8 @@ class Agent:
             case Pull(project, digest):
                 await self._pull(project, digest)
             case Start(spec):
+                if self._files is not None:
+                    await restore(self._files, spec, (await runtime.inspect()).get(spec.id))
                 await runtime.start(spec)
             case Note(spec):
                 await runtime.note(spec)

@@ -36,12 +36,14 @@ from ship_agent.agent import Agent, Link, Observe, stop_all
 from ship_agent.files.base import WayName
 from ship_agent.files.mounts import can_mount
 from ship_agent.join import LOOPBACK, Join, JoinError, join_of_boot, read_join, write_join
-from ship_agent.link_client import LinkClient, LinkRefusedError
+from ship_agent.link_client import LinkClient, LinkRefusedError, client_context
 from ship_agent.notify import READY, STOPPING, Notifier
 from ship_agent.runtimes.base import Runtime, RuntimeFailure
 from ship_agent.runtimes.docker import SOCKET_DEFAULT, DockerRuntime
 from ship_agent.runtimes.process import ProcessRuntime
 from ship_agent.runtimes.shim import write_json
+from ship_agent.snapshots.client import FilesClient
+from ship_agent.snapshots.keeper import SnapshotKeeper
 from ship_agent.trial import run_on_streams
 
 LOCK_WAIT_S = 15.0
@@ -84,6 +86,7 @@ async def _run(directory: Path, files: WayName) -> None:
     notifier = Notifier(os.environ)
     join = read_join(directory / "join.json")
     runtime = make_runtime(join.runtime, directory, join, files=files)
+    client = FilesClient(join.control_url, client_context(join.ca_pem))
 
     def connect(take: Any, observe: Observe) -> Link:
         return LinkClient(
@@ -91,10 +94,12 @@ async def _run(directory: Path, files: WayName) -> None:
             key_path=directory / "agent.key",
             on_desired=take,
             on_logins=lambda message: runtime.use_logins(message.logins),
+            on_welcome=client.use,
             observe=observe,
         )
 
-    agent = Agent(directory, runtime, connect, metadata_url=join.metadata_url)
+    keeper = SnapshotKeeper(client, directory / "restoring")
+    agent = Agent(directory, runtime, connect, metadata_url=join.metadata_url, files=keeper)
     _say_who(directory)
     work = asyncio.create_task(agent.run(), name="agent")
     loop = asyncio.get_running_loop()

@@ -87,6 +87,7 @@ class LinkClient:
         key_path: the agent key's file; made at first use.
         on_desired: called with every desired state that arrives. Must not block.
         on_logins: called with logins of image registries, instead of those before. Must not block.
+        on_welcome: called with the token for the file endpoint whenever a link stands. Must not block.
         observe: gives the whole of what is so; its ``seq`` is set here. When it raises, that is logged and it is
             asked again a heartbeat later.
         backoff: pauses between dials.
@@ -102,6 +103,7 @@ class LinkClient:
         on_desired: Callable[[Desired], None],
         observe: Callable[[], Awaitable[Observed]],
         on_logins: Callable[[RegistryLogins], None] | None = None,
+        on_welcome: Callable[[str], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         key = agent_key(key_path)
@@ -115,9 +117,10 @@ class LinkClient:
             runtime=join.runtime,
             agent_version=_agent_version(),
         )
-        self._ssl = _client_context(join.ca_pem)
+        self._ssl = client_context(join.ca_pem)
         self._on_desired = on_desired
         self._on_logins = on_logins
+        self._on_welcome = on_welcome
         self._observe = observe
         self._backoff = backoff or Backoff()
         self._report_wanted = asyncio.Event()
@@ -245,10 +248,12 @@ class _Connection:
         client = self._client
         for event in events:
             match event:
-                case Welcomed(heartbeat_s):
+                case Welcomed(heartbeat_s, files_token):
                     client._trouble = ""
                     log.info("linked", ship=client._join.ship, heartbeat_s=heartbeat_s)
                     self._linked.set()
+                    if client._on_welcome is not None:
+                        client._on_welcome(files_token)
                 case ReportDue():
                     client.report_soon()
                 case DesiredReceived(desired):
@@ -270,8 +275,8 @@ class _Connection:
                     self._closed = True
 
 
-def _client_context(ca_pem: str) -> ssl.SSLContext:
-    """TLS that trusts one CA and nothing else, and checks the server's name."""
+def client_context(ca_pem: str) -> ssl.SSLContext:
+    """TLS that trusts one CA and nothing else, and checks the server's name. Raises JoinError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

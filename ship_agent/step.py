@@ -8,13 +8,14 @@ Rules:
 - What is to be kept is stopped, and nothing else is done to it.
 - One action at a time on one workspace: so never two starts on the same files.
 - Another `run_key` means stop, then start on the same files. Another epoch alone is noted.
+- Files are restored while nothing runs, and before a workspace is of the epoch that they are restored for.
 - Whoever sits there comes first: bound workspaces are started before warm ones, and those a few at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ship_agent.memory import Memory
@@ -64,12 +65,13 @@ class Stop:
     """Stop a workspace and keep its files.
 
     ``why``: ``unwanted`` (it will be removed), ``kept`` (its files stay, for the mux to say more), ``changed`` (it will
-    be started again), ``suspended``, or ``start_timeout`` (the start counts as failed).
+    be started again), ``restoring`` (it is started again on restored files), ``suspended``, or ``start_timeout`` (the
+    start counts as failed).
     """
 
     workspace: str
     grace_s: float
-    why: Literal["unwanted", "kept", "changed", "suspended", "start_timeout"]
+    why: Literal["unwanted", "kept", "changed", "restoring", "suspended", "start_timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def target(desired: Desired) -> Target:
             secrets=workspace.secrets,
             epoch=workspace.epoch,
             receipt=workspace.receipt,
+            restore=workspace.restore,
         )
         workspaces[workspace.id] = Wanted(spec, spec.run_key(), workspace.wanted)
         images.setdefault(workspace.digest, project)
@@ -247,6 +250,8 @@ def _running(wanted: Wanted, here: RunningWorkspace, memory: Memory) -> Iterator
         yield Stop(here.id, STOP_GRACE_S, "suspended"), 0.0
     elif here.run_key != wanted.run_key:
         yield Stop(here.id, STOP_GRACE_S, "changed"), 0.0
+    elif here.epoch != wanted.spec.epoch and wanted.spec.restore:
+        yield Stop(here.id, REMOVE_GRACE_S, "restoring"), 0.0  # nobody was ever led to it: there is nothing to save
     else:
         if here.epoch != wanted.spec.epoch:  # a receipt never changes without its epoch
             yield Note(wanted.spec), 0.0
@@ -267,7 +272,12 @@ def _stopped(
     # Failures of another specification do not hold this one up.
     due = memory.retry_at(kind) if memory.run_key == wanted.run_key else 0.0
     if due < NEVER:
-        yield Start(wanted.spec), due
+        yield Start(wanted.spec if here is not None else _fresh(wanted.spec)), due
+
+
+def _fresh(spec: WorkspaceSpec) -> WorkspaceSpec:
+    """What a workspace without files is started with: restored ones are put onto those that this start makes."""
+    return replace(spec, epoch=0, receipt="", restore="") if spec.restore else spec
 
 
 def _pull(project: Project, digest: str, view: View) -> Iterator[tuple[Action, float]]:

@@ -77,6 +77,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "auth.organizer_session_hours": _NEXT_LOGIN,
         "auth.new_names_max": _NEXT_START,
         "auth.new_names_per_minute": _NEXT_START,
+        "files.attendee_max": "at once; what is kept stays",
         "registry.config": "read now; ships get the new logins at once",
         "ec2.region": "takes effect when the mux is started again; end every ship in the old region first",
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
@@ -116,7 +117,19 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
     changes = list(_table("event", old.event, new.event))
     changes += _projects(old, new)
     changes += _table("fleet", old.fleet, new.fleet, lambda entry: _fleet_effect(entry, old, new))
-    for name in ("warming", "rollout", "timetable", "spend", "auth", "listen", "tls", "registry", "data", "ec2"):
+    for name in (
+        "warming",
+        "rollout",
+        "timetable",
+        "spend",
+        "auth",
+        "listen",
+        "tls",
+        "registry",
+        "data",
+        "files",
+        "ec2",
+    ):
         changes += _table(name, getattr(old, name), getattr(new, name))
     return changes
 

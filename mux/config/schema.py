@@ -349,6 +349,21 @@ class DataTable(Table):
     ] = Path(DATA_DIRECTORY_DEFAULT)
 
 
+class FilesTable(Table):
+    """How much of attendees' work the mux keeps."""
+
+    doc: ClassVar[str] = "What the mux keeps of attendees' files, so that they outlive a ship."
+
+    attendee_max: Annotated[
+        int,
+        Key(
+            kinds.size(1 << 20, 1 << 40),
+            "Room on the mux's disk for the snapshots of one attendee, compressed. Beyond it nothing more is kept.",
+            "512MiB",
+        ),
+    ] = 512 << 20
+
+
 class EventFile(Table):
     """A whole event file, after environment variables. Paths are as written: see `resolved` and `base`."""
 
@@ -364,6 +379,7 @@ class EventFile(Table):
     tls: TlsTable = TlsTable()
     registry: RegistryTable = RegistryTable()
     data: DataTable = DataTable()
+    files: FilesTable = FilesTable()
     ec2: Ec2Table = Ec2Table()
     _base: Path = PrivateAttr(default=Path())
 
@@ -402,6 +418,7 @@ TABLES: Mapping[str, type[Table]] = MappingProxyType(
         "tls": TlsTable,
         "registry": RegistryTable,
         "data": DataTable,
+        "files": FilesTable,
         "ec2": Ec2Table,
     }
 )

@@ -10,6 +10,7 @@ a ship sends is hostile text; a bad message, a slow reader or a flood costs that
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
@@ -56,6 +57,7 @@ class ControlEndpoint:
         server_certificate_sha256: of the listener's leaf certificate, 64 hex digits.
         heartbeat_s: how often a ship is to report.
         logins: gives the logins of image registries that ships pull with, as they are now.
+        files: whether ships get a token for the file endpoint.
         pending_max: bound of undecided links.
     """
 
@@ -68,6 +70,7 @@ class ControlEndpoint:
         server_certificate_sha256: str,
         heartbeat_s: float,
         logins: Callable[[], Sequence[RegistryLogin]] = tuple,
+        files: bool = False,
         pending_max: int = PENDING_MAX,
     ) -> None:
         self._keys = keys
@@ -76,9 +79,11 @@ class ControlEndpoint:
         self._server_certificate_sha256 = server_certificate_sha256
         self._heartbeat_s = heartbeat_s
         self._logins = logins
+        self._files = files
         self._pending_max = pending_max
         self._ids = itertools.count(1)
         self._links: dict[LinkId, _Link] = {}
+        self._tokens: dict[str, _Link] = {}
         self._closing = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -92,7 +97,7 @@ class ControlEndpoint:
             return
         match command:
             case AcceptLink():
-                link.accept()
+                link.accept(self._token(link) if self._files else "")
                 if logins := self._logins():
                     link.send_logins(rendered_logins(logins))
             case RefuseLink():
@@ -109,6 +114,17 @@ class ControlEndpoint:
                     log.error("desired cannot be sent", ship=command.ship, field=where, fault=first["type"])
                 except CodecError as error:
                     log.error("desired cannot be sent", ship=command.ship, fault=error.code, detail=error.detail)
+
+    def ship_of(self, files_token: str) -> ShipId | None:
+        """The ship that a token for the file endpoint was given to; None once that link has ended."""
+        link = self._tokens.get(_hash(files_token))
+        return link.ship if link is not None else None
+
+    def _token(self, link: _Link) -> str:
+        token = secrets.token_hex(32)
+        link.token_hash = _hash(token)
+        self._tokens[link.token_hash] = link
+        return token
 
     def tell_logins(self) -> None:
         """The logins of image registries are others now: every ship that is linked is told."""
@@ -141,6 +157,7 @@ class ControlEndpoint:
             await link.run()
         finally:
             del self._links[link.id]
+            self._tokens.pop(link.token_hash, None)
             link.ended.set()
             if link.ship is not None:
                 self._post(LinkLost(link.ship, link.id))
@@ -187,6 +204,7 @@ class _Link:
     ) -> None:
         self.id = link
         self.ship: ShipId | None = None
+        self.token_hash = ""
         self.ended = asyncio.Event()
         self._endpoint = endpoint
         self._request = request
@@ -202,8 +220,8 @@ class _Link:
         """Not decided yet."""
         return self._end.state in (protocol.State.GREETING, protocol.State.DECIDING)
 
-    def accept(self) -> None:
-        self._end.accept()
+    def accept(self, files_token: str) -> None:
+        self._end.accept(files_token)
         self._wake.set()
 
     def refuse(self, code: str, reason: str, *, retry: bool) -> None:
@@ -313,6 +331,11 @@ class _Link:
             case _:
                 log.error("link failed", link=self.id, ship=self.ship, exc_info=error)
         self.abort()
+
+
+def _hash(token: str) -> str:
+    """What a token is found by: looking it up tells nothing of it through time."""
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _signature_ok(public_key: bytes, payload: bytes, signature: bytes) -> bool:

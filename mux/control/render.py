@@ -44,6 +44,7 @@ class DesiredRenderer:
         keys: derives workspace tokens and receipts.
         event_name: stands in receipts.
         secrets_for: variables of a project for an attendee, or for everybody when the attendee is None.
+        restore_for: id of the newest snapshot of an attendee's project; empty if there is none.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class DesiredRenderer:
         keys: Keyring,
         event_name: str,
         secrets_for: Callable[[ProjectName, UserId | None], Mapping[str, str]],
+        restore_for: Callable[[UserId, ProjectName], str] = lambda *_: "",
     ) -> None:
         self._keys = keys
         self._event_name = event_name
         self._secrets_for = secrets_for
+        self._restore_for = restore_for
 
     def __call__(self, ship: ShipId, desired: Desired) -> wire.Desired:
         """The message. Raises pydantic's ValidationError when a value exceeds the bounds of the protocol."""
@@ -81,6 +84,7 @@ class DesiredRenderer:
             receipt=""
             if user is None
             else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
+            restore="" if user is None else self._restore_for(user, workspace.project),
         )
 
 

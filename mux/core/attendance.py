@@ -153,7 +153,7 @@ def move_everybody(world: World, ship: Ship, *, keep_work: bool = False) -> None
 def move_off(world: World) -> None:
     """Move attendees off ships that are being replaced, once seats elsewhere are ready for all of them.
 
-    Such a ship keeps their work: files do not move with people.
+    Such a ship keeps their work: the newest of it may not be in a snapshot yet.
     """
     for ship_id in list(world.replacing):
         ship = world.ships[ship_id]

@@ -19,6 +19,7 @@ from mux.core.model import (
     ShipId,
     ShipState,
     UserId,
+    WorkspaceId,
 )
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
@@ -33,6 +34,20 @@ CLOSED_TEXTS = {
     "stop": "The event has ended.",
 }
 """What those who wait are told while no seat is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose files a workspace holds.
+
+    Args:
+        user, project: whose, and of what.
+        kept: whether the attendee was moved away from it.
+    """
+
+    user: UserId
+    project: ProjectName
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +296,23 @@ def _seat_view(world: World, seat: Seat) -> SeatView:
             if workspace.failed and workspace.reported is not None
         },
     )
+
+
+def holder(world: World, ship_id: ShipId, workspace_id: WorkspaceId) -> Holder | None:
+    """Whose files a workspace of a ship holds; None if it is nobody's, or not that ship's."""
+    ship = world.ships.get(ship_id)
+    if ship is None or ship.gone:
+        return None
+    kept = ship.kept.get(workspace_id)
+    if kept is not None:
+        return Holder(kept.user, kept.workspace.project, kept=True)
+    workspace = ship.workspaces.get(workspace_id)
+    seat = ship.seats[workspace.seat] if workspace is not None else None
+    if (
+        workspace is None
+        or seat is None
+        or seat.user is None
+        or seat.workspaces.get(workspace.project) is not workspace
+    ):
+        return None
+    return Holder(seat.user, workspace.project, kept=False)

@@ -116,6 +116,9 @@ def bind(world: World, ship: Ship, seat: Seat) -> None:
     for workspace in seat.workspaces.values():
         if workspace.state is WorkspaceState.WARM:
             _bind(world, workspace)
+            if seat.epoch > 1:
+                # Files may be restored there first: no route before its ship reports it bound.
+                workspace.healthy = False
     wanted_changed(world, ship)
 
 
@@ -224,12 +227,17 @@ def _said(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport)
     )
     seat = ship.seats[workspace.seat]
     spec = world.projects.get(workspace.project)
-    if answers and spec is not None and spec.has_secrets and seat.user is not None and word.epoch != seat.epoch:
+    if answers and seat.user is not None and word.epoch != seat.epoch and _waits_for_epoch(spec, seat):
         answers = False
     _set_healthy(world, ship, workspace, healthy=answers)
     new = before is None or before.state is not ReportedState.FAILED
     if word.state is ReportedState.FAILED and new and not _port_taken(word):
         failed(world, ship, workspace, word)
+
+
+def _waits_for_epoch(spec: ProjectSpec | None, seat: Seat) -> bool:
+    """Whether a workspace is restarted for its attendee: with secrets, or on files from the seat before."""
+    return seat.epoch > 1 or (spec is not None and spec.has_secrets)
 
 
 def _port_taken(word: WorkspaceReport) -> bool:

@@ -32,6 +32,7 @@ from mux.config import ConfigError, EventFile, Secrets, parse, read_passcode, to
 from mux.control.bundle import BundleEndpoint
 from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
+from mux.control.files import FilesEndpoint
 from mux.control.render import DesiredRenderer
 from mux.core.commands import SendDesired
 from mux.core.events import AttendeesActive, Event, FleetParked, FleetUnparked, PathsReported
@@ -49,6 +50,7 @@ from mux.daemon.reaping import Reaper
 from mux.daemon.registry_logins import LoginsInForce
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
+from mux.files.store import FilesStoreError, SnapshotStore
 from mux.keys import Keyring
 from mux.metrics import metrics_text
 from mux.providers.agent_bundle import AgentBundle, BundleError, agent_bundle
@@ -152,6 +154,7 @@ class Control:
         self.provider: Provider
         self.logins = LoginsInForce(lambda: self.file, environ, self._tell_logins)
         self.bundle: AgentBundle | None = None
+        self.files = SnapshotStore(data / "files", file.files.attendee_max)
         self.effects: Effects
         self.reaper: Reaper
         self.secrets: SecretsInForce
@@ -208,11 +211,16 @@ class Control:
         self.endpoint = ControlEndpoint(
             keys=self.keys,
             post=self._post,
-            render=DesiredRenderer(self.keys, file.event.name, self.secrets.of),
+            render=DesiredRenderer(self.keys, file.event.name, self.secrets.of, self._restore_for),
             server_certificate_sha256=self.tls.sha256,
             heartbeat_s=file.fleet.heartbeat_s,
             logins=lambda: self.logins.logins,
+            files=True,
         )
+        try:
+            await asyncio.to_thread(self.files.open)
+        except FilesStoreError as error:
+            raise StartError(str(error)) from error
         self.provider = provider_of(file, self.data, self.keys.store_id(), self._noticed)
         if self.provider.name != "local":
             try:
@@ -288,6 +296,8 @@ class Control:
         stack.callback(keeping.cancel)
         ships = web.Application()
         ships.add_routes(self.endpoint.routes())
+        files = FilesEndpoint(self.files, self.endpoint.ship_of, self.engine.holder, self.clock)
+        ships.add_routes(files.routes())
         if self.bundle is not None:
             ships.add_routes(BundleEndpoint(self.bundle, keys=self.keys, awaited=self.engine.awaits).routes())
         await serve(
@@ -366,6 +376,10 @@ class Control:
         self.publisher.set_settings(self.https.completed(feed_settings(self.file)))
         await self.publisher.settled(self.publisher.seq, PROXIES_S)
 
+    def _restore_for(self, user: UserId, project: ProjectName) -> str:
+        snapshot = self.files.latest(user, project)
+        return snapshot.id if snapshot is not None else ""
+
     def _tell_logins(self) -> None:
         self.endpoint.tell_logins()
 
@@ -389,6 +403,7 @@ class Control:
         self.secrets.replace(applied)
         self.publisher.set_settings(self.https.completed(feed_settings(file)))
         self.logins.fetch_again()
+        self.files.attendee_bytes_max = file.files.attendee_max
 
 
 def feed_settings(file: EventFile) -> FeedSettings:

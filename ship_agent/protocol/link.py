@@ -85,9 +85,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """Ship's end: the mux has accepted the link."""
+    """Ship's end: the mux has accepted the link. ``files_token`` is good at its file endpoint meanwhile."""
 
     heartbeat_s: float
+    files_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +300,7 @@ class ShipEnd(_End):
                 self._enter(State.LINKED)
                 self._heartbeat_s = message.heartbeat_s
                 self._deadline = now
-                return [Welcomed(message.heartbeat_s)]
+                return [Welcomed(message.heartbeat_s, message.files_token)]
             case Desired(), State.LINKED:
                 return [DesiredReceived(message)]
             case RegistryLogins(), State.LINKED:
@@ -379,12 +380,16 @@ class MuxEnd(_End):
         """
         return max(0.0, -self._allowance / RATE_PER_S)
 
-    def accept(self) -> None:
-        """The ship that dialed is welcome. Ignored unless a decision is due."""
+    def accept(self, files_token: str = "") -> None:
+        """The ship that dialed is welcome. Ignored unless a decision is due.
+
+        Args:
+            files_token: what it shows at the file endpoint while this link lasts; empty for none.
+        """
         if self.state is State.DECIDING:
             self._enter(State.LINKED)
             self._deadline = None
-            self._outbox.append(Welcome(heartbeat_s=self._heartbeat_s))
+            self._outbox.append(Welcome(heartbeat_s=self._heartbeat_s, files_token=files_token))
 
     def refuse(self, code: str, reason: str, *, retry: bool) -> list[Event]:
         """No link for the one that dialed. Ignored unless a greeting or a decision is due."""

@@ -85,10 +85,16 @@ def hello_payload(*, nonce: str, server_certificate_sha256: str, ship: str, boot
 
 
 class Welcome(Message):
-    """mux → ship: the link is accepted."""
+    """mux → ship: the link is accepted.
+
+    Args:
+        heartbeat_s: how often the ship is to report.
+        files_token: what the ship shows at the file endpoint while this link lasts; empty if the mux keeps no files.
+    """
 
     type: Literal["welcome"] = "welcome"
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)]
+    files_token: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", repr=False)] = ""
 
 
 class Refused(Message):
@@ -152,6 +158,8 @@ class Workspace(Message):
         secrets: variables to attach; a change restarts the workspace on the same files.
         epoch: epoch of the assignment; 0 while warm.
         receipt: the mux's signature over event, attendee, ship, seat and epoch; empty while warm. Kept on disk.
+        restore: id of the snapshot with the attendee's files, put onto the image's content before the workspace is of
+            this epoch; empty if there is none.
     """
 
     id: Id
@@ -167,6 +175,7 @@ class Workspace(Message):
     ]
     epoch: Count
     receipt: Annotated[str, Field(max_length=2048)]
+    restore: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 REGISTRIES_MAX = 16

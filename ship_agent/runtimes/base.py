@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from ship_agent.protocol.messages import Project, RegistryLogin
@@ -46,6 +47,7 @@ class WorkspaceSpec:
         secrets: further variables; never logged, redacted from log tails.
         epoch: of the assignment; 0 while warm.
         receipt: the mux's signed word for the assignment; empty while warm.
+        restore: id of the snapshot that its files are to be brought to before it is of that epoch; the agent's to do.
     """
 
     id: str
@@ -57,6 +59,7 @@ class WorkspaceSpec:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     epoch: int = 0
     receipt: str = field(default="", repr=False)
+    restore: str = ""
 
     def run_key(self) -> str:
         """What a running workspace must be restarted for when it changes: image, port, token, secrets.
@@ -83,6 +86,7 @@ class RunningWorkspace:
         detail: one sentence for people.
         started_at: seconds since the epoch.
         starts: how often it was started.
+        home: the attendee's files.
     """
 
     id: str
@@ -98,6 +102,7 @@ class RunningWorkspace:
     detail: str
     started_at: float
     starts: int
+    home: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

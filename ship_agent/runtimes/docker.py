@@ -202,7 +202,7 @@ class DockerRuntime:
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
         """Everything that is here, as last seen."""
         return {
-            identity: records.shown(identity, held.record, running=held.running)
+            identity: records.shown(identity, held.record, held.directory, running=held.running)
             for identity, held in self._held.items()
         }
 

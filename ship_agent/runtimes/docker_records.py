@@ -122,7 +122,7 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) 
     )
 
 
-def shown(identity: str, record: Record, *, running: bool) -> RunningWorkspace:
+def shown(identity: str, record: Record, directory: Path, *, running: bool) -> RunningWorkspace:
     """A workspace as the runtime's protocol has it."""
     return RunningWorkspace(
         id=identity,
@@ -138,6 +138,7 @@ def shown(identity: str, record: Record, *, running: bool) -> RunningWorkspace:
         detail=record.detail if not running else "",
         started_at=record.started_at,
         starts=record.starts,
+        home=directory / "home",
     )
 
 

@@ -357,4 +357,5 @@ def _running(identity: str, held: _Held) -> RunningWorkspace:
         detail=ended.detail if ended and failed else "",
         started_at=held.kept.started_at,
         starts=held.kept.starts,
+        home=held.directory / "home",
     )

@@ -19,15 +19,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mux.config.registry_logins import RegistryLogin
 from mux.control.ca import ControlCa, ServerTls
 from mux.control.endpoint import PENDING_MAX, ControlEndpoint
+from mux.control.files import FilesEndpoint
 from mux.control.render import DesiredRenderer
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
-from mux.core.model import Desired, LinkId, ProjectName, ShipId, UserId
+from mux.core.model import Desired, LinkId, ProjectName, ShipId, UserId, WorkspaceId
+from mux.core.views import Holder
+from mux.files.store import SnapshotStore
 from mux.keys import Keyring
 from ship_agent.join import Join
 from ship_agent.protocol.codec import decode_from_mux
 from ship_agent.protocol.messages import Challenge, Hello, Message, hello_payload
 
+FILES_BYTES = 8 << 20
 SHIP = ShipId("ship-0001")
 OTHER = ShipId("ship-0002")
 
@@ -108,8 +112,11 @@ class Core:
 class Mux:
     """The control listener, which can be stopped and started again on the same port."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, gives_files: bool = False) -> None:
+        self.gives_files = gives_files
         self.ca = ControlCa.open(directory / "ca", now())
+        self.files = SnapshotStore(directory / "files", FILES_BYTES)
+        self.holders: dict[tuple[ShipId, WorkspaceId], Holder] = {}
         self.keys = Keyring(b"k" * 32)
         self.core = Core()
         self.secrets: dict[str, str] = {}
@@ -136,10 +143,16 @@ class Mux:
             server_certificate_sha256=self.tls.sha256,
             heartbeat_s=heartbeat_s,
             logins=lambda: self.logins,
+            files=self.gives_files,
             pending_max=pending_max,
+        )
+        self.files.open()
+        files = FilesEndpoint(
+            self.files, self.endpoint.ship_of, lambda *of: self.holders.get(of), lambda: now().timestamp()
         )
         application = web.Application()
         application.add_routes(self.endpoint.routes())
+        application.add_routes(files.routes())
         self._runner = web.AppRunner(application, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls.context, reuse_address=True)

@@ -222,7 +222,7 @@ async def test_a_mux_under_another_name_is_not_talked_to(tmp_path: Path, ship: M
 
 
 async def test_the_certificate_of_the_system_is_not_trusted_beside_the_muxs_own(mux: Mux, tmp_path: Path) -> None:
-    context = link_client._client_context(mux.ca.pem)
+    context = link_client.client_context(mux.ca.pem)
     assert len(context.get_ca_certs()) == 1
     assert context.check_hostname
 

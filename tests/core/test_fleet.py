@@ -393,6 +393,17 @@ def test_attendee_secrets_hold_the_route_back_until_the_ship_has_attached_them()
     assert room.routes() == {("ada", INTRO)}
 
 
+def test_whoever_comes_to_another_seat_gets_no_route_until_the_ship_has_restored_their_files() -> None:
+    room = warm_room()
+    room.log_in("ada")
+    assert room.routes() == {("ada", INTRO)}
+    room.do(SeatReleased(UserId("ada")))
+    assert room.fleet.world.assignments[UserId("ada")].epoch == 2
+    assert not room.routes()
+    room.settle()
+    assert room.routes() == {("ada", INTRO)}
+
+
 def test_parking_stops_machines_and_unparking_brings_everybody_back_to_their_seats() -> None:
     room = warm_room()
     room.log_in("ada")

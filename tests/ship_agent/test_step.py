@@ -493,3 +493,30 @@ def test_what_is_kept_no_longer_is_removed() -> None:
 def test_a_workspace_that_is_to_run_and_to_be_kept_is_refused() -> None:
     with pytest.raises(DesiredError):
         target(Desired(generation=1, projects=[project()], workspaces=[workspace()], kept=["w"]))
+
+
+# --- files from another ship ----------------------------------------------------------------------------------------
+
+SNAPSHOT = "5" * 64
+
+
+def test_a_warm_workspace_is_started_again_on_restored_files_before_it_is_somebodys() -> None:
+    goal = desired(workspace(wanted="bound", epoch=2, receipt="r", restore=SNAPSHOT))
+    running = here(goal, epoch=0)
+    assert step(goal, view(running), 0.0) == Stop("w", 2.0, "restoring")
+    assert step(goal, view(replace(running, state="exited")), 0.0) == Start(goal.workspaces["w"].spec)
+    assert goal.workspaces["w"].spec.restore == SNAPSHOT
+
+
+def test_a_workspace_that_is_theirs_already_is_not_restored_again() -> None:
+    goal = desired(workspace(wanted="bound", epoch=2, receipt="r", restore=SNAPSHOT))
+    assert step(goal, view(here(goal)), 0.0) is None
+    assert settled(goal, view(here(goal)))
+
+
+def test_a_workspace_without_files_gets_the_images_first() -> None:
+    goal = desired(workspace(wanted="bound", epoch=2, receipt="r", restore=SNAPSHOT))
+    start = step(goal, view(), 0.0)
+    assert isinstance(start, Start)
+    assert (start.spec.epoch, start.spec.receipt, start.spec.restore) == (0, "", "")
+    assert step(goal, view(here(goal, epoch=0)), 0.0) == Stop("w", 2.0, "restoring")

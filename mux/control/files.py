@@ -1,0 +1,151 @@
+"""The file endpoint on the control listener: ships bring snapshots of attendees' files, and fetch them back.
+
+Owns who may do what, and bounds. Knows neither what is in a file nor where it is kept.
+
+Rules: denied by default. A ship shows the token of its link, so it is who it proved to be there, and is heard only
+while it is linked. It names a workspace, and the core says whose that is: the attendee's who sits there now, or one's
+who was moved away and whose work the ship keeps. From the latter a snapshot becomes a recovered copy, and nothing is
+given out. Nothing of a request is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Literal, TypeVar
+
+from aiohttp import web
+
+from mux.core.model import ShipId, WorkspaceId
+from mux.core.views import Holder
+from mux.files.store import (
+    ChunksMissingError,
+    DamagedError,
+    FilesStoreError,
+    MissingError,
+    NoRoomError,
+    SnapshotStore,
+)
+from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX
+
+BODIES_MAX: Final = 8
+"""Requests with a body that are held at once: each may be a manifest of some megabytes."""
+BODIES_WAITING_MAX: Final = 1_000
+"""Those that wait for it; ships send one at a time."""
+BODY_S: Final = 45.0
+"""How long a body may take to come."""
+SCHEME: Final = "Bearer "
+
+T = TypeVar("T")
+
+
+class FilesEndpoint:
+    """Serves one store.
+
+    Args:
+        store: where files are kept.
+        ship_of: the ship that a token belongs to, or None.
+        holder: whose files a workspace of a ship holds, or None.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        ship_of: Callable[[str], ShipId | None],
+        holder: Callable[[ShipId, WorkspaceId], Holder | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._ship_of = ship_of
+        self._holder = holder
+        self._clock = clock
+        self._bodies = asyncio.Semaphore(BODIES_MAX)
+        self._waiting = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """What the daemon mounts on the control listener."""
+        base = "/ship/files/{workspace}"
+        return [
+            web.post(base + "/snapshots", self._offer),
+            web.get(base + "/snapshots/{snapshot}", self._snapshot, allow_head=False),
+            web.put(base + "/objects/{chunk}", self._put),
+            web.get(base + "/objects/{chunk}", self._object, allow_head=False),
+        ]
+
+    async def _offer(self, request: web.Request) -> web.Response:
+        self._allowed(request)
+        body = await self._body(request, MANIFEST_BYTES_MAX)
+        holder = self._allowed(request)  # again: somebody may have been moved while the body came
+        kind: Literal["recovered", "snapshot"] = "recovered" if holder.kept else "snapshot"
+        try:
+            await self._kept(self._store.put_manifest, holder.user, holder.project, kind, body, self._clock())
+        except ChunksMissingError as error:
+            return web.json_response(error.chunks, status=409)
+        return web.Response(status=201)
+
+    async def _put(self, request: web.Request) -> web.Response:
+        self._allowed(request)
+        body = await self._body(request, OBJECT_BYTES_MAX)
+        holder = self._allowed(request)
+        await self._kept(self._store.put_object, holder.user, request.match_info["chunk"], body)
+        return web.Response(status=201)
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        holder = self._served(request)
+        snapshot = self._store.latest(holder.user, holder.project)
+        if snapshot is None or snapshot.id != request.match_info["snapshot"]:
+            raise web.HTTPNotFound(text="There is a newer snapshot. It is named in what is desired next.\n")
+        body: bytes = await self._kept(self._store.body, snapshot)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _object(self, request: web.Request) -> web.Response:
+        holder = self._served(request)
+        packed: bytes = await self._kept(self._store.packed, holder.user, request.match_info["chunk"])
+        return web.Response(body=packed)
+
+    def _allowed(self, request: web.Request) -> Holder:
+        """Whose files the request is about; raises HTTPForbidden."""
+        token = request.headers.get("Authorization", "").removeprefix(SCHEME)
+        ship = self._ship_of(token) if token.isascii() else None
+        holder = None if ship is None else self._holder(ship, WorkspaceId(request.match_info["workspace"]))
+        if holder is None:
+            raise web.HTTPForbidden(text="Files are for linked ships, of attendees who sit there.\n")
+        return holder
+
+    def _served(self, request: web.Request) -> Holder:
+        holder = self._allowed(request)
+        if holder.kept:
+            raise web.HTTPForbidden(text="The attendee was moved to another ship.\n")
+        return holder
+
+    async def _body(self, request: web.Request, bytes_max: int) -> bytes:
+        if self._waiting >= BODIES_WAITING_MAX:
+            raise web.HTTPServiceUnavailable(text="Too many ships send files. Come again.\n")
+        self._waiting += 1
+        try:
+            async with self._bodies, asyncio.timeout(BODY_S):
+                body = bytearray()
+                async for piece in request.content.iter_chunked(1 << 16):
+                    body += piece
+                    if len(body) > bytes_max:
+                        raise web.HTTPRequestEntityTooLarge(bytes_max, len(body))
+                return bytes(body)
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text="The body takes too long.\n") from error
+        finally:
+            self._waiting -= 1
+
+    async def _kept(self, call: Callable[..., T], *args: object) -> T:
+        try:
+            return await asyncio.to_thread(call, *args)
+        except ChunksMissingError:
+            raise
+        except MissingError as error:
+            raise web.HTTPNotFound(text=f"{error}\n") from error
+        except DamagedError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        except NoRoomError as error:
+            raise web.HTTPInsufficientStorage(text=f"{error}\n") from error
+        except FilesStoreError as error:
+            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error

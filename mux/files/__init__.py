@@ -1,0 +1,1 @@
+"""Attendees' changes, kept on the mux: what outlives a ship."""

@@ -1,0 +1,1 @@
+"""An attendee's changes on their way to the mux, and back onto another ship."""

@@ -1,0 +1,191 @@
+"""Keeping attendees' changes safe on the mux: looks at their directories, and sends what changed.
+
+Owns when a snapshot is taken: as soon as a directory looks the same twice, and every WRITING_S while it never does.
+Knows workspaces by id and directory; whose they are is the mux's to know.
+
+Rules: the directories are looked at one after the other and never take more than a share of one core; a mux that cannot
+be reached holds up nothing but the snapshots; a directory is restored only while nothing runs on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ship_agent.files.base import FilesFailure
+from ship_agent.files.place import remove_tree
+from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, Manifest
+from ship_agent.snapshots.client import FilesClient, FilesError
+from ship_agent.snapshots.restore import restore
+from ship_agent.snapshots.take import Known, Look, Taken, look, read_chunk, take
+
+log = structlog.get_logger(__name__)
+
+LOOK_S: Final = 0.7
+"""Pause between two looks: a finished write is seen by the first and believed at the second, within two seconds."""
+REST: Final = 9.0
+"""Pause for each second of looking: a tenth of one core at most, whatever the attendees keep."""
+WRITING_S: Final = 30.0
+"""A directory that never rests is taken this often."""
+RETRY_S: Final = 5.0
+"""Pause after what the mux did not take; five minutes if asking again cannot help."""
+REFUSED_S: Final = 300.0
+OFFERS_MAX: Final = 4
+"""Offers of one snapshot: files may change while their chunks are sent."""
+RESTORING_MAX: Final = 4
+"""Workspaces that are restored at once: more would share the same network."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One directory. ``kept`` is what it was when the mux took its last snapshot; ``last`` the look before."""
+
+    home: Path
+    known: Known = field(default_factory=Known)
+    kept: Look | None = None
+    last: Look | None = None
+    dirty_since: float = 0.0
+    not_before: float = 0.0
+    trouble: str = ""
+
+
+class SnapshotKeeper:
+    """Snapshots and restores for one ship.
+
+    Args:
+        client: the way to the mux.
+        staging: directory for what is being fetched; anything in it may be deleted.
+    """
+
+    def __init__(self, client: FilesClient, staging: Path) -> None:
+        self._client = client
+        self._staging = staging
+        self._watched: dict[str, _Watched] = {}
+        self._held: frozenset[str] = frozenset()
+        self._restoring = asyncio.Semaphore(RESTORING_MAX)
+
+    def watch(self, homes: Mapping[str, Path], held: frozenset[str]) -> None:
+        """These directories from now on, by workspace; those before and not among them no longer.
+
+        Args:
+            homes: by workspace.
+            held: workspaces with an action under way: what is seen of their files may be half of it.
+        """
+        self._held = held
+        self._watched = {
+            workspace: found
+            if (found := self._watched.get(workspace)) is not None and found.home == home
+            else _Watched(home)
+            for workspace, home in homes.items()
+        }
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            while True:
+                await self._client.linked.wait()
+                started = time.monotonic()
+                for workspace in list(self._watched):
+                    await self._attend(workspace)
+                await asyncio.sleep(LOOK_S + min(REST * (time.monotonic() - started), WRITING_S))
+        finally:
+            await self._client.close()
+
+    async def restore(self, workspace: str, home: Path, snapshot: str) -> None:
+        """Have a snapshot's files in a directory whose workspace is stopped. Raises FilesError or FilesFailure."""
+        async with self._restoring:
+            manifest = await self._client.manifest(workspace, snapshot)
+            staging = self._staging / workspace
+            try:
+                await asyncio.to_thread(_emptied, staging)
+                await self._fetch(workspace, manifest, staging)
+                await asyncio.to_thread(restore, home, manifest, lambda chunk: (staging / chunk).read_bytes())
+            finally:
+                await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+        log.info("files restored", workspace=workspace, files=len(manifest.entries))
+
+    async def _fetch(self, workspace: str, manifest: Manifest, staging: Path) -> None:
+        for chunk in dict.fromkeys(manifest.chunks()):
+            block = await self._client.chunk(workspace, chunk)
+            try:
+                await asyncio.to_thread((staging / chunk).write_bytes, block)
+            except OSError as error:
+                raise FilesFailure(
+                    "disk_full", "no room for the attendee's files; free some space on the ship", retryable=True
+                ) from error
+
+    async def _attend(self, workspace: str) -> None:
+        watched = self._watched.get(workspace)
+        now = time.monotonic()
+        if watched is None or workspace in self._held or now < watched.not_before:
+            return
+        try:
+            if await self._due(watched, now):
+                await self._snapshot(workspace, watched)
+                watched.trouble = ""
+        except FilesFailure as failure:
+            self._put_off(workspace, watched, str(failure), RETRY_S)
+        except FilesError as error:
+            self._put_off(workspace, watched, str(error), RETRY_S if error.retryable else REFUSED_S)
+        except Exception:
+            # A defect that one directory brings out must not end the others' snapshots.
+            log.exception("snapshot failed", workspace=workspace)
+            watched.not_before = time.monotonic() + REFUSED_S
+
+    async def _due(self, watched: _Watched, now: float) -> bool:
+        """Whether a directory is to be taken: it differs from what is kept, and rests or has not rested for long."""
+        here = await asyncio.to_thread(look, watched.home)
+        rests, watched.last = here == watched.last, here
+        if here == watched.kept:
+            watched.dirty_since = 0.0
+            return False
+        watched.dirty_since = watched.dirty_since or now
+        return rests or now - watched.dirty_since >= WRITING_S
+
+    async def _snapshot(self, workspace: str, watched: _Watched) -> None:
+        for _ in range(OFFERS_MAX):
+            taken = await asyncio.to_thread(take, watched.home, watched.known, time.time())
+            if self._watched.get(workspace) is not watched or workspace in self._held:
+                return
+            if watched.kept is None and not taken.manifest.entries and not taken.manifest.gone:
+                break  # as the image made it: there is nothing to keep
+            body = taken.manifest.body()
+            if len(body) > MANIFEST_BYTES_MAX:
+                raise FilesFailure("too_many_files", "too many files were changed; they are not kept elsewhere")
+            missing = await self._client.offer(workspace, body)
+            if not missing:
+                log.info("snapshot", workspace=workspace, files=len(taken.manifest.entries), bytes=len(body))
+                break
+            await self._send(workspace, watched.home, taken, missing)
+        else:
+            raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
+        watched.kept = taken.look
+        watched.dirty_since = 0.0
+
+    async def _send(self, workspace: str, home: Path, taken: Taken, missing: list[str]) -> None:
+        for chunk in missing:
+            source = taken.sources.get(chunk)
+            if source is None:
+                raise FilesError("the mux asks for what was not offered", retryable=False)
+            block = await asyncio.to_thread(read_chunk, home, source, chunk)
+            if block is None:
+                return  # it is another file by now: the next snapshot has it
+            await self._client.put(workspace, chunk, block)
+
+    def _put_off(self, workspace: str, watched: _Watched, why: str, pause_s: float) -> None:
+        watched.not_before = time.monotonic() + pause_s
+        if watched.trouble != why:
+            watched.trouble = why
+            log.warning("an attendee's files are not kept on the mux", workspace=workspace, why=why)
+
+
+def _emptied(directory: Path) -> None:
+    remove_tree(directory)
+    directory.mkdir(parents=True, mode=0o700)

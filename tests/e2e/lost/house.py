@@ -1,0 +1,136 @@
+"""A mux with two ships of one seat each and an attendee on one of them, which can be killed whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import tempfile
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from tests.e2e.harness import LOOK_S, MuxUnderTest, kill, processes_of
+from tests.e2e.kills.attendee import FILE, Attendee
+
+NAME = "Ana"
+MOVED_S_MAX = 240.0
+"""Bound of every wait: minutes, since this machine may be doing other things."""
+EVENT = """\
+[event]
+name = "{event}"
+title = "Camp of the lost ships"
+public_address = "http://localhost:{public}"
+admin_address = "http://127.0.0.1:{admin}"
+
+[[project]]
+name = "intro"
+title = "Introduction to notebooks"
+image = "{images[0]}"
+
+[fleet]
+provider = "local"
+runtime = "{runtime}"
+attendees = 1
+spare_seats = 1
+seats_per_ship = 1
+ready_seats = 2
+heartbeat_s = 1.0
+heartbeat_grace_s = 10.0
+ports = "{ports}"
+
+[listen]
+public = "127.0.0.1:{public}"
+admin = "127.0.0.1:{admin}"
+control = "127.0.0.1:{control}"
+
+[data]
+directory = "data"
+"""
+
+
+class House(MuxUnderTest):
+    """See the module."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, template=EVENT)
+
+    @property
+    def files(self) -> Path:
+        """Where the mux keeps attendees' files."""
+        return self.directory / "data" / "files"
+
+    def kept(self) -> str:
+        """What the newest snapshot has in the attendee's file; empty if there is none."""
+        for path in sorted(self.files.glob("*/project-intro/*.json"), reverse=True):
+            for entry in json.loads(path.read_bytes())["entries"]:
+                if entry["path"] == FILE:
+                    objects = path.parent.parent / "objects"
+                    packed = [(objects / chunk[:2] / chunk).read_bytes() for chunk in entry["chunks"]]
+                    return b"".join(map(zlib.decompress, packed)).decode()
+            return ""
+        return ""
+
+    async def ship_of_the_attendee(self) -> str:
+        """The ship of the only seat that is somebody's."""
+        ((ship, _),) = (await self.seats()).values()
+        return ship
+
+    async def kill_ship(self, ship: str) -> None:
+        """``kill -9`` of its agent and of all that runs in its workspaces."""
+        place = self.directory / "data" / "ships" / ship
+        found = processes_of(place)
+        below = {child for process in found for child in _children(process)}
+        await kill({*found, *below})
+
+    async def until_kept(self, text: str) -> None:
+        """Wait until a snapshot has that in the attendee's file."""
+        async with asyncio.timeout(MOVED_S_MAX):
+            while await asyncio.to_thread(self.kept) != text:
+                await asyncio.sleep(LOOK_S)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
+
+
+async def first_answer(attendee: Attendee) -> int | None:
+    """What the file holds when the workspace answers first; None if it is not there."""
+    async with asyncio.timeout(MOVED_S_MAX):
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectionError, ValueError, KeyError):
+                try:
+                    return await attendee.content()
+                except aiohttp.ClientResponseError as error:
+                    if error.status == 404:
+                        return None
+            await asyncio.sleep(LOOK_S)
+
+
+@contextlib.asynccontextmanager
+async def open_house() -> AsyncIterator[tuple[House, Attendee]]:
+    """A mux with an attendee at work in it."""
+    with tempfile.TemporaryDirectory(prefix="mux-lost-", ignore_cleanup_errors=True) as directory:
+        house = House(Path(directory))
+        try:
+            await house.start()
+            await house.ready()
+            await house.invite([NAME])
+            attendee = Attendee(house.public, NAME, house.codes[NAME])
+            try:
+                await attendee.log_in()
+                async with asyncio.timeout(MOVED_S_MAX):
+                    while not await attendee.answers():
+                        await asyncio.sleep(LOOK_S)
+                yield house, attendee
+            finally:
+                await attendee.close()
+            await house.stop()
+        finally:
+            if left := house.processes():
+                await kill(left)

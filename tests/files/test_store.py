@@ -1,0 +1,203 @@
+"""Snapshots on the mux's disk: whole or not there, verified, bounded, pruned."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from mux.core.model import ProjectName, UserId
+from mux.files.store import (
+    KEPT_EVERY_S,
+    KEPT_MAX,
+    KEPT_NEWEST,
+    UNUSED_S,
+    ChunksMissingError,
+    DamagedError,
+    MissingError,
+    NoRoomError,
+    SnapshotStore,
+)
+from ship_agent.protocol.snapshot import CHUNK_BYTES, Manifest, SnapshotEntry
+
+ANA, BEN = UserId("ana"), UserId("../ben")
+INTRO = ProjectName("intro")
+NOW = 1_800_000_000.0
+ROOM = 64 << 20
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    """An empty store."""
+    made = SnapshotStore(tmp_path / "files", ROOM)
+    made.open()
+    return made
+
+
+def reopened(tmp_path: Path) -> SnapshotStore:
+    """What the next start of the mux finds."""
+    made = SnapshotStore(tmp_path / "files", ROOM)
+    made.open()
+    return made
+
+
+def chunk_of(block: bytes) -> str:
+    return hashlib.sha256(block).hexdigest()
+
+
+def body(*blocks: bytes, at: float = NOW) -> bytes:
+    """A snapshot of files with these contents."""
+    entries = [
+        SnapshotEntry(
+            path=f"file-{number}", kind="file", mode=0o644, uid=0, gid=0, mtime_ns=0, size=len(block),
+            chunks=[chunk_of(block)],
+        )
+        for number, block in enumerate(blocks)
+    ]  # fmt: skip
+    return Manifest(digest="", taken_at=at, entries=entries).body()
+
+
+def keep(store: SnapshotStore, user: UserId, block: bytes, now: float = NOW) -> str:
+    """Keep a snapshot of one file; its id."""
+    store.put_object(user, chunk_of(block), zlib.compress(block))
+    return store.put_manifest(user, INTRO, "snapshot", body(block, at=now), now).id
+
+
+def objects(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "files").glob("*/objects/*/*"))
+
+
+def test_what_is_kept_is_found_by_the_next_start(store: SnapshotStore, tmp_path: Path) -> None:
+    kept = keep(store, ANA, b"mine")
+    found = reopened(tmp_path)
+    latest = found.latest(ANA, INTRO)
+    assert latest is not None
+    assert (latest.id, latest.user, latest.kind) == (kept, ANA, "snapshot")
+    assert found.chunk(ANA, found.manifest(latest).entries[0].chunks[0]) == b"mine"
+    assert found.all() == store.all()
+    assert found.bytes_of(ANA) >= len(found.body(latest))
+
+
+def test_a_snapshot_without_its_chunks_is_not_kept(store: SnapshotStore) -> None:
+    store.put_object(ANA, chunk_of(b"here"), zlib.compress(b"here"))
+    with pytest.raises(ChunksMissingError) as error:
+        store.put_manifest(ANA, INTRO, "snapshot", body(b"here", b"not here"), NOW)
+    assert error.value.chunks == [chunk_of(b"not here")]
+    assert store.latest(ANA, INTRO) is None
+
+
+def test_one_attendees_chunks_are_not_anothers(store: SnapshotStore) -> None:
+    keep(store, ANA, b"mine")
+    with pytest.raises(ChunksMissingError):
+        store.put_manifest(BEN, INTRO, "snapshot", body(b"mine"), NOW)
+    with pytest.raises(MissingError):
+        store.chunk(BEN, chunk_of(b"mine"))
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"no zlib",
+        zlib.compress(b"other"),
+        zlib.compress(b"mine") + b"more",
+        zlib.compress(b"mine")[:-1],
+        zlib.compress(b"\0" * (CHUNK_BYTES + 1)),
+        os.urandom(CHUNK_BYTES + 2048),
+    ],
+)
+def test_a_chunk_that_is_not_what_its_name_says_is_refused(store: SnapshotStore, packed: bytes, tmp_path: Path) -> None:
+    with pytest.raises(DamagedError):
+        store.put_object(ANA, chunk_of(b"mine"), packed)
+    assert objects(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "0" * 63, "G" * 64])
+def test_what_is_no_name_of_a_chunk_is_not_there(store: SnapshotStore, name: str) -> None:
+    with pytest.raises(MissingError):
+        store.packed(ANA, name)
+
+
+def test_damage_on_the_disk_is_noticed(store: SnapshotStore, tmp_path: Path) -> None:
+    keep(store, ANA, b"mine")
+    (path,) = (tmp_path / "files").glob("*/objects/*/*")
+    path.write_bytes(zlib.compress(b"other"))
+    with pytest.raises(DamagedError):
+        store.chunk(ANA, chunk_of(b"mine"))
+    (manifest,) = (tmp_path / "files").glob("*/project-intro/*")
+    manifest.write_bytes(body(b"other"))
+    latest = store.latest(ANA, INTRO)
+    assert latest is not None
+    with pytest.raises(DamagedError):
+        store.body(latest)
+
+
+def test_room_is_bounded_for_each_attendee(store: SnapshotStore) -> None:
+    store.attendee_bytes_max = 4096
+    keep(store, ANA, b"small")
+    noise = os.urandom(8192)
+    with pytest.raises(NoRoomError):
+        store.put_object(ANA, chunk_of(noise), zlib.compress(noise))
+    keep(store, BEN, b"has room")
+
+
+def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: SnapshotStore, tmp_path: Path) -> None:
+    steps = 3 * KEPT_NEWEST
+    now = NOW - NOW % KEPT_EVERY_S
+    kept = [keep(store, ANA, f"version {number}".encode(), now + 60 * number) for number in range(steps)]
+    for path in (tmp_path / "files").glob("*/objects/*/*"):
+        os.utime(path, (now - 2 * UNUSED_S, now - 2 * UNUSED_S))
+    kept.append(keep(store, ANA, b"the last", now + 60 * steps))
+    left = [snapshot.id for snapshot in store.all()]
+    assert left[-KEPT_NEWEST:] == kept[-KEPT_NEWEST:]
+    assert len(kept) > len(left) > KEPT_NEWEST
+    assert len(left) <= KEPT_MAX
+    named = {chunk for snapshot in store.all() for chunk in store.manifest(snapshot).chunks()}
+    assert set(objects(tmp_path)) == named
+    assert [snapshot.id for snapshot in reopened(tmp_path).all()] == left
+
+
+def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: SnapshotStore, tmp_path: Path) -> None:
+    store.put_object(ANA, chunk_of(b"on its way"), zlib.compress(b"on its way"))
+    now = time.time()
+    for number in range(KEPT_NEWEST + 3):
+        keep(store, ANA, f"version {number}".encode(), now + number)
+    assert chunk_of(b"on its way") in objects(tmp_path)
+
+
+def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: SnapshotStore) -> None:
+    kept = keep(store, ANA, b"mine")
+    store.put_manifest(ANA, INTRO, "recovered", body(b"mine", at=NOW + 5), NOW + 5)
+    latest = store.latest(ANA, INTRO)
+    assert latest is not None
+    assert latest.id == kept
+    assert [snapshot.kind for snapshot in store.all()] == ["snapshot", "recovered"]
+
+
+def test_a_snapshot_that_comes_twice_is_one(store: SnapshotStore) -> None:
+    assert keep(store, ANA, b"mine") == keep(store, ANA, b"mine")
+    assert len(store.all()) == 1
+
+
+def test_what_a_kill_leaves_is_cleared(store: SnapshotStore, tmp_path: Path) -> None:
+    keep(store, ANA, b"mine")
+    (home,) = (tmp_path / "files").iterdir()
+    (home / "project-intro" / ".new-1").write_text("half")
+    (tmp_path / "files" / ".new-2").mkdir()
+    assert len(reopened(tmp_path).all()) == 1
+    assert not (home / "project-intro" / ".new-1").exists()
+    assert not (tmp_path / "files" / ".new-2").exists()
+
+
+def test_deleting_leaves_nothing_of_an_attendee(store: SnapshotStore, tmp_path: Path) -> None:
+    keep(store, ANA, b"mine")
+    keep(store, BEN, b"stays")
+    assert store.delete(ANA)
+    assert not store.delete(ANA)
+    assert {snapshot.user for snapshot in store.all()} == {BEN}
+    assert len(list((tmp_path / "files").iterdir())) == 1
+    assert store.bytes_of(ANA) == 0
+    keep(store, ANA, b"again")
