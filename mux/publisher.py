@@ -99,7 +99,7 @@ class Publisher:
             routes={
                 key: None
                 if place is None
-                else Route(place.workspace, place.host, place.port, self._token_of(place.workspace))
+                else Route(place.workspace, place.host, place.port, self._token_of(place.workspace), place.hold)
                 for key, place in change.routes.items()
             },
         )

@@ -52,6 +52,14 @@ class RolloutTable(Table):
         float,
         Key(kinds.number(1, 3600, unit="seconds"), "Time within which a workspace of a new image must answer.", 60.0),
     ] = 60.0
+    swap_hold_s: Annotated[
+        float,
+        Key(
+            kinds.number(0, 600, unit="seconds"),
+            "How long a request waits for a workspace that is being swapped.",
+            20.0,
+        ),
+    ] = 20.0
     failures_max: Annotated[
         int,
         Key(kinds.whole(0, 1000), "Ships and workspaces that may fail before a rollout stops itself.", 2),

@@ -38,7 +38,8 @@ class WorkspaceRecord:
     """What is kept of a workspace: what is wanted, and the last thing known of it.
 
     ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux. ``previous`` is
-    the image to go back to while another one is on trial with it.
+    the image to go back to while another one is on trial with it, ``swap_until`` how long its swap may take and its
+    requests wait (seconds since the epoch).
     """
 
     id: WorkspaceId
@@ -49,6 +50,7 @@ class WorkspaceRecord:
     state: WorkspaceState
     healthy: bool
     previous: str = ""
+    swap_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +243,12 @@ Persist = (
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a route leads, without the token, which the engine adds."""
+    """Where a route leads, without the token, which the engine adds. ``hold``: requests wait, see `Route`."""
 
     workspace: WorkspaceId
     host: str
     port: int
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

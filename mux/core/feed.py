@@ -40,6 +40,7 @@ class FeedSettings:
         certificate_sha256: of the file with key and chain that the public listener is to serve; empty for none.
         challenges: ACME's tokens that are under way, each with its answer (RFC 8555 section 8.3).
         trusted_proxies: networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
+        swap_hold_s: how long a request waits for a workspace that gets another image.
     """
 
     public_origin: str
@@ -50,6 +51,7 @@ class FeedSettings:
     certificate_sha256: str = ""
     challenges: tuple[tuple[str, str], ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    swap_hold_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def _settings_to_json(settings: FeedSettings) -> dict[str, Any]:
         "certificate_sha256": settings.certificate_sha256,
         "challenges": [list(pair) for pair in settings.challenges],
         "trusted_proxies": list(settings.trusted_proxies),
+        "swap_hold_s": settings.swap_hold_s,
     }
 
 
@@ -207,6 +210,7 @@ def _settings_from_json(raw: dict[str, Any]) -> FeedSettings:
         certificate_sha256=str(raw["certificate_sha256"]),
         challenges=tuple((str(token), str(answer)) for token, answer in raw["challenges"]),
         trusted_proxies=tuple(str(network) for network in raw["trusted_proxies"]),
+        swap_hold_s=float(raw["swap_hold_s"]),
     )
 
 
@@ -219,7 +223,7 @@ def _entries_to_json(
             [key, None if entry is None else [entry.user, entry.expires_at]] for key, entry in sessions.items()
         ],
         "routes": [
-            [*key, None if route is None else [route.workspace, route.host, route.port, route.token]]
+            [*key, None if route is None else [route.workspace, route.host, route.port, route.token, route.hold]]
             for key, route in routes.items()
         ],
     }
@@ -234,7 +238,7 @@ def _delta_from_json(raw: dict[str, Any]) -> Delta:
         routes={
             (UserId(user), ProjectName(project)): None
             if entry is None
-            else Route(WorkspaceId(entry[0]), str(entry[1]), int(entry[2]), str(entry[3]))
+            else Route(WorkspaceId(entry[0]), str(entry[1]), int(entry[2]), str(entry[3]), bool(entry[4]))
             for user, project, entry in raw["routes"]
         },
     )

@@ -292,7 +292,7 @@ class Fleet:
         if found is not None:
             ship, seat = found
             for name, workspace in seat.workspaces.items():
-                place = workspaces.placement(ship, workspace)
+                place = workspaces.placement(world, ship, workspace)
                 if place is not None:
                     current[name] = place
         names = current.keys() | self._routed.get(user, frozenset())

@@ -71,13 +71,13 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
     if workspace.healthy or not workspace.previous:
         return
     if not workspace.swap_until:
-        # The mux was restarted in the middle of it.
-        _set_end(world, workspace)
+        # Its ship was booted anew in the middle of it.
+        _set_end(world, ship, workspace)
     if why := lets_down(workspace.reported):
         _back(world, ship, workspace, why)
     elif world.now >= workspace.swap_until:
         if ship.link is None or ship.unreachable:
-            _set_end(world, workspace)
+            _set_end(world, ship, workspace)
         else:
             _back(world, ship, workspace, f"it did not answer within {_swap_max_s(world):g} s")
 
@@ -86,8 +86,9 @@ def _swap_max_s(world: World) -> float:
     return world.spec.rollout.start_max_s + SWAP_SLACK_S
 
 
-def _set_end(world: World, workspace: Workspace) -> None:
+def _set_end(world: World, ship: Ship, workspace: Workspace) -> None:
     workspace.swap_until = world.now + _swap_max_s(world)
+    world.touch(ship)
     world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
 
 
@@ -114,7 +115,7 @@ def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:
     workspace.reported = None
     wanted_changed(world, ship)
     workspace.digest_since = ship.generation
-    _set_end(world, workspace)
+    _set_end(world, ship, workspace)
 
 
 def waiting(world: World, rollout: Rollout) -> list[tuple[Ship, Workspace]]:

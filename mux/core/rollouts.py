@@ -31,6 +31,10 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     world.rollouts = {rollout.project: rollout for rollout in stored}
     world.saved_rollouts = dict(world.rollouts)
     spec_changed(world)
+    for ship in world.ships.values():
+        for workspace in ship.workspaces.values():
+            if workspace.swap_until > world.now:
+                world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
     for rollout in world.rollouts.values():
         if rollout.pace.not_before > world.now:
             world.deadlines.set(("rollout", f"{rollout.project}/at"), rollout.pace.not_before)

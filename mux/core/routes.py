@@ -44,12 +44,14 @@ class Route:
         host: address of the ship as the provider gave it (IPv4, IPv6 or a name), never from a report.
         port: TCP port out of the ship's fixed range.
         token: the workspace's own secret, sent as ``Authorization: token …``; empty for projects that take none.
+        hold: the workspace gets another image and will be back in a moment: requests wait for it.
     """
 
     workspace: WorkspaceId
     host: str
     port: int
     token: str = field(repr=False)
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

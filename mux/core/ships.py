@@ -82,7 +82,15 @@ class Workspace:
     def record(self) -> WorkspaceRecord:
         """What is stored of it."""
         return WorkspaceRecord(
-            self.id, self.seat, self.project, self.digest, self.port, self.state, self.healthy, self.previous
+            self.id,
+            self.seat,
+            self.project,
+            self.digest,
+            self.port,
+            self.state,
+            self.healthy,
+            self.previous,
+            self.swap_until,
         )
 
     @classmethod
@@ -98,6 +106,7 @@ class Workspace:
             life,
             record.healthy,
             previous=record.previous,
+            swap_until=record.swap_until,
         )
 
 
@@ -319,6 +328,7 @@ class Ship:
         for workspace in self.workspaces.values():
             workspace.healthy = False
             workspace.reported = None
+            workspace.swap_until = 0.0
             if workspace.state is WorkspaceState.WARM:
                 workspace.life.to(WorkspaceState.PREPARING)
 

@@ -222,7 +222,11 @@ def room(world: World) -> Room:
 def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCard:
     title = spec.title or spec.name
     workspace = seat.workspaces.get(spec.name)
-    if seat.user is not None and (seat.user, spec.name) in world.published_routes:
+    place = world.published_routes.get((seat.user, spec.name)) if seat.user is not None else None
+    if place is not None and place.hold:
+        text = "It is being updated, and is back in a moment with your files."
+        return ProjectCard(spec.name, title, "starting", text)
+    if place is not None:
         return ProjectCard(spec.name, title, "ready", "Ready.")
     if workspace is None and spec.start == "on_use":
         return ProjectCard(spec.name, title, "on_use", "Starts when you open it.")

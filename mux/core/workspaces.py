@@ -269,6 +269,8 @@ def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: boo
     if workspace.healthy == healthy:
         return
     workspace.healthy = healthy
+    if healthy:
+        workspace.swap_until = 0.0
     world.touch(ship)
     user = ship.seats[workspace.seat].user
     if healthy:
@@ -294,10 +296,16 @@ def replace_failed(world: World, subject: str) -> None:
     world.touch(ship)
 
 
-def placement(ship: Ship, workspace: Workspace) -> Placement | None:
-    """Where a bound workspace's route leads, or None while it has none."""
-    if workspace.state is not WorkspaceState.BOUND or not workspace.healthy:
+def placement(world: World, ship: Ship, workspace: Workspace) -> Placement | None:
+    """Where a bound workspace's route leads, or None while it has none.
+
+    One that gets another image keeps its route for as long as a swap may take, and requests wait.
+    """
+    if workspace.state is not WorkspaceState.BOUND:
+        return None
+    hold = not workspace.healthy and world.now < workspace.swap_until
+    if not workspace.healthy and not hold:
         return None
     if ship.state in (ShipState.PARKED, ShipState.TERMINATED) or ship.wanted is not ShipWanted.RUN or not ship.host:
         return None
-    return Placement(workspace.id, ship.host, workspace.port)
+    return Placement(workspace.id, ship.host, workspace.port, hold)

@@ -415,6 +415,7 @@ def feed_settings(file: EventFile) -> FeedSettings:
         event_name=event.shown_title,
         projects=tuple(ProjectName(project.name) for project in file.projects),
         landings=frozenset(ProjectName(project.name) for project in file.projects if project.kind in LANDINGS),
+        swap_hold_s=file.rollout.swap_hold_s,
     )
 
 

@@ -95,6 +95,9 @@ class Exchange:
         self._plane.registry.add(self)
         if self.route is not None:
             self._plane.tally.active.add(self.route)
+        if self.destination.hold_s is not None:
+            self._hold(self.destination.hold_s)
+            return
         connection = self._plane.pools.of(self.destination.pool).take() if self.repeatable else None
         if connection is not None:
             self._attach(connection)
@@ -107,6 +110,51 @@ class Exchange:
         self.upstream = connection
         if connection is not None:
             connection.user = self
+
+    @property
+    def _waits(self) -> bool:
+        """Whether it waits for its workspace to come back, and nothing of it is under way."""
+        return self.destination.hold_s is not None and self.upstream is None
+
+    def _hold(self, hold_s: float) -> None:
+        self._dialling = self._plane.spawn(self._wait(hold_s), "proxy-hold")
+
+    async def _wait(self, hold_s: float) -> None:
+        self._plane.tally.count("holds_total")
+        try:
+            destination = await self._plane.released(self.request, hold_s)
+        except Refusal as refusal:
+            self._dialling = None
+            self._fail(refusal)
+            return
+        self._plane.registry.discard(self)
+        self.destination, self.session, self.route = destination, destination.session, destination.route
+        self._plane.registry.add(self)
+        self.client.touch()
+        self._dial()
+
+    def _is_held(self) -> Destination | None:
+        """Where it would wait, were it to begin now; None if it would not."""
+        try:
+            destination = self._plane.route(self.request)
+        except Refusal:
+            return None
+        return destination if destination.hold_s is not None and destination.route == self.route else None
+
+    def _held(self) -> bool:
+        """Wait instead of failing, if the workspace is being swapped and the request may be sent again."""
+        if self.gone or self.head_sent or not self.repeatable or self._waits:
+            return False
+        destination = self._is_held()
+        if destination is None or destination.hold_s is None:
+            return False
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+        self.destination = destination
+        self._reader = self._new_reader()
+        self._hold(destination.hold_s)
+        return True
 
     def _dial(self) -> None:
         self._dialling = self._plane.spawn(self._connect(), "proxy-connect")
@@ -188,6 +236,8 @@ class Exchange:
         """
         if self.gone or (not self.head_sent and not self.destination.workspace):
             return False
+        if self._waits or (not self.event_stream and self._is_held() is not None):
+            return False  # what has begun may end; what waits goes where it is led then
         text = "Your workspace is no longer reached through here."
         self._fail(Refusal(503, "workspace_moved", text, reload_s=limits.RELOAD_S))
         return True
@@ -240,6 +290,8 @@ class Exchange:
         if error is None and self._reader.eof():
             self._end()
             self.client.response_done(keep=False)
+            return
+        if self._held():
             return
         stale = connection is not None and connection.reused and not self._reader.started
         if stale and self.repeatable:  # once: what is dialled now is not reused
@@ -378,6 +430,8 @@ class Exchange:
         self._fail(refusal)
 
     def _upstream_failed(self, kind: str, status: int, fault: Malformed | None = None) -> None:
+        if self._held():
+            return
         self._plane.upstream_failed(kind, self.destination, fault)
         if self.destination.workspace:
             text = _WORKSPACE_TEXTS.get(kind, _WORKSPACE_TEXTS["refused"])

@@ -59,6 +59,7 @@ class Plane:
         self.router: Router = NoRouter()
         self.event_name = ""
         self.fed = asyncio.Event()
+        self._switched = asyncio.Event()
         self.pools = Pools()
         self._pipes = Pipes() if splice else None
         self.memo = Memo(b"", self.pools) if memo else None
@@ -182,6 +183,25 @@ class Plane:
         """Where a request goes now. Raises Refusal."""
         return self.router.route(request, self.wall())
 
+    async def released(self, request: RequestHead, hold_s: float) -> Destination:
+        """Where a request goes once it need not wait any more.
+
+        Args:
+            request: that waits.
+            hold_s: for at most so many seconds.
+
+        Raises:
+            Refusal: it has waited for so long, or is refused by what is in force then.
+        """
+        try:
+            async with asyncio.timeout(hold_s):
+                while (destination := self.route(request)).hold_s is not None:
+                    await self._switched.wait()
+        except TimeoutError:
+            text = "Your workspace is being updated. Your files are kept; this page comes back by itself."
+            raise Refusal(503, "updating", text, reload_s=limits.RELOAD_S) from None
+        return destination
+
     async def put_in_force(
         self, router: Router, event_name: str, sessions: Iterable[SessionHash], routes: Iterable[RouteKey]
     ) -> None:
@@ -196,6 +216,8 @@ class Plane:
         self.router = router
         self.event_name = event_name
         self.fed.set()
+        self._switched.set()
+        self._switched = asyncio.Event()
         if self.memo is not None and self.memo.session_cookie != router.session_cookie:
             self.memo = Memo(router.session_cookie, self.pools)
         self.pools.drop(lambda key: not router.keeps(key))

@@ -90,6 +90,7 @@ class Destination:
         route: which route; None for the control process.
         session: the login; None for none.
         user: whose login it is.
+        hold_s: how long the request is to wait for another destination first, in seconds; None for not at all.
     """
 
     address: Address
@@ -102,6 +103,7 @@ class Destination:
     route: RouteKey | None
     session: SessionHash | None
     user: UserId | None = None
+    hold_s: float | None = None
 
 
 class Router(Protocol):
@@ -217,6 +219,7 @@ class FeedRouter:
                     route=key,
                     session=session[0],
                     user=session[1],
+                    hold_s=self.settings.swap_hold_s if route.hold else None,
                 )
         return Destination(
             address=self._web,

@@ -65,6 +65,7 @@ def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
         state=WorkspaceState(value["state"]),
         healthy=value["healthy"],
         previous=value.get("previous", ""),
+        swap_until=value.get("swap_until", 0.0),
     )
 
 

@@ -40,6 +40,11 @@ def digests(found: Room) -> dict[str, str]:
     }
 
 
+def held(found: Room) -> set[str]:
+    """Whose requests wait."""
+    return {str(user) for (user, _), place in found.fleet.published().routes.items() if place and place.hold}
+
+
 def state(found: Room) -> RolloutState:
     return found.fleet.world.rollouts[INTRO].state
 
@@ -231,10 +236,11 @@ def test_a_word_on_the_old_image_is_no_word_on_the_new_one() -> None:
         found.answer_all()
         found.report(each)
     assert digests(found) == {"ada": NEW}
-    assert found.routes() == set(), "it is away"
+    assert held(found) == {"ada"}
     assert machine.link is not None
     report = machine.report()
     found.do(ShipReported(ship, machine.link, replace(report, workspaces=before)))
-    assert found.routes() == set(), "the old image still answers, until it is stopped"
+    assert held(found) == {"ada"}, "the old image still answers, until it is stopped"
     found.settle()
+    assert held(found) == set()
     assert found.routes() == {(UserId("ada"), INTRO)}

@@ -200,7 +200,7 @@ class Rules:
             match command:
                 case Publish(_, routes):
                     for key, place in routes.items():
-                        if place is not None:
+                        if place is not None and not place.hold:
                             self._check_new_route(key, place)
                 case AcceptLink(ship, link):
                     connection = mux.links.get(link)
@@ -221,7 +221,10 @@ class Rules:
         missing = set(self._waiting) - set(world.waiting)
         if missing or [user for user in world.waiting if user in set(self._waiting)] != list(self._waiting):
             raise BrokenRuleError("forgotten", "a restart finds another queue")
-        if world.published_routes != self._routes:
+        # A workspace that was being swapped may have had its time meanwhile.
+        held = {key for table in (world.published_routes, self._routes) for key, place in table.items() if place.hold}
+        keys = (world.published_routes.keys() | self._routes.keys()) - held
+        if any(world.published_routes.get(key) != self._routes.get(key) for key in keys):
             raise BrokenRuleError("forgotten", "a restart finds other routes")
         for session, expires_at in self._acked.items():
             if session not in world.sessions and expires_at > self._latest:

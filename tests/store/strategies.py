@@ -55,6 +55,7 @@ workspaces = st.builds(
     state=st.sampled_from(WorkspaceState),
     healthy=st.booleans(),
     previous=texts,
+    swap_until=times,
 )
 ships = st.builds(
     ShipRecord,
