@@ -58,6 +58,9 @@ def take_over(
         inside = path.removeprefix("home/")
         for home in homes:
             place = home / inside
+            if not place.parent.resolve().is_relative_to(home.resolve()):
+                lines.append(f"{inside} is behind a link that leads out of the workspace's files, and stays as it is")
+                continue
             there = digest(place) if place.is_file() and not place.is_symlink() else ""
             if there != before.get(path, _NONE)[2]:
                 if there != now.get(path, _NONE)[2]:

@@ -51,6 +51,20 @@ def test_saved_files_are_taken_over_and_others_changes_stay(tmp_path: Path) -> N
     }
 
 
+def test_a_link_out_of_the_home_is_not_followed(tmp_path: Path) -> None:
+    source, home, elsewhere = tmp_path / "image", tmp_path / "home", tmp_path / "elsewhere"
+    (source / "home" / "d").mkdir(parents=True)
+    home.mkdir()
+    elsewhere.mkdir()
+    (home / "d").symlink_to(elsewhere)
+    before = seen(source)
+    (source / "home" / "d" / "new").write_text("1")
+    now = seen(source)
+    told = take_over(source, [home], before, now, ["home/d/new"])
+    assert "leads out" in told[0]
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_directory_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["image", "try", "./nowhere"]) == 2
     assert capsys.readouterr().err == "mux: nowhere: there is no such directory; name one\n"
