@@ -63,6 +63,8 @@ def _rollouts_fault(world: World, ship: Ship, workspace: Workspace, what: str) -
     rollout = world.rollouts.get(workspace.project)
     if rollout is None or rollout.state is not RolloutState.RUNNING or rollout.digest != workspace.digest:
         return False
+    if ship.id not in rollout.proved or rollout.digest == rollout.was_digest:
+        return False
     if ship.seats[workspace.seat].user is not None:
         return False
     failures = (*rollout.failed, (workspace.id, what))[:FAILURES_KEPT_MAX]

@@ -30,6 +30,11 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     """Rollouts as they were stored; those that the event file in force has overruled are dropped."""
     world.rollouts = {rollout.project: rollout for rollout in stored}
     world.saved_rollouts = dict(world.rollouts)
+    for rollout in world.rollouts.values():
+        for ship in world.ships.values():
+            # It may have been told of a trial, which is not known any more: what it is told now is something else.
+            if rollout.active and not ship.gone and not rollout.judged(ship.id):
+                wanted_changed(world, ship)
     spec_changed(world)
     for ship in world.ships.values():
         for workspace in ship.workspaces.values():

@@ -323,7 +323,9 @@ class Ship:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
         self.boot += 1
         self.stage = None
-        self.trials.clear()
+        if self.trials:
+            self.trials.clear()
+            self.generation += 1
         self.life.to(ShipState.BOOTING, table=SHIP_BOOT_STARTS)
         for workspace in self.workspaces.values():
             workspace.healthy = False

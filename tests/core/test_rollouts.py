@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mux.core.events import AttendeesActive, EventSpecApplied, ProjectPushed, RolloutSteered, ShipReported
-from mux.core.model import ProjectName, RolloutSpec, UserId
+from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId
 from mux.core.rollout import Pace, RolloutState
 from tests.core.room import DIGEST, Room, event_spec, project
 
@@ -244,3 +244,33 @@ def test_a_word_on_the_old_image_is_no_word_on_the_new_one() -> None:
     found.settle()
     assert held(found) == set()
     assert found.routes() == {(UserId("ada"), INTRO)}
+
+
+def test_what_fails_where_the_image_was_not_proved_is_not_held_against_the_rollout() -> None:
+    found = room(people=0)
+    push(found, DIGEST)
+    for ship in found.machines.values():
+        ship.failing = frozenset({INTRO})
+    found.answer_all()
+    for identity in list(found.machines):
+        machine = found.machines[identity]
+        machine.running = {
+            name: replace(word, state=ReportedState.FAILED, reason="exited") for name, word in machine.running.items()
+        }
+        assert machine.link is not None
+        found.do(ShipReported(identity, machine.link, machine.report()))
+    assert not found.fleet.world.rollouts[INTRO].failed
+
+
+def test_a_ship_that_boots_in_the_middle_proves_the_image_anew() -> None:
+    found = room(people=1)
+    push(found)
+    found.answer_all()
+    ship = next(iter(found.machines))
+    before = found.fleet.world.ships[ship].generation
+    found.machines[ship].boot += 1
+    found.dial(ship)
+    assert found.fleet.world.ships[ship].generation > before, "it is told something else"
+    run(found, 20)
+    assert state(found) is RolloutState.DONE
+    assert digests(found) == {"ada": NEW}

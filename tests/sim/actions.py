@@ -23,6 +23,8 @@ ORGANIZERS = (
 )  # fmt: skip
 LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
 """Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""
+ROLLOUTS = ("push", "push", "push", "steer")
+"""Images on their way to people. Drawn apart as well."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
 KILL_POINTS: tuple[KillPoint, ...] = get_args(KillPoint)
@@ -34,7 +36,7 @@ class Action:
 
     Args:
         at: when, in seconds.
-        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS.
+        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS.
         pick: its target, and what else there is to choose.
         size: how long or how much, in [0, 1).
     """
@@ -103,6 +105,16 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
     actions += [
         Action(round(loss.uniform(0, faults_s), 1), loss.choice(LOSS), loss.randrange(1000), loss.random())
         for _ in range(loss.choice((0, 0, 1, 2, 4)) * scale)
+    ]
+    rollouts = Random(f"rollouts {seed}")
+    actions += [
+        Action(
+            round(rollouts.uniform(0, faults_s), 1),
+            rollouts.choice(ROLLOUTS),
+            rollouts.randrange(1000),
+            rollouts.random(),
+        )
+        for _ in range(rollouts.choice((0, 0, 1, 2, 4)) * scale)
     ]
     return Scenario(
         seed=seed,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from typing import Literal
 
 from mux.core.commands import Command, Notify
 from mux.core.events import (
@@ -24,7 +25,9 @@ from mux.core.events import (
     LaunchingSet,
     LoggedIn,
     LoggedOut,
+    ProjectPushed,
     ProjectRequested,
+    RolloutSteered,
     SeatReleased,
     ShipCordoned,
     ShipDeclaredLost,
@@ -42,6 +45,7 @@ from mux.core.model import (
     ShipId,
     UserId,
 )
+from mux.core.rollout import Pace
 from ship_agent.protocol.link import Identity
 from ship_agent.step import Action as AgentAction
 from tests.sim.actions import KILL_POINTS, Action, Scenario
@@ -53,6 +57,7 @@ from tests.sim.mux import SimMux
 from tests.sim.network import Connection, Weather
 from tests.sim.peace import make_peace
 from tests.sim.provider import Provider
+from tests.sim.rollout import image
 from tests.sim.rules import BrokenRuleError, Rules
 from tests.sim.traffic import Traffic
 
@@ -481,6 +486,17 @@ class House:
     def _replace(self, action: Action) -> None:
         if ship := self._ship(action):
             self.mux.post(ShipReplaced(ship))
+
+    def _push(self, action: Action) -> None:
+        names = sorted(self.mux.fleet.world.projects)
+        name = names[action.pick % len(names)]
+        pace = Pace(count=1 + action.pick % 3, idle=action.size < 0.2)
+        self.mux.post(ProjectPushed(name, f"images/{name}", image(int(action.size * 100)), pace))
+
+    def _steer(self, action: Action) -> None:
+        orders: tuple[Literal["pause", "resume", "abort", "rollback"], ...] = ("pause", "resume", "abort", "rollback")
+        for name in self.mux.fleet.world.rollouts:
+            self.mux.post(RolloutSteered(name, orders[action.pick % len(orders)]))
 
     def _launching(self, action: Action) -> None:
         self.mux.post(LaunchingSet(False))

@@ -15,6 +15,7 @@ from ship_agent.protocol.messages import Desired
 from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.step import Action, ForgetImage, Note, Pull, Remove, Start, Stop
 from tests.sim.clock import Dice
+from tests.sim.rollout import FAILING, HANGING
 
 
 @dataclass
@@ -26,12 +27,14 @@ class Truth:
         secrets_of: whose secrets it was last started with; empty if nobody's.
         answers_at: when it answers, if it runs so long.
         answered_on: ports on which it has answered.
+        ran: images that it was ever started on.
     """
 
     owners: set[str] = field(default_factory=set)
     secrets_of: str = ""
     answers_at: float = 0.0
     answered_on: set[int] = field(default_factory=set)
+    ran: set[str] = field(default_factory=set)
 
 
 class Watch(Protocol):
@@ -75,6 +78,7 @@ class SimMachine:
         self.workspaces: dict[str, RunningWorkspace] = {}
         self.truth: dict[str, Truth] = {}
         self.foreign_ports: set[int] = set()
+        self.answered: set[str] = set()
         self.watch: Watch = _nobody
         self._dice = dice
         self._starts = 0
@@ -93,6 +97,7 @@ class SimMachine:
             truth = self.truth[here.id]
             if self.up and here.state == "running" and truth.answers_at <= now:
                 truth.answered_on.add(here.port)
+                self.answered.add(here.digest)
                 yield here
 
     def answers_next(self, now: float) -> float | None:
@@ -178,12 +183,15 @@ class SimMachine:
             return
         if spec.port in self.foreign_ports or self.listening(spec.port) is not None:
             raise RuntimeFailure("port_in_use", "another program holds the port", retryable=True)
-        fails = spec.project.name == "bad" or self.failing_until > now
+        fails = spec.project.name == "bad" or self.failing_until > now or spec.digest == FAILING
         self._bound(spec)
         truth = self.truth.setdefault(spec.id, Truth())
+        truth.ran.add(spec.digest)
         truth.secrets_of = spec.secrets.get("OWNER", "")
         starts = here.starts + 1 if here else 1
         truth.answers_at = now + self._dice.between(0.3, 5.0, "answers", spec.id, starts)
+        if spec.digest == HANGING:
+            truth.answers_at = float("inf")
         self.workspaces[spec.id] = RunningWorkspace(
             id=spec.id,
             state="exited" if fails else "running",

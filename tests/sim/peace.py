@@ -10,12 +10,14 @@ from mux.core.events import (
     FleetUnparked,
     FleetWarmed,
     LaunchingSet,
+    RolloutSteered,
     ShipCordoned,
     ShipDeclaredLost,
     ShipReleased,
 )
 from mux.core.model import Doors, ShipId, ShipState, ShipWanted
 from mux.core.world import World
+from tests.sim.rollout import unrolled
 from tests.sim.rules import BrokenRuleError
 
 if TYPE_CHECKING:
@@ -68,6 +70,9 @@ def _organize(house: House) -> None:
         post(FleetUnparked())
     if world.controls.target_seats is not None:
         post(FleetWarmed(world.spec.fleet.seats_wanted))
+    for name, rollout in world.rollouts.items():
+        if rollout.paused:
+            post(RolloutSteered(name, "resume"))
     for ship in world.ships.values():
         if ship.cordoned:
             post(ShipCordoned(ship.id, False))
@@ -94,6 +99,7 @@ def _unsettled(house: House) -> Iterator[str]:
     yield from _unseated(mux.fleet.world)
     yield from _unrouted(house, mux.fleet.world)
     yield from _unreaped(house, mux.fleet.world)
+    yield from unrolled(mux.fleet.world)
 
 
 def _unrouted(house: House, world: World) -> Iterator[str]:

@@ -63,8 +63,9 @@ from mux.core.model import (
 from mux.core.routes import RouteKey
 from mux.core.warming import aim, held
 from mux.core.world import World
-from ship_agent.step import Action, Remove
+from ship_agent.step import Action, Remove, Start
 from tests.sim.loss import Loss
+from tests.sim.rollout import RolloutRules
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -115,6 +116,7 @@ class Rules:
         self._incarnations: dict[tuple[UserId, int, ProjectName], WorkspaceId] = {}
         self._may_lose: set[ShipId] = set()
         self._loss = Loss(house)
+        self._rollouts = RolloutRules()
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -161,6 +163,8 @@ class Rules:
             raise BrokenRuleError("told", f"{sorted(current - told)} is let in and not told what is wanted")
         self._check_launches(fleet, events, commands)
         self._check_stuck(fleet)
+        for broken in self._rollouts.broken(fleet.world):
+            raise BrokenRuleError("rollout", broken)
         self._check_ends(before, events, commands)
         for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
             self._check_generation(ship, ends.desired)
@@ -232,6 +236,8 @@ class Rules:
 
     def acted(self, machine: SimMachine, action: Action) -> None:
         """An agent is about to end an action."""
+        if isinstance(action, Start) and (why := self._rollouts.unproved(machine, action)):
+            raise BrokenRuleError("unproved", why)
         if isinstance(action, Remove) and action.workspace in self._loss.kept_on(machine.ship):
             raise BrokenRuleError("kept", f"{machine.ship} destroys {action.workspace} before it was released")
         if isinstance(action, Remove) and not machine.ever_hostile:
@@ -526,6 +532,6 @@ class Rules:
         kept = self.house.mux.kept.ships.get(machine.ship)
         if kept is not None and kept.wanted is ShipWanted.RUN and kept.state is not ShipState.TERMINATED:
             known = {workspace.id for workspace in kept.workspaces} | {each.workspace.id for each in kept.kept}
-            for identity in machine.workspaces:
-                if identity not in known:
+            for identity, here in machine.workspaces.items():
+                if identity not in known and here.seat < kept.seats:  # a trial is memory only
                     raise BrokenRuleError("unknown", f"{machine.ship} holds {identity}, which the core has forgotten")
