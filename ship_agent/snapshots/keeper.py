@@ -1,6 +1,6 @@
 """Keeping attendees' changes safe on the mux: looks at their directories, and sends what changed.
 
-Owns when a snapshot is taken: as soon as a directory looks the same twice, and every WRITING_S while it never does.
+Owns when a snapshot is taken: as soon as something new looks the same twice, and every WRITING_S while nothing does.
 Knows workspaces by id and directory; whose they are is the mux's to know.
 
 Rules: the directories are looked at one after the other and never take more than a share of one core; a mux that cannot
@@ -33,7 +33,7 @@ LOOK_S: Final = 0.7
 REST: Final = 9.0
 """Pause for each second of looking: a tenth of one core at most, whatever the attendees keep."""
 WRITING_S: Final = 30.0
-"""A directory that never rests is taken this often."""
+"""What is written without pause is taken this often."""
 RETRY_S: Final = 5.0
 """Pause after what the mux did not take; five minutes if asking again cannot help."""
 REFUSED_S: Final = 300.0
@@ -140,14 +140,14 @@ class SnapshotKeeper:
             watched.not_before = time.monotonic() + REFUSED_S
 
     async def _due(self, watched: _Watched, now: float) -> bool:
-        """Whether a directory is to be taken: it differs from what is kept, and rests or has not rested for long."""
+        """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
         here = await asyncio.to_thread(look, watched.home)
-        rests, watched.last = here == watched.last, here
+        last, watched.last = watched.last or {}, here
         if here == watched.kept:
             watched.dirty_since = 0.0
             return False
         watched.dirty_since = watched.dirty_since or now
-        return rests or now - watched.dirty_since >= WRITING_S
+        return finished(watched.kept or {}, last, here) or now - watched.dirty_since >= WRITING_S
 
     async def _snapshot(self, workspace: str, watched: _Watched) -> None:
         for _ in range(OFFERS_MAX):
@@ -184,6 +184,13 @@ class SnapshotKeeper:
         if watched.trouble != why:
             watched.trouble = why
             log.warning("an attendee's files are not kept on the mux", workspace=workspace, why=why)
+
+
+def finished(kept: Look, last: Look, here: Look) -> bool:
+    """Whether something differs from what is kept, and has stayed the same between the last two looks."""
+    return any(
+        here.get(path) != kept.get(path) and here.get(path) == last.get(path) for path in here.keys() | kept.keys()
+    )
 
 
 def _emptied(directory: Path) -> None:

@@ -23,6 +23,7 @@ from ship_agent.protocol.snapshot import (
     SnapshotEntry,
     read_manifest,
 )
+from ship_agent.snapshots.keeper import finished
 from ship_agent.snapshots.restore import restore
 from ship_agent.snapshots.take import RECORD, Known, Taken, look, read_chunk, take
 
@@ -248,3 +249,26 @@ def test_a_manifest_comes_back_from_its_json(ship: Callable[[str], Ship]) -> Non
     assert odd.name == b"odd\n\xff name%41"
     assert odd.chunks == [hashlib.sha256(b"odd").hexdigest()]
     assert isinstance(odd, SnapshotEntry)
+
+
+def test_a_finished_write_is_seen_beside_one_that_never_ends(ship: Callable[[str], Ship]) -> None:
+    one = ship("one")
+    kept = one.take().look
+    (one.home / "log").write_text("1")
+    first = look(one.home)
+    assert not finished(kept, kept, first)
+    (one.home / "log").write_text("2 and more")
+    (one.home / "intro.ipynb").write_text("saved")
+    second = look(one.home)
+    assert not finished(kept, first, second)
+    (one.home / "log").write_text("3 and still more")
+    third = look(one.home)
+    assert finished(kept, second, third)
+    assert not finished(second | {b"log": first[b"log"]}, second, third)
+
+
+def test_a_deletion_is_a_finished_write(ship: Callable[[str], Ship]) -> None:
+    one = ship("one")
+    kept = one.take().look
+    (one.home / "intro.ipynb").unlink()
+    assert finished(kept, look(one.home), look(one.home))
