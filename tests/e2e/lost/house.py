@@ -1,10 +1,14 @@
-"""A mux with two ships of one seat each and an attendee on one of them, which can be killed whole."""
+"""A mux with two ships of one seat each and an attendee on one of them, which can be killed whole.
+
+Workspaces are JupyterLab, or `contents`, which starts in a moment.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import shutil
 import tempfile
 import zlib
 from collections.abc import AsyncIterator
@@ -30,6 +34,7 @@ admin_address = "http://127.0.0.1:{admin}"
 name = "intro"
 title = "Introduction to notebooks"
 image = "{images[0]}"
+{command}
 
 [fleet]
 provider = "local"
@@ -52,11 +57,25 @@ directory = "data"
 """
 
 
-class House(MuxUnderTest):
-    """See the module."""
+SERVER = Path(__file__).with_name("contents.py")
+COMMAND = 'command = ["python3", "contents.py"]'
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, template=EVENT)
+
+class House(MuxUnderTest):
+    """See the module.
+
+    Args:
+        directory: for everything; its path must be short.
+        light: whether workspaces are `contents`.
+    """
+
+    def __init__(self, directory: Path, *, light: bool) -> None:
+        template = EVENT.replace("{command}", COMMAND if light else "")
+        if light:
+            (directory / "image" / "home").mkdir(parents=True)
+            shutil.copy(SERVER, directory / "image" / "home" / SERVER.name)
+            template = template.replace("{images[0]}", "image")
+        super().__init__(directory, template=template)
 
     @property
     def files(self) -> Path:
@@ -113,10 +132,10 @@ async def first_answer(attendee: Attendee) -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def open_house() -> AsyncIterator[tuple[House, Attendee]]:
-    """A mux with an attendee at work in it."""
+async def open_house(*, light: bool) -> AsyncIterator[tuple[House, Attendee]]:
+    """A mux with an attendee at work in it. ``light``: see `House`."""
     with tempfile.TemporaryDirectory(prefix="mux-lost-", ignore_cleanup_errors=True) as directory:
-        house = House(Path(directory))
+        house = House(Path(directory), light=light)
         try:
             await house.start()
             await house.ready()

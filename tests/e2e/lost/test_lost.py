@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.e2e.lost.ages import FIGURES, PLOT, drawn
 from tests.e2e.lost.house import first_answer, open_house
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
-async def test_whoever_is_moved_off_a_dead_ship_finds_their_files_there() -> None:
-    async with open_house() as (house, attendee):
+@pytest.mark.parametrize("light", [True, pytest.param(False, marks=pytest.mark.long)], ids=["light", "jupyterlab"])
+async def test_whoever_is_moved_off_a_dead_ship_finds_their_files_there(light: bool) -> None:
+    async with open_house(light=light) as (house, attendee):
         lost = await house.ship_of_the_attendee()
         assert await attendee.saves()
         saved = attendee.seen.saved
@@ -19,3 +23,7 @@ async def test_whoever_is_moved_off_a_dead_ship_finds_their_files_there() -> Non
         await house.run("ship", "lost", lost, "--yes")
         assert await first_answer(attendee) == saved
         assert await house.ship_of_the_attendee() != lost
+
+
+def test_the_plot_shows_the_figures() -> None:
+    assert PLOT.read_text(encoding="utf-8") == drawn(json.loads(FIGURES.read_text(encoding="utf-8")))

@@ -1,0 +1,55 @@
+"""What JupyterLab does with files, and nothing else: a workspace that starts in a moment.
+
+Run in a workspace, as its command. Of Jupyter's contents API it has one file at a time as text, written aside and
+renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+API = os.environ.get("MUX_BASE_PATH", "/") + "api"
+
+
+class Contents(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """A file, or that the server works."""
+        if self.path == API:
+            self._answer(200, {"version": "1"})
+        elif (file := self._file()).exists():
+            self._answer(200, {"content": file.read_text()})
+        else:
+            self._answer(404, {})
+
+    def do_PUT(self) -> None:
+        """Save a file."""
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["content"]
+        aside = self._file().with_suffix(".aside")
+        aside.write_text(content)
+        aside.rename(self._file())
+        self._answer(200, {})
+
+    def _file(self) -> Path:
+        return Path.home() / Path(self.path.partition("?")[0]).name
+
+    def _answer(self, status: int, content: dict[str, str]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to say."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["MUX_PORT"])), Contents).serve_forever()
