@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 0.7
 """Pause between two looks: a finished write is seen by the first and believed at the second, within two seconds."""
-REST: Final = 9.0
-"""Pause for each second of looking: a tenth of one core at most, whatever the attendees keep."""
+REST: Final = 4.0
+"""Pause for each second of looking: a fifth of one core at most, whatever the attendees keep."""
 WRITING_S: Final = 30.0
 """What is written without pause is taken this often."""
 RETRY_S: Final = 5.0
