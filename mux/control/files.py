@@ -93,9 +93,9 @@ class FilesEndpoint:
 
     async def _snapshot(self, request: web.Request) -> web.Response:
         holder = self._served(request)
-        snapshot = self._store.latest(holder.user, holder.project)
-        if snapshot is None or snapshot.id != request.match_info["snapshot"]:
-            raise web.HTTPNotFound(text="There is a newer snapshot. It is named in what is desired next.\n")
+        snapshot = self._store.find(holder.user, holder.project, request.match_info["snapshot"])
+        if snapshot is None:
+            raise web.HTTPNotFound(text="There is no such snapshot of this attendee's project.\n")
         body: bytes = await self._kept(self._store.body, snapshot)
         return web.Response(body=body, content_type="application/json")
 

@@ -8,7 +8,7 @@ Owns the layout of ``<data>/files``:
 
 Knows nothing of ships or of who may ask. Rules: nothing is changed once it is there; written aside, on the disk, then
 renamed; verified when it comes in and when it goes out; a manifest is there only with every chunk it names; the bytes
-of one attendee are bounded. Blocking: call it in a thread. `latest` alone is answered from memory.
+of one attendee are bounded. Blocking: call it in a thread. `latest` and `find` are answered from memory.
 """
 
 from __future__ import annotations
@@ -142,6 +142,11 @@ class SnapshotStore:
         """The newest snapshot of a project; recovered copies are not among them."""
         kept = self._kept.get(user, {}).get(project, [])
         return next((each for each in reversed(kept) if each.kind == "snapshot"), None)
+
+    def find(self, user: UserId, project: ProjectName, identity: str) -> Snapshot | None:
+        """A snapshot of a project by its id."""
+        kept = self._kept.get(user, {}).get(project, [])
+        return next((each for each in kept if each.id == identity), None)
 
     def all(self) -> list[Snapshot]:
         """Every one that is kept, by attendee and project, the oldest first."""

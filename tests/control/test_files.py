@@ -251,3 +251,11 @@ def newest_has(mux: Mux, path: str, size: int, user: UserId = ANA) -> bool:
     snapshot = mux.files.latest(user, INTRO)
     entries = mux.files.manifest(snapshot).entries if snapshot is not None else []
     return any((entry.path, entry.size) == (path, size) for entry in entries)
+
+
+async def test_a_snapshot_that_was_named_is_given_though_a_newer_one_has_come(mux: Mux, linked: Linked) -> None:
+    sits(mux, ANA)
+    client = await linked(SHIP)
+    snapshot = await keep_one(client)
+    assert await client.offer(HERE, EMPTY) == []
+    assert (await client.manifest(HERE, snapshot)).body() == one_file()
