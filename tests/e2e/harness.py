@@ -226,7 +226,12 @@ class MuxUnderTest:
 
     def processes_of(self, part: str) -> list[psutil.Process]:
         """Processes of one part, by what stands in their command line."""
-        return [process for process in self.processes() if part in " ".join(process.cmdline())]
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+                if part in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def containers(self, workspace: str = "") -> list[str]:
         """Ids of the running containers of this mux's workspaces; ``workspace``: of that one alone."""
