@@ -88,6 +88,7 @@ async def test_a_hook_that_hangs_is_named_after_the_bound(tmp_path: Path, tempor
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 async def test_a_server_that_never_gets_healthy_is_told_with_its_answer(tmp_path: Path) -> None:
     _, found = await checked(make_image(tmp_path / "image"), Bounds(start_s=3.0), health_path="nothing-here")
     assert found["health path"].said == "/camp/intro/nothing-here: the answer is 404 after 3 s"
@@ -109,7 +110,7 @@ async def test_notebooks_run_and_one_that_fails_is_named_with_its_cell(tmp_path:
     assert result.limits is not None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL])
 async def test_a_check_that_is_cut_off_leaves_no_process(
     number: signal.Signals, tmp_path: Path, temporary: Path
 ) -> None:

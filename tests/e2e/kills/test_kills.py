@@ -20,10 +20,10 @@ from tests.images.conftest import build
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 IN_SHORT: dict[str, tuple[Happening, ...]] = {
-    "process": (("supervisor",), ("control",), ("proxy 0",), ("agent",), ("shim",), ("workspace",)),
-    "docker": (("agent",), ("container",)),
+    "process": (("supervisor",), ("shim",)),
+    "docker": (("container",),),
 }
-"""One for each kind of process."""
+"""What no browser test kills: `tests/e2e/test_processes_die.py` has the others."""
 
 
 def happenings(runtime: str) -> list[object]:
