@@ -43,14 +43,16 @@ class Lab:
         """Wait until the page is built.
 
         A notebook that is opened before JupyterLab has heard which kernels there are makes it ask; then the one that it
-        suggests is taken, as people do.
+        suggests is taken, as people do. Where one of its first requests takes too long, JupyterLab
+        says that it goes on trying; people close that.
         """
         if not self._asked:
             self._asked = True
-            question = self.page.locator(".jp-Dialog").filter(has_text="Select Kernel")
-            await self.page.add_locator_handler(
-                question, lambda dialog: dialog.locator(".jp-mod-accept").click(timeout=START_MS_MAX)
-            )
+            for text in ("Select Kernel", "A connection to the Jupyter server could not be established"):
+                question = self.page.locator(".jp-Dialog").filter(has_text=text)
+                await self.page.add_locator_handler(
+                    question, lambda dialog: dialog.locator(".jp-mod-accept").click(timeout=START_MS_MAX)
+                )
         await self.page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=START_MS_MAX)
         await self.page.wait_for_selector(".jp-DirListing-item", timeout=START_MS_MAX)
         return self

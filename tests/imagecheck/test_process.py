@@ -18,6 +18,7 @@ import pytest
 from mux.imagecheck.check import Bounds, Result, check
 from mux.imagecheck.subject import Wishes, subject_of
 from mux.preflight.finding import Finding
+from tests.e2e.harness import processes_of
 from tests.ship_agent.images import make_image, project_of
 
 GONE_S_MAX = 90.0
@@ -68,7 +69,7 @@ async def test_everything_is_told_with_limits_and_nothing_stays(tmp_path: Path, 
     assert found["memory"].number
     assert 'image = "' in result.toml
     assert list(temporary.iterdir()) == []
-    assert not psutil.Process().children(recursive=True)
+    assert not processes_of(tmp_path)
 
 
 async def test_a_hook_that_fails_and_prints_the_token_is_named(tmp_path: Path, temporary: Path) -> None:
