@@ -15,7 +15,6 @@ import structlog
 
 from mux.config import Address, EventFile, resolved
 from mux.core.feed import FeedSettings
-from mux.tls.authority import Authority
 from mux.tls.context import CertificateFileError, ServerContext
 from mux.tls.keeper import AcmeSource, CertificateKeeper, FileSource, Site
 
@@ -60,6 +59,8 @@ class Https:
             self._load_organizers()
 
     def _acme(self, file: EventFile, sites: list[Site], directory: Path) -> AcmeSource:
+        from mux.tls.authority import Authority  # noqa: PLC0415 - its libraries take a third of a second to load
+
         trust = None if file.tls.acme_trust is None else resolved(file.base, file.tls.acme_trust)
         authority = Authority(file.tls.acme_directory, file.tls.acme_email, directory / "account.key", trust)
         return AcmeSource(sites, authority, self._publish, directory / "authority")

@@ -25,6 +25,7 @@ from josepy.errors import Error as JoseError
 from josepy.jwk import JWK, JWKRSA
 
 from mux.tls.certificate import CertificateError, read_file, write_file
+from mux.tls.errors import AuthorityError
 
 NETWORK_S = 30
 """For one answer of the authority."""
@@ -36,10 +37,6 @@ ACCOUNT_KEY_BITS = 2048
 
 Publish = Callable[[Mapping[str, str]], None]
 """Makes challenges (token to answer) known to whoever answers on port 80; returns when they are."""
-
-
-class AuthorityError(Exception):
-    """The authority gave no certificate; one sentence for people."""
 
 
 class Authority:

@@ -15,12 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
-from mux.tls.authority import Authority, AuthorityError
 from mux.tls.certificate import Certificate, CertificateError, fitting_pair, read_file, write_file
+from mux.tls.errors import AuthorityError
+
+if TYPE_CHECKING:
+    from mux.tls.authority import Authority
 
 log = structlog.get_logger(__name__)
 

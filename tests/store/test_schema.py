@@ -14,11 +14,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mux.store import tables
-from mux.store.migrate import SCRIPTS
+from mux.store.migrate import HEAD, SCRIPTS
 from mux.store.sql import SqlStore, sqlite_url
 from mux.store.statements import upsert
 
 REVISIONS = sorted(path.stem for path in (SCRIPTS / "versions").glob("r*.py"))
+
+
+def test_revisions_follow_each_other_as_their_files_names_do() -> None:
+    modules = [import_module(f"mux.store.migrations.versions.{name}") for name in REVISIONS]
+    assert [module.revision for module in modules] == [name[1:5] for name in REVISIONS]
+    assert [module.down_revision for module in modules] == [None, *(module.revision for module in modules[:-1])]
+    assert modules[-1].revision == HEAD
 
 
 async def test_a_migrated_database_has_exactly_the_tables(tmp_path: Path) -> None:

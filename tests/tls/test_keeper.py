@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from mux.tls.authority import Authority, AuthorityError
+from mux.tls.authority import Authority
 from mux.tls.context import ServerContext
+from mux.tls.errors import AuthorityError
 from mux.tls.keeper import ACME_RETRY_S, AcmeSource, CertificateKeeper, FileSource, Site
 from tests import certificates
 from tests.tls.pebble import Pebble, pebble
