@@ -1,8 +1,8 @@
 """Proving an image on a ship: a throw-away workspace that nobody is led to, before anybody there is touched.
 
 Rules: one trial at a time for a project on a ship; the first failure is the verdict, since a workspace that fails once
-in front of nobody may fail in front of somebody. A port that another program holds is nobody's verdict. A trial is
-memory only: a mux that starts anew tries anew.
+in front of nobody may fail in front of somebody. A port that another program holds is nobody's verdict, and neither is
+a registry that does not answer: ships try on, for a while. A trial is memory only: a mux that starts anew tries anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from mux.core.world import World
 
 PULL_MAX_S = 3600.0
 """A ship that has not got an image by then never will: 10 GB at 25 Mbit/s."""
+AWAY_MAX_S = 300.0
+"""A registry, or an engine, that is away for longer is somebody's to mend first: it restarts within a minute."""
+AWAY = frozenset({"registry_away", "engine_away"})
+"""Reasons that a ship gives which say nothing of the image."""
 FAILED = (ReportedState.FAILED, ReportedState.RESTARTING)
 """What a ship says of a workspace whose start has ended, if it gives a reason."""
 
@@ -44,6 +48,8 @@ def keep_trials(world: World, rollout: Rollout, ship: Ship) -> None:
     elif world.now >= trial.ends_at:
         if ship.link is None or ship.unreachable:
             _set_end(world, trial, world.spec.rollout.start_max_s)
+        elif trial.away:
+            refuse(world, ship, trial, f"{trial.away} (tried for {AWAY_MAX_S:g} s)")
         elif trial.pulled:
             refuse(world, ship, trial, f"it did not answer within {world.spec.rollout.start_max_s:g} s of its start")
         else:
@@ -104,10 +110,14 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
             # Another trial follows, at another port.
             ship.ports_taken.add(trial.port)
             _end(world, ship, trial)
+        elif word.reason in AWAY and word.state in FAILED:
+            if not trial.away:
+                _set_end(world, trial, AWAY_MAX_S)
+            trial.away = word.detail or word.reason
         elif why := lets_down(word):
             refuse(world, ship, trial, why)
-        elif word.state is not ReportedState.PULLING and not trial.pulled:
-            trial.pulled = True
+        elif word.state is not ReportedState.PULLING and (trial.away or not trial.pulled):
+            trial.pulled, trial.away = True, ""
             _set_end(world, trial, world.spec.rollout.start_max_s)
 
 

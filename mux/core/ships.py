@@ -121,6 +121,7 @@ class Trial:
         port: on the ship.
         rollout: number of the rollout that wants it.
         pulled: its image is there.
+        away: why its image could not be fetched yet, by the ship's word; hostile, empty while nothing is amiss.
         ends_at: when it counts as failed, in seconds since the epoch.
     """
 
@@ -130,6 +131,7 @@ class Trial:
     port: int
     rollout: int
     pulled: bool = False
+    away: str = ""
     ends_at: float = 0.0
 
 

@@ -20,6 +20,18 @@ TEXT_CHARS_MAX = 300
 """Of the engine's own words."""
 ENGINE_AWAY = 900
 """The status that aiodocker gives when there is no connection."""
+REGISTRY_AWAY = (
+    "timeout",
+    "connection refused",
+    "no such host",
+    "unreachable",
+    "eof",
+    "reset by peer",
+    "toomanyrequests",
+    "too many requests",
+    "received unexpected http status",
+)
+"""What the engine says of a registry that is away, restarting or overloaded: it may answer in a minute."""
 
 
 def is_missing(error: DockerError) -> bool:
@@ -76,7 +88,7 @@ def pull_failure(error: DockerError, image: str) -> RuntimeFailure:
         )
     if "manifest unknown" in text or "not found" in text or error.status == 404:
         return RuntimeFailure("image_missing", f"{image} is neither on this ship nor in its registry: {said}")
-    if any(word in text for word in ("timeout", "connection refused", "no such host", "unreachable", "eof", "reset")):
+    if any(word in text for word in REGISTRY_AWAY):
         return RuntimeFailure("registry_away", f"the registry of {image} does not answer: {said}", retryable=True)
     return failure(error, f"the image {image}")
 

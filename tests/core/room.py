@@ -166,6 +166,7 @@ class SimulatedShip:
     failing: frozenset[ProjectName] = frozenset()
     taken: frozenset[int] = frozenset()
     bad_digests: frozenset[str] = frozenset()
+    bad_reason: str = "exited"
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
 
     def settle(self) -> None:
@@ -181,7 +182,7 @@ class SimulatedShip:
             bound = workspace.wanted == "bound"
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
         elif workspace.project in self.failing or workspace.digest in self.bad_digests:
-            state, reason = ReportedState.FAILED, "exited"
+            state, reason = ReportedState.FAILED, self.bad_reason
         return WorkspaceReport(workspace.id, state, reason=reason, epoch=workspace.epoch, digest=workspace.digest)
 
     def report(self) -> ShipReport:

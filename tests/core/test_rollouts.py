@@ -9,6 +9,7 @@ import pytest
 from mux.core.events import AttendeesActive, EventSpecApplied, ProjectPushed, RolloutSteered, ShipReported
 from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId
 from mux.core.rollout import Pace, RolloutState
+from mux.core.rollout_views import rollout_views
 from tests.core.room import DIGEST, Room, event_spec, project
 
 INTRO = ProjectName("intro")
@@ -103,6 +104,35 @@ def fail_trials(found: Room) -> None:
     """Whatever runs another image than the first one fails."""
     for ship in found.machines.values():
         ship.bad_digests = frozenset({NEW})
+
+
+def without_registry(found: Room) -> None:
+    """Ships cannot fetch the image now."""
+    fail_trials(found)
+    for ship in found.machines.values():
+        ship.bad_reason = "registry_away"
+
+
+def test_a_registry_that_is_away_for_a_while_stops_nothing() -> None:
+    found = room()
+    without_registry(found)
+    push(found)
+    run(found, 3)
+    assert (state(found), rollout_views(found.fleet.world)[0].waits_for) == (RolloutState.RUNNING, "registry_away")
+    assert set(digests(found).values()) == {DIGEST}
+    for ship in found.machines.values():
+        ship.bad_digests = frozenset()
+    run(found, 20)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {NEW})
+
+
+def test_a_registry_that_stays_away_stops_the_rollout_and_is_named() -> None:
+    found = room()
+    without_registry(found)
+    push(found)
+    run(found, 30)
+    assert (state(found), set(digests(found).values())) == (RolloutState.STOPPED, {DIGEST})
+    assert "registry_away (tried for 300 s)" in found.fleet.world.rollouts[INTRO].why
 
 
 def test_a_swap_that_fails_goes_back() -> None:

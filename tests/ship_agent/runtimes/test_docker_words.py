@@ -72,6 +72,8 @@ def test_an_end_has_one_reason(code: int, oom: bool, hook: str, log: str, reason
         (500, 'Get "https://r/v2/": unauthorized: authentication required', "registry_refused", True),
         (404, "pull access denied for x, repository does not exist or may require login", "registry_refused", True),
         (500, "Get https://r/v2/: dial tcp: connect: connection refused", "registry_away", True),
+        (500, "received unexpected HTTP status: 503 Service Unavailable", "registry_away", True),
+        (500, "toomanyrequests: You have reached your pull rate limit", "registry_away", True),
         (500, "write /var/lib/docker/tmp/x: no space left on device", "disk_full", True),
         (900, "Cannot connect to Docker Engine", "engine_away", True),
     ],
