@@ -1,7 +1,7 @@
 """Publishes what is in force to the proxies: the sending end of the feed.
 
-Owns the current route table and the connections of the proxies. A publication is one pointer swap and one frame to each
-proxy; a proxy that connects gets a snapshot first. Knows nothing of why routes change.
+Owns the current route table and the connections of the proxies. A publication is one change in place and one frame to
+each proxy; a proxy that connects gets a snapshot first. Knows nothing of why routes change.
 
 Rules: a proxy that reads too slowly is cut off, and comes back for a snapshot; nobody waits for it longer than the
 caller says.
@@ -20,7 +20,7 @@ import structlog
 from mux.core.commands import Publish
 from mux.core.feed import Ack, Change, Counters, FeedError, FeedSettings, FrameDecoder, Paths, Snapshot, encode
 from mux.core.model import ProjectName, UserId, WorkspaceId
-from mux.core.routes import Delta, Route, RouteKey, RouteTable
+from mux.core.routes import Delta, Route, RouteKey, RouteTable, TableInForce
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ class Publisher:
         self._unreached_at = -PATHS_TELL_S
         self._token_of = token_of
         self._settings = settings
-        self._table = RouteTable()
+        self._in_force = TableInForce()
+        self._table = self._in_force.table
         self._seq = 0
         self._proxies: set[_Proxy] = set()
         self._acked = asyncio.Condition()
@@ -103,7 +104,7 @@ class Publisher:
                 for key, place in change.routes.items()
             },
         )
-        self._table = self._table.apply(delta)
+        self._in_force.apply(delta)
         for key, route in delta.routes.items():
             if route is None:
                 self._active.pop(key, None)

@@ -1,7 +1,8 @@
 """The route and session table that the proxies serve from.
 
-Owns the shape of what is published. A table is immutable: a change is a ``Delta`` applied to a table, giving a new one,
-and a process switches tables by one assignment. Knows nothing of ships or seats: a proxy needs neither.
+Owns the shape of what is published. A change is a ``Delta``: applied to a ``RouteTable`` it gives a new one; a
+``TableInForce`` takes it in place, which costs what it changes, however large the table is. Knows nothing of ships or
+seats: a proxy needs neither.
 
 Rules: a session is found by the hash of its token, never by the token; a route by (user, project); a session or
 route that is not in the table does not exist.
@@ -97,14 +98,37 @@ class RouteTable:
         )
 
 
+class TableInForce:
+    """A table that its one owner changes in place, between two turns of its event loop.
+
+    Args:
+        table: to begin with.
+    """
+
+    def __init__(self, table: RouteTable | None = None) -> None:
+        self._sessions: dict[SessionHash, SessionEntry] = dict(table.sessions) if table else {}
+        self._routes: dict[RouteKey, Route] = dict(table.routes) if table else {}
+        self.table = RouteTable(MappingProxyType(self._sessions), MappingProxyType(self._routes))
+        """For reading; it follows every change."""
+
+    def apply(self, delta: Delta) -> None:
+        """Put a delta in force. Twice is the same as once."""
+        _put(self._sessions, delta.sessions)
+        _put(self._routes, delta.routes)
+
+
 def _merged(base: Mapping[_K, _V], changes: Mapping[_K, _V | None]) -> Mapping[_K, _V]:
     merged = dict(base)
+    _put(merged, changes)
+    return MappingProxyType(merged)
+
+
+def _put(entries: dict[_K, _V], changes: Mapping[_K, _V | None]) -> None:
     for key, value in changes.items():
         if value is None:
-            merged.pop(key, None)
+            entries.pop(key, None)
         else:
-            merged[key] = value
-    return MappingProxyType(merged)
+            entries[key] = value
 
 
 def _changes(old: Mapping[_K, _V], new: Mapping[_K, _V]) -> dict[_K, _V | None]:

@@ -2,7 +2,8 @@
 
 Owns the Unix socket to the control process. Rules: dialled again forever, with backoff; while the control process is
 gone the last table stays in force; a snapshot is compared with what is in force, so that only what really changed is
-cut; an acknowledgement is sent after what it revokes is gone.
+cut, while a change costs what it changes, however large the table is; an acknowledgement is sent after what it revokes
+is gone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import random
 import structlog
 
 from mux.core.feed import Ack, Change, FeedError, FeedMessage, FeedSettings, FrameDecoder, Snapshot, encode
-from mux.core.routes import RouteTable
+from mux.core.routes import Delta, TableInForce
 from mux.proxy import limits
 from mux.proxy.plane import Plane
 from mux.proxy.routing import FeedRouter
@@ -38,7 +39,7 @@ class FeedClient:
         self._path = path
         self._web = web
         self._settings: FeedSettings | None = None
-        self._table = RouteTable()
+        self._in_force = TableInForce()
         self._seq: int | None = None
 
     async def run(self) -> None:
@@ -86,28 +87,33 @@ class FeedClient:
     async def _apply(self, message: FeedMessage) -> Ack:
         match message:
             case Snapshot(seq, settings, table):
-                await self._switch(settings, table)
+                await self._switch(settings, self._in_force.table.diff(table))
                 log.info("feed snapshot in force", seq=seq, sessions=len(table.sessions), routes=len(table.routes))
             case Change(seq, delta, settings_or_none):
                 if self._seq is None or seq != self._seq + 1 or self._settings is None:
                     raise FeedError(f"change {seq} after {self._seq}")
-                await self._switch(settings_or_none or self._settings, self._table.apply(delta))
+                await self._switch(settings_or_none or self._settings, delta)
             case other:
                 raise FeedError(f"a proxy is not sent {type(other).__name__}")
         self._seq = seq
         self._plane.control_up = True
         return Ack(seq)
 
-    async def _switch(self, settings: FeedSettings, table: RouteTable) -> None:
-        changed = self._table.diff(table)
+    async def _switch(self, settings: FeedSettings, delta: Delta) -> None:
+        table = self._in_force.table
         # A session that was merely extended, and what is new, have nothing to cut.
         sessions = [
-            key
-            for key, entry in changed.sessions.items()
-            if (old := self._table.sessions.get(key)) is not None and (entry is None or entry.user != old.user)
+            session
+            for session, entry in delta.sessions.items()
+            if (old := table.sessions.get(session)) is not None and (entry is None or entry.user != old.user)
         ]
-        routes = [key for key in changed.routes if key in self._table.routes]
+        routes = {
+            key: before
+            for key, route in delta.routes.items()
+            if (before := table.routes.get(key)) is not None and before != route
+        }
         if settings != self._settings:
             self._plane.front.configure(settings)
-        self._settings, self._table = settings, table
+        self._settings = settings
+        self._in_force.apply(delta)
         await self._plane.put_in_force(FeedRouter(settings, table, self._web), settings.event_name, sessions, routes)

@@ -78,7 +78,7 @@ class Door:
     def open(self, router: Router, now: float) -> bool:
         """Whether it still leads where the router would send. ``now`` in seconds since the epoch."""
         if self.router is not router:
-            if not router.still(self.destination):
+            if self.pool.dropped or not router.still(self.destination):
                 return False
             self.router, self.expires_at = router, router.until(self.destination)
         return self.expires_at > now

@@ -12,14 +12,14 @@ import contextlib
 import resource
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 import structlog
 
 from mux.core.feed import Counters
 from mux.core.model import SessionHash, UserId
-from mux.core.routes import RouteKey
+from mux.core.routes import Route, RouteKey
 from mux.proxy import limits
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
@@ -30,7 +30,7 @@ from mux.proxy.paths import PathTally
 from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed, Refusal
 from mux.proxy.request import RequestHead
-from mux.proxy.routing import Destination, NoRouter, Router
+from mux.proxy.routing import Destination, NoRouter, RoutePool, Router
 from mux.proxy.shares import Shares
 from mux.proxy.splice import Pipes, Splice, can_splice
 from mux.proxy.tunnel import Tunnel, is_active
@@ -77,6 +77,7 @@ class Plane:
         self._servers: list[asyncio.Server] = []
         self._failures_logged: dict[str, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept: Router | None = None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Plane:
             tunnel.cut()
         for client in list(self._clients):
             client.transport.abort()
-        self.pools.drop(lambda _: True)
+        self.pools.drop_all()
         if self._pipes is not None:
             self._pipes.close()
         for task in list(self._tasks):
@@ -203,7 +204,7 @@ class Plane:
         return destination
 
     async def put_in_force(
-        self, router: Router, event_name: str, sessions: Iterable[SessionHash], routes: Iterable[RouteKey]
+        self, router: Router, event_name: str, sessions: Collection[SessionHash], routes: Mapping[RouteKey, Route]
     ) -> None:
         """Switch to a router; returns when what it revokes is gone.
 
@@ -211,7 +212,7 @@ class Plane:
             router: from now on.
             event_name: title of own pages.
             sessions: logins that ended or became another attendee's.
-            routes: routes that changed or ended.
+            routes: those that changed or ended, as they were.
         """
         self.router = router
         self.event_name = event_name
@@ -220,7 +221,7 @@ class Plane:
         self._switched = asyncio.Event()
         if self.memo is not None and self.memo.session_cookie != router.session_cookie:
             self.memo = Memo(router.session_cookie, self.pools)
-        self.pools.drop(lambda key: not router.keeps(key))
+        self.pools.drop(RoutePool(key, route) for key, route in routes.items())
         await self._gone(self._cut(frozenset(sessions), frozenset(routes)))
 
     def _cut(self, sessions: frozenset[SessionHash], routes: frozenset[RouteKey]) -> list[Live]:
@@ -317,6 +318,9 @@ class Plane:
         for client in list(self._clients):
             client.sweep(now)
         self.pools.sweep(now)
+        if self._swept is not self.router:  # what was on its way to a pool while the switch dropped it
+            self._swept = self.router
+            self.pools.keep(self.router.keeps)
         wall = self.wall()
         expired = [session for session in self.registry.sessions if not self.router.in_force(session, wall)]
         if expired:

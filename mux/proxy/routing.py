@@ -268,7 +268,10 @@ class FeedRouter:
 
     def keeps(self, pool: Hashable) -> bool:
         """See Router."""
-        return not isinstance(pool, RoutePool) or self.table.routes.get(pool.key) == pool.route
+        if not isinstance(pool, RoutePool):
+            return True
+        there = self.table.routes.get(pool.key)
+        return there is pool.route or there == pool.route
 
     def _session(self, request: RequestHead, now: float) -> tuple[SessionHash, UserId] | None:
         tokens = cookie_values(request.values(b"cookie"), self.session_cookie)

@@ -223,7 +223,7 @@ async def run_static(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=limits.LISTEN_BACKLOG
     )
     plane = Plane(memo=memo, splice=splice)
-    await plane.put_in_force(router, "mux", (), ())
+    await plane.put_in_force(router, "mux", (), {})
     await plane.listen(sock)
     if ready is not None:
         ready.set_result(sock.getsockname()[1])

@@ -8,7 +8,7 @@ it; nothing is kept for a key that is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, cast
 
 from mux.proxy import limits, sockets
@@ -176,12 +176,21 @@ class Pools:
             _, connection = await _open(loop, address, protocol)
         return connection
 
-    def drop(self, unwanted: Callable[[Hashable], bool]) -> None:
-        """Close the idle connections of every key that is no longer wanted, and keep none that come back."""
-        for key in [key for key in self._pools if unwanted(key)]:
-            pool = self._pools.pop(key)
-            pool.dropped = True
-            pool.close()
+    def drop(self, unwanted: Iterable[Hashable]) -> None:
+        """Close the idle connections of keys that are no longer wanted, and keep none that come back."""
+        for key in unwanted:
+            pool = self._pools.pop(key, None)
+            if pool is not None:
+                pool.dropped = True
+                pool.close()
+
+    def keep(self, wanted: Callable[[Hashable], bool]) -> None:
+        """Drop every key that is not wanted."""
+        self.drop([key for key in self._pools if not wanted(key)])
+
+    def drop_all(self) -> None:
+        """Drop every key."""
+        self.drop(list(self._pools))
 
     def sweep(self, now: float) -> None:
         """Close what has been idle for POOL_IDLE_S."""

@@ -284,14 +284,12 @@ class Rig:
 
     async def warm(self, user: UserId) -> None:
         """Open a connection to an attendee's workspace, and leave it idle."""
-        fields = [parse_field(line) for line in (HOST + cookie(user)).split(b"\r\n")[:-1]]
-        asked = RequestHead(b"GET", b"/camp/intro/", 1, fields, HOST[6:-2], b"", 0, frozenset(), True, False)
-        connection = await self.plane.pools.connect(self.plane.route(asked))
+        connection = await self.plane.pools.connect(self.plane.route(asked(user)))
         connection.pool.give(connection, self.plane.now())
 
     def chill(self) -> None:
         """Close the idle connections that were opened before the first request."""
-        self.plane.pools.drop(lambda _: True)
+        self.plane.pools.drop_all()
 
     def route(self, upstream: Upstream, workspace: str = "") -> Route:
         """A route to an upstream."""
@@ -302,7 +300,8 @@ class Rig:
     async def publish(self, table: RouteTable) -> None:
         """Put a table in force as it is; what it revokes is cut by the tests of the feed."""
         self.table = table
-        await self.plane.put_in_force(self.router(table), "Test Camp", (), ())
+        await self.plane.put_in_force(self.router(table), "Test Camp", (), {})
+        self.plane.pools.keep(self.plane.router.keeps)
 
     def router(self, table: RouteTable) -> FeedRouter:
         """The router of a table."""
@@ -334,6 +333,12 @@ def cookie(user: UserId = ALICE) -> bytes:
     """The Cookie line of an attendee."""
     token = "token-of-alice" if user == ALICE else "token-of-bob"
     return f"Cookie: {COOKIE}={token}\r\n".encode()
+
+
+def asked(user: UserId) -> RequestHead:
+    """A request of an attendee for their workspace, as the strict parser gives it."""
+    fields = [parse_field(line) for line in (HOST + cookie(user)).split(b"\r\n")[:-1]]
+    return RequestHead(b"GET", b"/camp/intro/", 1, fields, HOST[6:-2], b"", 0, frozenset(), True, False)
 
 
 def request(

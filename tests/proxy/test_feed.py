@@ -15,7 +15,7 @@ from mux.core.routes import Delta, RouteTable, SessionEntry
 from mux.proxy import limits
 from mux.proxy.feedclient import FeedClient
 from mux.proxy.routing import NoRouter
-from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Rig, Wire, request, session_of
+from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Rig, Wire, asked, request, session_of
 from tests.proxy.test_tunnels import open_tunnel
 
 
@@ -186,6 +186,46 @@ async def test_a_gap_in_the_sequence_asks_anew_and_serves_on(rig: Rig, control: 
     control.send(Snapshot(3, SETTINGS, RouteTable(sessions=rig.table.sessions)))
     assert await control.acknowledged() == 3
     assert (await rig.ask(request())).body == b"web"
+
+
+async def test_a_route_that_comes_again_as_it_is_keeps_its_connections(rig: Rig, control: Control) -> None:
+    control.send(Snapshot(1, SETTINGS, rig.table))
+    await control.acknowledged()
+    await rig.ask(request())
+    idle = rig.plane.pools.idle
+    control.send(Change(2, Delta(routes={(ALICE, INTRO): rig.table.routes[ALICE, INTRO]})))
+    await control.acknowledged()
+    assert rig.plane.pools.idle == idle == 1
+
+
+async def test_a_connection_that_was_made_for_a_route_that_is_gone_is_not_kept(rig: Rig, control: Control) -> None:
+    """It was on its way while the change dropped what the route had."""
+    control.send(Snapshot(1, SETTINGS, rig.table))
+    await control.acknowledged()
+    await rig.warm(ALICE)
+    late = await rig.plane.pools.connect(rig.plane.route(asked(ALICE)))
+    control.send(Change(2, Delta(routes={(ALICE, INTRO): None})))
+    await control.acknowledged()
+    late.pool.give(late, rig.plane.now())
+    assert rig.plane.pools.idle == 0
+    rig.plane.sweep(rig.plane.now())
+    await rig.alice.all_closed()
+
+
+async def test_a_route_that_comes_back_is_reached_the_short_way_again(rig: Rig, control: Control) -> None:
+    route = rig.table.routes[ALICE, INTRO]
+    control.send(Snapshot(1, SETTINGS, rig.table))
+    await control.acknowledged()
+    client = await rig.client()
+    for _ in range(3):
+        assert (await client.ask(request())).body == b"alice"
+    control.send(Change(2, Delta(routes={(ALICE, INTRO): None})))
+    control.send(Change(3, Delta(routes={(ALICE, INTRO): route})))
+    await control.acknowledged()
+    await control.acknowledged()
+    for _ in range(3):
+        assert (await client.ask(request())).body == b"alice"
+    assert rig.alice.connections == 2  # a pool that was dropped keeps none, so each request would dial
 
 
 @pytest.mark.parametrize("message", [Ack(1), Counters({})])

@@ -20,8 +20,9 @@ PATIENT = replace(SETTINGS, swap_hold_s=PATIENCE_S)
 async def hold(rig: Rig, *, held: bool = True, settings: FeedSettings = PATIENT) -> None:
     """Put Alice's route in force, as held or not, as the feed does it."""
     route = replace(rig.route(rig.alice), hold=held)
+    before = {(ALICE, INTRO): rig.table.routes[ALICE, INTRO]}
     rig.table = rig.table.apply(Delta(routes={(ALICE, INTRO): route}))
-    await rig.plane.put_in_force(FeedRouter(settings, rig.table, rig.web_path), "Test Camp", (), [(ALICE, INTRO)])
+    await rig.plane.put_in_force(FeedRouter(settings, rig.table, rig.web_path), "Test Camp", (), before)
 
 
 async def holding(rig: Rig, number: int = 1) -> None:
@@ -111,6 +112,6 @@ async def test_a_login_that_ends_meanwhile_gets_nothing_of_the_workspace(rig: Ri
     await holding(rig)
     session = session_of(rig.tokens[ALICE])
     rig.table = rig.table.apply(Delta(sessions={session: None}))
-    await rig.plane.put_in_force(FeedRouter(PATIENT, rig.table, rig.web_path), "Test Camp", [session], ())
+    await rig.plane.put_in_force(FeedRouter(PATIENT, rig.table, rig.web_path), "Test Camp", [session], {})
     assert (await client.response()).body == b"web"
     assert not rig.alice.requests

@@ -145,7 +145,10 @@ class Room:
             if key in old.sessions and (entry is None or entry.user != old.sessions[key].user)
         ]
         await self.plane.put_in_force(
-            FeedRouter(SETTINGS, self.table, "/nowhere"), "", ended, [key for key in delta.routes if key in old.routes]
+            FeedRouter(SETTINGS, self.table, "/nowhere"),
+            "",
+            ended,
+            {key: old.routes[key] for key in delta.routes if key in old.routes},
         )
 
     async def change(self) -> None:

@@ -187,7 +187,7 @@ async def test_a_session_that_ends_cuts_the_download(plane: Rig) -> None:
     await client.exactly(100_000)
     gone = session_of("token-of-alice")
     table = plane.table.apply(Delta(sessions={gone: None}))
-    await plane.plane.put_in_force(plane.router(table), "", [gone], [])
+    await plane.plane.put_in_force(plane.router(table), "", [gone], {})
     assert len(await client.closed()) < SIZE
     await plane.alice.all_closed()
 

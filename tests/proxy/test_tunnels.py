@@ -269,7 +269,8 @@ async def revoke(rig: Rig, delta: Delta) -> None:
     from mux.proxy.routing import FeedRouter
 
     table = rig.table.apply(delta)
-    await rig.plane.put_in_force(FeedRouter(SETTINGS, table, rig.web_path), "", delta.sessions, delta.routes)
+    before = {key: rig.table.routes[key] for key in delta.routes}
+    await rig.plane.put_in_force(FeedRouter(SETTINGS, table, rig.web_path), "", delta.sessions, before)
 
 
 @pytest.mark.parametrize(
