@@ -26,6 +26,14 @@ class DemoRuntime(StrEnum):
     DOCKER = "docker"
 
 
+class ProxyLoop(StrEnum):
+    """Event loops of a proxy alone."""
+
+    AUTO = "auto"
+    UVLOOP = "uvloop"
+    ASYNCIO = "asyncio"
+
+
 def register(app: typer.Typer) -> None:
     """Put these commands into the tree."""
     app.command("serve")(serve)
@@ -70,12 +78,16 @@ def demo(
 def proxy(
     static: Annotated[Path, typer.Option("--static", metavar="FILE", help="Routes and sessions, JSON.")],
     listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8000",
+    loop: Annotated[ProxyLoop, typer.Option("--loop", help="Event loop; auto: uvloop where it is installed.")] = (
+        ProxyLoop.AUTO
+    ),
+    no_memo: Annotated[bool, typer.Option("--no-memo", help="Remember no heads; what passes is the same.")] = False,
+    no_splice: Annotated[bool, typer.Option("--no-splice", help="No splice(2); what passes is the same.")] = False,
 ) -> None:
     """Run one proxy from a file of routes, without a mux; for measuring and for tests."""
     import asyncio  # noqa: PLC0415 - as above
 
-    import uvloop  # noqa: PLC0415 - as above
-
+    from mux.proxy.process import log_to_stderr, run  # noqa: PLC0415 - as above
     from mux.proxy.static import StaticError, run_static  # noqa: PLC0415 - as above
 
     host, port = _listener(listen)
@@ -83,11 +95,11 @@ def proxy(
     async def serve_static() -> None:
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         ready.add_done_callback(lambda done: None if done.cancelled() else _listening(host, done.result()))
-        await run_static(static, host, port, ready)
+        await run_static(static, host, port, ready, memo=not no_memo, splice=not no_splice)
 
+    log_to_stderr("proxy")
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_static())
+        run(serve_static(), loop.value)
     except StaticError as error:
         raise CliError(str(error)) from error
     except OSError as error:

@@ -7,22 +7,17 @@ socket; with ``--static`` it stands alone.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import gc
-import logging
 import os
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from mux.proxy.feedclient import FeedClient
 from mux.proxy.front import Front
 from mux.proxy.plane import Plane
+from mux.proxy.process import LOOPS, log_to_stderr, run
 from mux.proxy.static import StaticError, run_static, split_address, stopped
 
 log = structlog.get_logger("mux.proxy")
@@ -76,22 +71,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", default="proxy", help="name in the log")
     parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
     parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
-    parser.add_argument("--loop", choices=("auto", "uvloop", "asyncio"), default="auto", help="event loop")
+    parser.add_argument("--loop", choices=LOOPS, default="auto", help="event loop")
     parser.add_argument("--no-splice", action="store_true", help="no splice(2); what passes is the same")
     parser.add_argument("--no-memo", action="store_true", help="remember no heads; what passes is the same")
     options = parser.parse_args(arguments)
-    _log_to_stderr(options.name)
+    log_to_stderr(options.name)
     if options.static is not None:
         try:
             host, port = split_address(options.listen)
             work = run_static(options.static, host, port, memo=not options.no_memo, splice=not options.no_splice)
-            _run(work, options.loop)
+            run(work, options.loop)
         except (StaticError, ValueError, OSError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
         return 0
     if options.listen_fd is None or not options.feed or not options.web:
         parser.error("--listen-fd, --feed and --web belong together")
-    _run(
+    run(
         run_fed(
             options.listen_fd,
             options.feed,
@@ -104,41 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
         options.loop,
     )
     return 0
-
-
-def _run(work: Coroutine[Any, Any, None], loop: str) -> None:
-    factory = None
-    if loop != "asyncio":
-        try:
-            import uvloop  # noqa: PLC0415 - optional: plain asyncio works too
-        except ImportError:
-            if loop == "uvloop":
-                raise
-        else:
-            factory = uvloop.new_event_loop
-    _collect_rarely()
-    with asyncio.Runner(loop_factory=factory) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(work)
-
-
-def _collect_rarely() -> None:
-    """Let cycles wait: connections are freed when they end, and a walk over thousands of them stops all of them."""
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
-
-
-def _log_to_stderr(name: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    structlog.contextvars.bind_contextvars(process=name)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ For a laptop and for measuring. Owns the file's shape::
     {"sessions": [{"token": "a-secret", "user": "alice"}], "origin": "http://127.0.0.1:8000",
      "routes": [{"user": "alice", "project": "intro", "upstream": "127.0.0.1:9000", "token": "the-workspaces"}]}
 
+With ``"certificate": "both.pem"``, a file with key and chain beside it, the listener speaks TLS.
+
 Rules: without sessions loopback only, since nobody logs in, and the client's Host is not compared with a public
 address; everything else is as strict as with a feed.
 """
@@ -31,6 +33,7 @@ from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
 from mux.core.routes import Route, RouteKey, RouteTable, SessionEntry
 from mux.proxy import limits
+from mux.proxy.front import Front
 from mux.proxy.plane import Plane
 from mux.proxy.refusal import Refusal
 from mux.proxy.request import RequestHead
@@ -60,17 +63,19 @@ class StaticRouter:
 
     Args:
         routes: any order.
+        scheme: that clients speak.
     """
 
     session_cookie = COOKIE.encode()
     logins = False
 
-    def __init__(self, routes: list[StaticRoute]) -> None:
+    def __init__(self, routes: list[StaticRoute], scheme: str = "http") -> None:
+        self._origin = f"{scheme}://"
         self._routes = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
 
     def route(self, request: RequestHead, now: float) -> Destination:  # noqa: ARG002 - Router's signature
         """See Router."""
-        site = Site.of("http://" + request.host.decode("ascii"))
+        site = Site.of(self._origin + request.host.decode("ascii"))
         check_origin(request, site)
         route = self._find(request.path)
         if route is None:
@@ -128,12 +133,33 @@ class SessionRouter(FeedRouter):
         raise Refusal(404, "no_route", "No route of this session has this prefix.")
 
 
-def load_routes(path: Path) -> StaticRouter | SessionRouter:
+@dataclass(frozen=True, slots=True)
+class Static:
+    """What the file says.
+
+    Args:
+        router: where requests go.
+        certificate: file with key and chain; None for plain HTTP.
+    """
+
+    router: StaticRouter | SessionRouter
+    certificate: Path | None = None
+
+
+def load_static(path: Path) -> Static:
     """Read the file. Raises StaticError."""
     try:
         raw = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise StaticError(f"{path}: {error}") from error
+    certificate = raw.get("certificate") if isinstance(raw, dict) else None
+    if certificate is not None and not (isinstance(certificate, str) and certificate):
+        raise StaticError(f'{path}: "certificate" must be the name of a file with key and chain')
+    file = None if certificate is None else path.parent / certificate
+    return Static(_router(path, raw, "http" if file is None else "https"), file)
+
+
+def _router(path: Path, raw: Any, scheme: str) -> StaticRouter | SessionRouter:
     sessions = raw.get("sessions") if isinstance(raw, dict) else None
     if sessions is not False and not (isinstance(sessions, list) and sessions):
         raise StaticError(f'{path}: "sessions" must be false, or a list of logins')
@@ -141,10 +167,12 @@ def load_routes(path: Path) -> StaticRouter | SessionRouter:
     if not isinstance(entries, list) or not entries:
         raise StaticError(f'{path}: "routes" must be a list with an entry at least')
     if sessions is False:
-        return StaticRouter([_route(path, entry) for entry in entries])
+        return StaticRouter([_route(path, entry) for entry in entries], scheme)
     origin = raw.get("origin")
     if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
         raise StaticError(f'{path}: with sessions, "origin" must be the public address, such as http://127.0.0.1:8000')
+    if not origin.startswith(f"{scheme}://"):
+        raise StaticError(f"{path}: the public address {origin} is not {scheme}, which is what the listener speaks")
     logins = dict(_login(path, entry) for entry in sessions)
     routes = dict(_users_route(path, entry) for entry in entries)
     settings = FeedSettings(origin, COOKIE, "mux", tuple({project for _, project in routes}))
@@ -215,14 +243,18 @@ async def run_static(
         StaticError: for a file or an address that is not allowed.
         OSError: when the port is in use.
     """
-    router = load_routes(path)
+    static = load_static(path)
+    router = static.router
     loopback = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host).is_loopback
     if not loopback and isinstance(router, StaticRouter):
         raise StaticError(f"{host} is not a loopback address: without logins nobody else may connect")
+    front = Front(static.certificate)
+    if front.tls is not None and not front.tls.version:
+        raise StaticError(f"{static.certificate}: not a file with a private key and its chain (PEM)")
     sock = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=limits.LISTEN_BACKLOG
     )
-    plane = Plane(memo=memo, splice=splice)
+    plane = Plane(front=front, memo=memo, splice=splice)
     await plane.put_in_force(router, "mux", (), {})
     await plane.listen(sock)
     if ready is not None:

@@ -17,7 +17,8 @@ import pytest
 
 from mux.core.feed import Snapshot
 from mux.core.routes import RouteTable, SessionEntry
-from mux.proxy.static import StaticError, load_routes, run_static
+from mux.proxy.static import StaticError, load_static, run_static
+from tests.certificates import Authority
 from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Response, Rig, Wire, request, session_of
 from tests.proxy.test_feed import Control
 from tests.proxy.test_messages import OK
@@ -176,6 +177,7 @@ async def test_static_routes_are_served_alone(rig: Rig, tmp_path: Path, loop: st
         '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1"}]}',
         '{"sessions": false, "routes": [{"prefix": "/", "upstream": "127.0.0.1:99999"}]}',
         '{"sessions": false, "routes": ["/"]}',
+        '{"sessions": false, "certificate": 1, "routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}',
         '{"sessions": [], "origin": "http://a", "routes": [{"user": "a", "project": "b", "upstream": "127.0.0.1:1"}]}',
         '{"sessions": [{"token": "12345678", "user": "a"}], "routes": [{"user": "a", "upstream": "c:1"}]}',
         '{"sessions": [{"token": "a;b", "user": "a"}], "origin": "http://a", "routes": [{}]}',
@@ -186,7 +188,7 @@ def test_a_wrong_routes_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "routes.json"
     file.write_text(text)
     with pytest.raises(StaticError, match=r"routes\.json"):
-        load_routes(file)
+        load_static(file)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
@@ -217,6 +219,36 @@ async def test_static_sessions_are_served_as_in_an_event(rig: Rig, tmp_path: Pat
         assert (await client.ask(request(user=None))).status == 401
         client = await dial(port)
         assert (await client.ask(request(b"GET /camp/other/"))).status == 404
+
+
+async def test_static_speaks_tls_with_a_certificate(rig: Rig, tmp_path: Path) -> None:
+    authority = Authority()
+    chain, key = authority.issue("localhost").write(tmp_path, "own")
+    (tmp_path / "both.pem").write_bytes(key.read_bytes() + chain.read_bytes())
+    file = tmp_path / "routes.json"
+    routes = [{"prefix": "/", "upstream": f"127.0.0.1:{rig.alice.port}"}]
+    file.write_text(json.dumps({"sessions": False, "certificate": "both.pem", "routes": routes}))
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    served = asyncio.create_task(run_static(file, "127.0.0.1", 0, ready))
+    port = await ready
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=authority.trusting())
+    writer.write(f"GET /a HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://localhost:{port}\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert b"X-Forwarded-Proto: https" in rig.alice.requests[-1]
+    writer.close()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await served
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+async def test_static_without_a_good_certificate_does_not_start(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "both.pem").write_text(text)
+    file = tmp_path / "routes.json"
+    routes = '[{"prefix": "/", "upstream": "127.0.0.1:1"}]'
+    file.write_text(f'{{"sessions": false, "certificate": "both.pem", "routes": {routes}}}')
+    with pytest.raises(StaticError, match=r"both\.pem"):
+        await run_static(file, "127.0.0.1", 0)
 
 
 async def test_a_port_in_use_is_one_clear_line(rig: Rig, tmp_path: Path) -> None:
