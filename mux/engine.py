@@ -45,6 +45,7 @@ from mux.core.events import (
     ShipDialed,
     ShipReported,
 )
+from mux.core.files import FilesView, files_views
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId, WorkspaceId
 from mux.core.quarantine import Quarantine
@@ -306,6 +307,10 @@ class Engine:
     def holder(self, ship: ShipId, workspace: WorkspaceId) -> Holder | None:
         """Whose files a workspace of a ship holds."""
         return holder(self._fleet.world, ship, workspace)
+
+    def files(self, user: UserId) -> tuple[FilesView, ...]:
+        """An attendee's files, project by project."""
+        return files_views(self._fleet.world, user)
 
     def warming(self, now: float) -> WarmingView:
         """How warming goes on."""

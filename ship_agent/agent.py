@@ -41,6 +41,7 @@ from ship_agent.step import (
     Pull,
     Remove,
     Start,
+    StartOver,
     Stop,
     Target,
     View,
@@ -49,6 +50,7 @@ from ship_agent.step import (
     step,
     target,
 )
+from ship_agent.wishes import Wishes
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +126,7 @@ class Agent:
         self._pulls: dict[str, Memory] = {}
         self._progress: dict[str, str] = {}
         self._tails: dict[str, str] = {}
+        self._wishes = Wishes(runtime)
         self._busy: set[str] = set()
         self._outcomes: list[_Outcome] = []
         self._actions: set[asyncio.Task[None]] = set()
@@ -180,7 +183,7 @@ class Agent:
         """What is so, as a whole. ``seq`` is left for the link."""
         limits = self._runtime.limits()
         healthy = self._healthy()
-        workspaces = observed_workspaces(self._target, self._view, healthy, self._tails)
+        workspaces = observed_workspaces(self._target, self._view, healthy, self._tails, self._wishes.ended)
         return Observed(
             seq=0,
             generation=self._reached,
@@ -281,6 +284,7 @@ class Agent:
         images = await self._runtime.images()
         workspaces = await self._runtime.inspect()
         await self._fetch_tails(workspaces)
+        await self._wishes.look(self._target, workspaces)
         for outcome in outcomes:
             self._settle(outcome, workspaces, now)
         wanted = self._target.workspaces if self._target else {}
@@ -304,6 +308,7 @@ class Agent:
             pulls=dict(self._pulls),
             busy=frozenset(self._busy),
             starting_max=self._starting_max,
+            started_over={identity: each.number for identity, each in self._wishes.ended.items()},
         )
         self._health.sync(self._probes(workspaces.values()))
 
@@ -372,7 +377,8 @@ class Agent:
     def _report(self) -> None:
         """Ask for a report if there is something new to say; without one, the heartbeat repeats the last."""
         view = self._view
-        said = (self._reached, self._target, view.workspaces, view.memory, view.pulls, view.busy, self._healthy())
+        heard = (view.workspaces, view.memory, view.pulls, view.busy, view.started_over)
+        said = (self._reached, self._target, *heard, self._healthy())
         if said != self._reported:
             self._reported = said
             if self._link is not None:
@@ -422,6 +428,8 @@ class Agent:
                 if why == "start_timeout":
                     await self._timed_out(workspace)
                 await runtime.stop(workspace, grace_s)
+            case StartOver(spec, wish):
+                await self._wishes.carry_out(spec, wish, self._view.workspaces[spec.id].home)
             case Remove(workspace):
                 await runtime.remove(workspace)
             case ForgetImage(digest):
@@ -472,7 +480,7 @@ def _key(action: Action) -> str:
     match action:
         case Pull(_, digest) | ForgetImage(digest):
             return digest
-        case Start(spec) | Note(spec):
+        case Start(spec) | Note(spec) | StartOver(spec):
             return spec.id
         case Stop(workspace) | Remove(workspace):
             return workspace

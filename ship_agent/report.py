@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from ship_agent.memory import BOUND_FAILED_STARTS, Memory
-from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, WORKSPACES_MAX, ObservedWorkspace, Stage
+from ship_agent.protocol.messages import (
+    LOG_TAIL_CHARS_MAX,
+    WORKSPACES_MAX,
+    ObservedWorkspace,
+    Stage,
+    StartedOver,
+)
 from ship_agent.runtimes.base import RunningWorkspace
 from ship_agent.step import Target, View, Wanted
 
@@ -25,7 +31,11 @@ NO_MEMORY = Memory()
 
 
 def observed_workspaces(
-    target: Target | None, view: View, healthy: frozenset[str], tails: Mapping[str, str]
+    target: Target | None,
+    view: View,
+    healthy: frozenset[str],
+    tails: Mapping[str, str],
+    started_over: Mapping[str, StartedOver] | None = None,
 ) -> list[ObservedWorkspace]:
     """Everything that the ship holds or should hold, what is wanted first, at most WORKSPACES_MAX.
 
@@ -34,7 +44,9 @@ def observed_workspaces(
         view: what is so.
         healthy: ids of workspaces that answer.
         tails: redacted log tails of failures, by id.
+        started_over: how the last wish to start over ended, by id.
     """
+    wishes = started_over or {}
     wanted = target.workspaces if target else {}
     room = TAILS_CHARS_MAX
     found = []
@@ -43,6 +55,8 @@ def observed_workspaces(
         if len(observed.log_tail) > room:
             observed = observed.model_copy(update={"log_tail": ""})
         room -= len(observed.log_tail)
+        if (ended := wishes.get(identity)) is not None:
+            observed = observed.model_copy(update={"started_over": ended})
         found.append(observed)
     return found
 

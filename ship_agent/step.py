@@ -8,6 +8,7 @@ Rules:
 - What is to be kept is stopped, and nothing else is done to it.
 - One action at a time on one workspace: so never two starts on the same files.
 - Another `run_key` means stop, then start on the same files. Another epoch alone is noted.
+- Files start over once for each wish: one file while its workspace runs, everything while it is stopped.
 - Files are restored while nothing runs, and before a workspace is of the epoch that they are restored for.
 - Whoever sits there comes first: bound workspaces are started before warm ones, and those a few at a time.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ship_agent.memory import Memory
+from ship_agent.protocol import messages as wire
 from ship_agent.protocol.messages import Desired, Project
 from ship_agent.runtimes.base import RunningWorkspace, WorkspaceSpec
 
@@ -65,13 +67,21 @@ class Stop:
     """Stop a workspace and keep its files.
 
     ``why``: ``unwanted`` (it will be removed), ``kept`` (its files stay, for the mux to say more), ``changed`` (it will
-    be started again), ``restoring`` (it is started again on restored files), ``suspended``, or ``start_timeout`` (the
-    start counts as failed).
+    be started again), ``starting_over`` (likewise, on the image's files), ``restoring`` (likewise, on restored files),
+    ``suspended``, or ``start_timeout`` (the start counts as failed).
     """
 
     workspace: str
     grace_s: float
-    why: Literal["unwanted", "kept", "changed", "restoring", "suspended", "start_timeout"]
+    why: Literal["unwanted", "kept", "changed", "starting_over", "restoring", "suspended", "start_timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartOver:
+    """Put the image's files back, as a wish says that has not been carried out yet."""
+
+    spec: WorkspaceSpec
+    wish: wire.StartOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class ForgetImage:
     digest: str
 
 
-Action = Pull | Start | Note | Stop | Remove | ForgetImage
+Action = Pull | Start | Note | Stop | StartOver | Remove | ForgetImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ class Wanted:
     spec: WorkspaceSpec
     run_key: str
     wanted: Literal["warm", "bound", "suspended"]
+    start_over: wire.StartOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class View:
         pulls: of pulls, by digest.
         busy: workspace ids and digests with an action under way.
         starting_max: warm workspaces that may be starting at once.
+        started_over: number of the last wish to start over that was carried out or given up, by workspace id.
     """
 
     images: frozenset[str] = frozenset()
@@ -136,6 +148,7 @@ class View:
     pulls: Mapping[str, Memory] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
     starting_max: int = STARTING_MAX
+    started_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def target(desired: Desired) -> Target:
@@ -170,7 +183,7 @@ def target(desired: Desired) -> Target:
             receipt=workspace.receipt,
             restore=workspace.restore,
         )
-        workspaces[workspace.id] = Wanted(spec, spec.run_key(), workspace.wanted)
+        workspaces[workspace.id] = Wanted(spec, spec.run_key(), workspace.wanted, workspace.start_over)
         images.setdefault(workspace.digest, project)
     kept = frozenset(desired.kept)
     if kept & workspaces.keys():
@@ -206,7 +219,8 @@ def _settled(identity: str, wanted: Wanted, view: View) -> bool:
     if wanted.wanted == "suspended":
         return not running
     if here is not None and running:
-        return here.run_key == wanted.run_key and here.epoch == wanted.spec.epoch
+        as_wanted = here.run_key == wanted.run_key and here.epoch == wanted.spec.epoch
+        return as_wanted and not _starts_over(wanted, here, view)
     memory = view.memory.get(identity)
     tried = memory is not None and memory.run_key == wanted.run_key and memory.failures > 0
     return tried or view.pulls.get(wanted.spec.digest, Memory()).failures > 0
@@ -221,7 +235,7 @@ def _plan(target: Target, view: View) -> Iterator[tuple[Action, float]]:
     for identity, wanted in free:
         here = view.workspaces.get(identity)
         if here is not None and here.state == "running":
-            yield from _running(wanted, here, view.memory.get(identity, Memory()))
+            yield from _running(wanted, here, view)
     for identity, wanted in free:
         if wanted.wanted == "bound":
             yield from _stopped(identity, wanted, "bound", view)
@@ -245,7 +259,7 @@ def _undesired(here: RunningWorkspace, *, kept: bool) -> Iterator[tuple[Action, 
         yield Remove(here.id), 0.0
 
 
-def _running(wanted: Wanted, here: RunningWorkspace, memory: Memory) -> Iterator[tuple[Action, float]]:
+def _running(wanted: Wanted, here: RunningWorkspace, view: View) -> Iterator[tuple[Action, float]]:
     if wanted.wanted == "suspended":
         yield Stop(here.id, STOP_GRACE_S, "suspended"), 0.0
     elif here.run_key != wanted.run_key:
@@ -255,7 +269,18 @@ def _running(wanted: Wanted, here: RunningWorkspace, memory: Memory) -> Iterator
     else:
         if here.epoch != wanted.spec.epoch:  # a receipt never changes without its epoch
             yield Note(wanted.spec), 0.0
-        yield Stop(here.id, STOP_GRACE_S, "start_timeout"), memory.start_ends_at()
+        elif wish := _starts_over(wanted, here, view):
+            everything = Stop(here.id, STOP_GRACE_S, "starting_over")
+            yield (StartOver(wanted.spec, wish) if wish.path else everything), 0.0
+        yield Stop(here.id, STOP_GRACE_S, "start_timeout"), view.memory.get(here.id, Memory()).start_ends_at()
+
+
+def _starts_over(wanted: Wanted, here: RunningWorkspace, view: View) -> wire.StartOver | None:
+    """The wish that is still to be carried out; none before the files are those of the attendee who has it."""
+    wish = wanted.start_over
+    if wish is None or here.epoch != wanted.spec.epoch or wish.number <= view.started_over.get(here.id, 0):
+        return None
+    return wish
 
 
 def _stopped(
@@ -267,6 +292,10 @@ def _stopped(
         return
     if wanted.spec.digest not in view.images:
         yield from _pull(wanted.spec.project, wanted.spec.digest, view)
+        return
+    wish = _starts_over(wanted, here, view) if here is not None else None
+    if wish is not None and not wish.path:
+        yield StartOver(wanted.spec, wish), 0.0
         return
     memory = view.memory.get(identity, Memory())
     # Failures of another specification do not hold this one up.

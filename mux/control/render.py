@@ -23,6 +23,7 @@ from mux.core.model import (
     ShipId,
     ShipNotice,
     ShipReport,
+    StartedOver,
     UserId,
     WorkspaceId,
     WorkspaceReport,
@@ -33,6 +34,8 @@ from ship_agent.protocol.codec import clean_text
 
 log = structlog.get_logger(__name__)
 
+PATH_CHARS_MAX = 4096
+"""Bound of a path, likewise."""
 LINE_CHARS_MAX = 500
 """Bound of one line for people, as in the messages."""
 
@@ -70,7 +73,7 @@ class DesiredRenderer:
         )
 
     def _workspace(self, ship: ShipId, workspace: DesiredWorkspace) -> wire.Workspace:
-        user = workspace.user
+        user, wish = workspace.user, workspace.start_over
         return wire.Workspace(
             id=workspace.id,
             seat=workspace.seat,
@@ -85,6 +88,7 @@ class DesiredRenderer:
             if user is None
             else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
             restore="" if user is None else self._restore_for(user, workspace.project),
+            start_over=None if wish is None else wire.StartOver(number=wish.number, path=wish.path),
         )
 
 
@@ -139,6 +143,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 restarts=each.restarts,
                 epoch=each.epoch,
                 digest=each.digest,
+                started_over=_started_over(each.started_over),
             )
             for each in observed.workspaces
         ),
@@ -158,3 +163,10 @@ def ship_report(observed: wire.Observed) -> ShipReport:
             for each in observed.notices
         ),
     )
+
+
+def _started_over(said: wire.StartedOver | None) -> StartedOver | None:
+    if said is None:
+        return None
+    detail = clean_text(said.detail, chars_max=LINE_CHARS_MAX)
+    return StartedOver(said.number, said.done, detail, clean_text(said.kept, chars_max=PATH_CHARS_MAX))

@@ -21,6 +21,7 @@ from mux.core.model import (
     ShipId,
     ShipState,
     ShipWanted,
+    StartOver,
     UserId,
     Waiting,
     WorkspaceId,
@@ -39,7 +40,7 @@ class WorkspaceRecord:
 
     ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux. ``previous`` is
     the image to go back to while another one is on trial with it, ``swap_until`` how long its swap may take and its
-    requests wait (seconds since the epoch).
+    requests wait (seconds since the epoch). ``start_over`` is the last wish of its attendee.
     """
 
     id: WorkspaceId
@@ -51,6 +52,7 @@ class WorkspaceRecord:
     healthy: bool
     previous: str = ""
     swap_until: float = 0.0
+    start_over: StartOver | None = None
 
 
 @dataclass(frozen=True, slots=True)

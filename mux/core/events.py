@@ -72,6 +72,18 @@ class ProjectRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class StartOverAsked:
+    """An attendee, or an organizer for them, wants files to be the image's again; theirs are kept beside.
+
+    ``path``: of one file in their directory, percent-encoded; empty for everything.
+    """
+
+    user: UserId
+    project: ProjectName
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DoorsSet:
     """An organizer set the doors."""
 
@@ -318,6 +330,7 @@ Event = (
     | UserRevoked
     | SeatReleased
     | ProjectRequested
+    | StartOverAsked
     | DoorsSet
     | LaunchSucceeded
     | LaunchFailed

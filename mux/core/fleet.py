@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mux.core import attendance, liveness, machines, notices, paths, rollouts, warming, workspaces
+from mux.core import attendance, files, liveness, machines, notices, paths, rollouts, warming, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -67,6 +67,7 @@ from mux.core.events import (
     ShipReplaced,
     ShipReported,
     SpendAllowed,
+    StartOverAsked,
     UserRevoked,
 )
 from mux.core.invariants import broken_rules
@@ -401,6 +402,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     UserRevoked: _user_revoked,
     SeatReleased: _seat_released,
     ProjectRequested: lambda world, event: attendance.request_project(world, event.user, event.project),
+    StartOverAsked: files.start_over,
     DoorsSet: lambda world, event: attendance.set_doors(world, event.doors),
     LaunchSucceeded: machines.launch_succeeded,
     LaunchFailed: machines.launch_failed,

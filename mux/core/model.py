@@ -294,6 +294,36 @@ class ReportedState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StartOver:
+    """A wish that files of a workspace be the image's again.
+
+    Args:
+        number: tells it from every other wish on the same ship; a later one has a larger number.
+        path: of one file, percent-encoded; empty for everything.
+    """
+
+    number: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedOver:
+    """How a wish to start over ended, as the ship says.
+
+    Args:
+        number: of the wish.
+        done: whether it was carried out.
+        detail: why not; the ship's text, hostile until escaped.
+        kept: where the attendee's is kept, percent-encoded; empty if there was nothing.
+    """
+
+    number: int
+    done: bool
+    detail: str = ""
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkspaceReport:
     """One workspace of a report. Texts are the ship's: bounded by the control endpoint, hostile until escaped.
 
@@ -306,6 +336,7 @@ class WorkspaceReport:
         restarts: starts beyond the first.
         epoch: of the assignment that it is bound to; 0 while warm.
         digest: image that it runs, or ran last; empty if that was not said.
+        started_over: how the last wish to start over ended; None before that.
     """
 
     id: WorkspaceId
@@ -316,6 +347,7 @@ class WorkspaceReport:
     restarts: int = 0
     epoch: int = 0
     digest: str = ""
+    started_over: StartedOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +427,7 @@ class DesiredWorkspace:
         wanted: ``warm`` (nobody's yet), ``bound`` (an attendee's), ``suspended`` (stopped, files kept).
         user: whose it is; None while warm.
         epoch: of the assignment; 0 while warm.
+        start_over: the last wish of its attendee; the ship carries it out once.
     """
 
     id: WorkspaceId
@@ -405,6 +438,7 @@ class DesiredWorkspace:
     wanted: Literal["warm", "bound", "suspended"]
     user: UserId | None = None
     epoch: int = 0
+    start_over: StartOver | None = None
 
 
 @dataclass(frozen=True, slots=True)

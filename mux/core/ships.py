@@ -26,6 +26,8 @@ from mux.core.model import (
     ShipReport,
     ShipState,
     ShipWanted,
+    StartedOver,
+    StartOver,
     UserId,
     WorkspaceId,
     WorkspaceReport,
@@ -53,6 +55,8 @@ class Workspace:
         previous: image to go back to while another one is on trial with it; empty otherwise.
         digest_since: generation that gave it its image, likewise.
         swap_until: when a swap that has not answered counts as failed, in seconds since the epoch.
+        start_over: the last wish of its attendee to start files over; it stands until another one takes its place.
+        started_over: how the last wish ended that the ship told of.
     """
 
     id: WorkspaceId
@@ -68,6 +72,8 @@ class Workspace:
     previous: str = ""
     digest_since: int = 0
     swap_until: float = 0.0
+    start_over: StartOver | None = None
+    started_over: StartedOver | None = None
 
     @property
     def state(self) -> WorkspaceState:
@@ -91,6 +97,7 @@ class Workspace:
             self.healthy,
             self.previous,
             self.swap_until,
+            self.start_over,
         )
 
     @classmethod
@@ -107,6 +114,7 @@ class Workspace:
             record.healthy,
             previous=record.previous,
             swap_until=record.swap_until,
+            start_over=record.start_over,
         )
 
 
@@ -378,6 +386,7 @@ class Ship:
                 wanted=self._wanted(workspace),
                 user=self.seats[workspace.seat].user,
                 epoch=self.seats[workspace.seat].epoch,
+                start_over=workspace.start_over,
             )
             for seat in self.seats
             for workspace in seat.workspaces.values()

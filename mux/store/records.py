@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
-from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, UserId, WorkspaceId, WorkspaceState
+from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, StartOver, UserId, WorkspaceId, WorkspaceState
 from mux.core.rollout import Pace, Rollout, RolloutState
 
 
@@ -66,6 +66,7 @@ def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
         healthy=value["healthy"],
         previous=value.get("previous", ""),
         swap_until=value.get("swap_until", 0.0),
+        start_over=StartOver(**wish) if (wish := value.get("start_over")) else None,
     )
 
 

@@ -144,6 +144,18 @@ class Project(Message):
     oci_runtime: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
 
 
+class StartOver(Message):
+    """A wish that files of a workspace be the image's again; what was the attendee's is kept beside.
+
+    Args:
+        number: tells it from other wishes of the same workspace; a later one has a larger number.
+        path: of one file in the attendee's directory, percent-encoded; empty for everything.
+    """
+
+    number: Annotated[int, Field(ge=1, lt=2**53)]
+    path: Text = ""
+
+
 class Workspace(Message):
     """What should be true of one workspace.
 
@@ -160,6 +172,7 @@ class Workspace(Message):
         receipt: the mux's signature over event, attendee, ship, seat and epoch; empty while warm. Kept on disk.
         restore: id of the snapshot with the attendee's files, put onto the image's content before the workspace is of
             this epoch; empty if there is none.
+        start_over: carried out once; it stands here until another one takes its place.
     """
 
     id: Id
@@ -176,6 +189,7 @@ class Workspace(Message):
     epoch: Count
     receipt: Annotated[str, Field(max_length=2048)]
     restore: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    start_over: StartOver | None = None
 
 
 REGISTRIES_MAX = 16
@@ -242,6 +256,22 @@ class Desired(Message):
     images: Annotated[list[Image], Field(max_length=IMAGES_MAX)] = []
 
 
+class StartedOver(Message):
+    """How the last `StartOver` of a workspace ended.
+
+    Args:
+        number: of the wish.
+        done: whether it was carried out; if not, the files are as before.
+        detail: why not, one sentence for people.
+        kept: what is kept of the attendee's, percent-encoded: a file beside or a directory; empty if there was nothing.
+    """
+
+    number: Annotated[int, Field(ge=1, lt=2**53)]
+    done: bool
+    detail: Line = ""
+    kept: Text = ""
+
+
 class ObservedWorkspace(Message):
     """What is so of one workspace.
 
@@ -258,6 +288,7 @@ class ObservedWorkspace(Message):
         reason: short code of a failure; empty if none.
         detail: one sentence for people.
         log_tail: last 50 lines, secrets redacted; only with a failure.
+        started_over: how the wish that stands, or stood last, has ended; None before that.
     """
 
     id: Id
@@ -271,6 +302,7 @@ class ObservedWorkspace(Message):
     reason: Code = ""
     detail: Line = ""
     log_tail: Annotated[str, Field(max_length=LOG_TAIL_CHARS_MAX)] = ""
+    started_over: StartedOver | None = None
 
 
 class Resources(Message):

@@ -154,6 +154,12 @@ class Runtime(Protocol):
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt of a running workspace on disk without restarting it."""
 
+    async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
+        """Put the image's version of one file back, or of all (``path`` empty; the workspace is stopped then).
+
+        Returns what is kept of the attendee's: the path of a file beside, or of a directory; None if there was nothing.
+        """
+
     async def stop(self, workspace: str, grace_s: float) -> None:
         """Stop a workspace and everything that it started: asked, and after ``grace_s`` seconds killed. Files stay."""
 

@@ -182,6 +182,15 @@ class DockerRuntime:
             await finish(self._keep(held, replace(held.record, epoch=spec.epoch, receipt=spec.receipt)))
         self._changed.set()
 
+    async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
+        """Put the image's version of one file back, or of all."""
+        async with self._lock(spec.id):
+            held = self._held.get(spec.id)
+            if held is None or (held.running and not path):
+                raise RuntimeFailure("files_in_use", "it runs, or was never started")
+            image = await self._images.get(spec.project, spec.digest)
+            return await finish(self._contents.start_over(spec, held.directory, image, path))
+
     async def stop(self, workspace: str, grace_s: float) -> None:
         """Stop a workspace and everything that it started. Files stay, the container goes."""
         async with self._lock(workspace):
@@ -433,12 +442,8 @@ class DockerRuntime:
 
     async def _seen_running(self, held: _Held, began: str) -> None:
         held.running = True
-        record = held.record
-        if record.began and record.began != began:
-            # Somebody else started it again: another run on the same files.
-            record = replace(record, starts=record.starts + 1, started_at=time.time())
-        if record.began != began or record.ended:
-            record = replace(record, began=began, ended=False, failure="", detail="")
+        record = records.runs_since(held.record, began)
+        if record != held.record:
             await self._keep(held, record)
 
     async def _seen_ended(self, workspace: str, held: _Held, state: Mapping[str, Any] | None) -> None:

@@ -60,6 +60,15 @@ class DockerContents:
         if brought.besides:
             log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
 
+    async def start_over(self, spec: WorkspaceSpec, directory: Path, image: Image, path: bytes) -> bytes | None:
+        """Put the image's version of one file back, or of all if ``path`` is empty; see the runtime's protocol."""
+        content = await self._get(spec.project, spec.digest, image)
+        way = SyncFiles(directory)
+        with translated("the attendee's files"):
+            if path:
+                return await asyncio.to_thread(way.start_over, path, content)
+            return await asyncio.to_thread(way.reset, content)
+
     async def _get(self, project: Project, digest: str, image: Image) -> Content:
         directory = self._path(digest)
         async with self._locks.setdefault(digest, asyncio.Lock()):

@@ -16,7 +16,7 @@ import contextlib
 import json
 import re
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -120,6 +120,16 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) 
         ended=True,
         secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
     )
+
+
+def runs_since(record: Record, began: str) -> Record:
+    """What is kept of a workspace that is seen to run, since then in the engine's own words."""
+    if record.began and record.began != began:
+        # Somebody else started it again: another run on the same files.
+        record = replace(record, starts=record.starts + 1, started_at=time.time())
+    if record.began != began or record.ended:
+        record = replace(record, began=began, ended=False, failure="", detail="")
+    return record
 
 
 def shown(identity: str, record: Record, directory: Path, *, running: bool) -> RunningWorkspace:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import structlog
 
-from ship_agent.files.base import Way, WayName
+from ship_agent.files.base import Content, Way, WayName
 from ship_agent.files.names import label_of
 from ship_agent.files.ways import Contents, holds_files, way_of
 from ship_agent.protocol.messages import Project, RegistryLogin
@@ -176,7 +176,7 @@ class ProcessRuntime:
         directory = held.directory if held else self._workspaces / spec.id
         await asyncio.to_thread(sweep, directory, held.kept.cgroups if held else ())
         check_port(spec.port)
-        await asyncio.to_thread(self._prepare, spec, directory, image)
+        await asyncio.to_thread(self._prepare, spec, directory)
         kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups)
         # Until its shim runs, this start is not shown: an end that is none would be counted as a failed start. Were the
         # shim not to start, the files are still there to be found and removed.
@@ -192,10 +192,13 @@ class ProcessRuntime:
         self._held[spec.id] = held
         self._watch(spec.id, held)
 
-    def _prepare(self, spec: WorkspaceSpec, directory: Path, image: Path) -> None:
+    def _content(self, spec: WorkspaceSpec) -> Content:
         label = label_of(spec.project.image, spec.digest)
+        return self._contents.get(self._images.path(spec.digest) / "home", spec.digest, label)
+
+    def _prepare(self, spec: WorkspaceSpec, directory: Path) -> None:
         way = way_of(directory, self._files)
-        brought = prepare_files(directory, way, lambda: self._contents.get(image / "home", spec.digest, label))
+        brought = prepare_files(directory, way, lambda: self._content(spec))
         if brought.besides:
             log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
 
@@ -209,6 +212,20 @@ class ProcessRuntime:
             await finish(asyncio.to_thread(kept.save, held.directory))
             held.kept = kept
         self._changed.set()
+
+    async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
+        """Put the image's version of one file back, or of all."""
+        async with self._lock(spec.id):
+            held = self._held.get(spec.id)
+            if held is None or (held.pid is not None and not path):
+                raise RuntimeFailure("files_in_use", "it runs, or was never started")
+            return await finish(asyncio.to_thread(self._start_over, spec, held.directory, path))
+
+    def _start_over(self, spec: WorkspaceSpec, directory: Path, path: bytes) -> bytes | None:
+        way = way_of(directory, self._files)
+        with translated("the attendee's files"):
+            content = self._content(spec)
+            return way.start_over(path, content) if path else way.reset(content)
 
     async def stop(self, workspace: str, grace_s: float) -> None:
         """Stop a workspace and everything that it started. Files stay."""

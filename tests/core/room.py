@@ -64,6 +64,7 @@ from mux.core.model import (
     ShipId,
     ShipReport,
     ShipState,
+    StartedOver,
     UserId,
     Waiting,
     WorkspaceId,
@@ -183,7 +184,15 @@ class SimulatedShip:
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
         elif workspace.project in self.failing or workspace.digest in self.bad_digests:
             state, reason = ReportedState.FAILED, self.bad_reason
-        return WorkspaceReport(workspace.id, state, reason=reason, epoch=workspace.epoch, digest=workspace.digest)
+        wish = workspace.start_over
+        return WorkspaceReport(
+            workspace.id,
+            state,
+            reason=reason,
+            epoch=workspace.epoch,
+            digest=workspace.digest,
+            started_over=None if wish is None else StartedOver(wish.number, done=True, kept="before-reset"),
+        )
 
     def report(self) -> ShipReport:
         """What it says next."""

@@ -25,6 +25,7 @@ from mux.core.events import (
     ShipDialed,
     ShipDrained,
     ShipReported,
+    StartOverAsked,
 )
 from mux.core.model import (
     BootStage,
@@ -103,6 +104,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(MachineCallEnded, ships, st.sampled_from(["", "why"])),
     st.builds(ProjectRequested, st.sampled_from(USERS), st.sampled_from(["lazy", "none"]).map(ProjectName)),
     st.builds(SeatReleased, st.sampled_from(USERS)),
+    st.builds(StartOverAsked, st.sampled_from(USERS), st.sampled_from(["lazy", "none"]).map(ProjectName), st.text()),
     st.builds(ShipDeclaredLost, ships),
     st.builds(ShipDrained, ships, st.booleans()),
     st.just(FleetParked()),

@@ -25,6 +25,7 @@ from mux.core.events import (
     ShipDeclaredLost,
     ShipDrained,
     ShipReplaced,
+    StartOverAsked,
 )
 from mux.core.model import Doors, LinkId, ProjectName, SessionHash, ShipId, UserId
 from tests.core.room import Room, event_spec, project
@@ -39,6 +40,7 @@ happenings: st.SearchStrategy[Event | str] = st.one_of(
     USERS.map(lambda user: LoggedOut(SessionHash(f"session of {user}"))),
     st.builds(SeatReleased, USERS),
     st.builds(ProjectRequested, USERS, st.just(ProjectName("lazy"))),
+    st.builds(StartOverAsked, USERS, st.sampled_from(["intro", "lazy"]).map(ProjectName), st.sampled_from(["", "a"])),
     st.builds(DoorsSet, st.sampled_from(Doors)),
     st.builds(ShipCordoned, SHIPS, st.booleans()),
     st.builds(ShipDrained, SHIPS, st.booleans()),

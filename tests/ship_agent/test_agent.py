@@ -15,7 +15,15 @@ import aiohttp
 import pytest
 
 from ship_agent import health, memory
-from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, WORKSPACES_MAX, Observed, Project, Workspace
+from ship_agent.protocol.messages import (
+    MESSAGE_BYTES_MAX,
+    WORKSPACES_MAX,
+    Observed,
+    Project,
+    StartedOver,
+    StartOver,
+    Workspace,
+)
 from ship_agent.report import observed_workspaces, stage
 from ship_agent.runtimes.base import Progress, RuntimeFailure
 from ship_agent.runtimes.process import ProcessRuntime
@@ -59,6 +67,45 @@ async def test_from_desired_to_healthy_with_the_whole_machine_in_the_report(ship
     assert report.resources.memory_total_bytes > report.resources.memory_available_bytes > 0
     assert report.resources.disk_total_bytes > 0
     assert {*report.limits, *report.limits_missing} == {"cpu", "files", "memory", "pids", "shm"}
+
+
+async def test_a_wish_is_carried_out_once_though_agents_come_and_go(ship: Ship) -> None:
+    project, free = await warm(ship)
+    mine = free.model_copy(update={"wanted": "bound", "epoch": 1})
+    ship.desire(mine, projects=[project])
+    await ship.link.workspace(lambda item: item.state == "healthy" and item.epoch == 1)
+    await ask(mine, "write", name="notes.txt", text="edited")
+
+    wished = mine.model_copy(update={"start_over": StartOver(number=5, path="notes.txt")})
+    ship.desire(wished, projects=[project])
+    told = await ship.link.workspace(lambda item: item.started_over is not None)
+    assert told.started_over == StartedOver(number=5, done=True, kept="notes.before-start-over.txt")
+    assert await ask(mine, "read", name="notes.txt") == "as given"
+    pid = (await ask(mine, "api"))["pid"]
+
+    await ask(mine, "write", name="notes.txt", text="edited again")
+    await ship.stop()
+    await ship.start()
+    told = await ship.link.workspace(lambda item: item.started_over is not None and item.state == "healthy")
+    assert told.started_over == StartedOver(number=5, done=True, kept="notes.before-start-over.txt")
+    assert await ask(mine, "read", name="notes.txt") == "edited again"
+    assert (await ask(mine, "api"))["pid"] == pid
+
+    wished = mine.model_copy(update={"start_over": StartOver(number=7)})
+    ship.desire(wished, projects=[project])
+    told = await ship.link.workspace(
+        lambda item: item.started_over is not None and item.started_over.number == 7 and item.state == "healthy"
+    )
+    assert told.started_over == StartedOver(number=7, done=True, kept="before-reset")
+    assert await ask(mine, "read", name="before-reset/notes.txt") == "edited again"
+    assert (await ask(mine, "api"))["pid"] != pid
+
+    wished = mine.model_copy(update={"start_over": StartOver(number=9, path="../other")})
+    ship.desire(wished, projects=[project])
+    told = await ship.link.workspace(lambda item: item.started_over is not None and item.started_over.number == 9)
+    assert told.started_over is not None
+    assert not told.started_over.done
+    assert told.started_over.detail.startswith("that is no path")
 
 
 async def test_a_pull_under_way_is_told_as_far_as_it_has_come(ship: Ship) -> None:

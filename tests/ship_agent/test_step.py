@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ship_agent.memory import Memory, failed, of_specification, seen
+from ship_agent.protocol import messages as wire
 from ship_agent.protocol.messages import Desired, Project, Workspace
 from ship_agent.runtimes.base import RunningWorkspace
 from ship_agent.step import (
@@ -20,6 +21,7 @@ from ship_agent.step import (
     Pull,
     Remove,
     Start,
+    StartOver,
     Stop,
     Target,
     View,
@@ -130,6 +132,42 @@ def test_what_is_not_desired_is_stopped_and_then_removed() -> None:
     assert step(goal, view(other), 0.0) == Stop("w", 2.0, "unwanted")
     assert step(goal, view(replace(other, state="exited")), 0.0) == Remove("w")
     assert not settled(goal, view(other))
+
+
+def test_one_file_starts_over_while_its_workspace_runs_and_once_for_each_wish() -> None:
+    wish = wire.StartOver(number=3, path="intro.ipynb")
+    goal = desired(workspace(wanted="bound", epoch=1, start_over=wish))
+    running = here(goal)
+
+    assert step(goal, view(running), 0.0) == StartOver(goal.workspaces["w"].spec, wish)
+    assert not settled(goal, view(running))
+    for number in (3, 4):
+        assert step(goal, view(running, started_over={"w": number}), 0.0) is None
+        assert settled(goal, view(running, started_over={"w": number}))
+    assert step(goal, view(running, started_over={"w": 2}), 0.0) is not None
+
+
+def test_everything_starts_over_between_a_stop_and_a_start() -> None:
+    wish = wire.StartOver(number=3)
+    goal = desired(workspace(wanted="bound", epoch=1, start_over=wish))
+    spec, running = goal.workspaces["w"].spec, here(goal)
+
+    assert step(goal, view(running), 0.0) == Stop("w", 10.0, "starting_over")
+    stopped = replace(running, state="exited")
+    assert step(goal, view(stopped), 0.0) == StartOver(spec, wish)
+    assert step(goal, view(stopped, started_over={"w": 3}), 0.0) == Start(spec)
+
+
+@pytest.mark.parametrize("path", ["", "intro.ipynb"])
+def test_nothing_starts_over_before_the_files_are_the_attendees(path: str) -> None:
+    wish = wire.StartOver(number=3, path=path)
+    goal = desired(workspace(wanted="bound", epoch=2, restore="5" * 64, start_over=wish))
+    spec = goal.workspaces["w"].spec
+    running = replace(here(goal), epoch=0)
+
+    assert step(goal, view(running), 0.0) == Stop("w", 2.0, "restoring")
+    assert step(goal, view(replace(running, state="exited")), 0.0) == Start(spec)
+    assert step(goal, view(), 0.0) == Start(replace(spec, epoch=0, receipt="", restore=""))
 
 
 def test_attached_secrets_stop_and_start_on_the_same_files() -> None:
@@ -316,7 +354,7 @@ class Simulation:
         match action:
             case Pull(_, digest) | ForgetImage(digest):
                 return digest
-            case Start(spec) | Note(spec):
+            case Start(spec) | Note(spec) | StartOver(spec):
                 return spec.id
             case Stop(identity) | Remove(identity):
                 return identity

@@ -21,6 +21,7 @@ from ship_agent.step import (
     Pull,
     Remove,
     Start,
+    StartOver,
     Stop,
     Target,
     View,
@@ -237,7 +238,7 @@ def _key(action: Action) -> str:
     match action:
         case Pull(_, digest) | ForgetImage(digest):
             return digest
-        case Start(spec) | Note(spec):
+        case Start(spec) | Note(spec) | StartOver(spec):
             return spec.id
         case Stop(workspace) | Remove(workspace):
             return workspace

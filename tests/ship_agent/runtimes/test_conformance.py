@@ -156,6 +156,30 @@ async def test_a_new_image_brings_its_files_and_leaves_the_attendees(lab: Lab) -
     assert await lab.ask(spec, "read", name=beside) == "third"
 
 
+async def test_one_file_starts_over_while_it_runs_and_all_of_them_while_it_is_stopped(lab: Lab) -> None:
+    spec = await lab.started(text="first")
+    await lab.ask(spec, "write", name="notes.txt", text="edited")
+    await lab.ask(spec, "write", name="mine.txt", text="mine")
+
+    assert await lab.runtime.start_over(spec, b"notes.txt") == b"notes.before-start-over.txt"
+    assert await lab.ask(spec, "read", name="notes.txt") == "first"
+    assert await lab.ask(spec, "read", name="notes.before-start-over.txt") == "edited"
+    assert await lab.runtime.start_over(spec, b"notes.txt") is None
+    with pytest.raises(RuntimeFailure) as refusal:
+        await lab.runtime.start_over(spec, b"mine.txt")
+    assert refusal.value.code == "not_in_image"
+    with pytest.raises(RuntimeFailure) as refusal:
+        await lab.runtime.start_over(spec, b"")
+    assert refusal.value.code == "files_in_use"
+
+    await lab.runtime.stop(spec.id, 5)
+    assert await lab.runtime.start_over(spec, b"") == b"before-reset"
+    assert await lab.runtime.start_over(spec, b"") is None
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    assert await lab.ask(spec, "read", name="before-reset/mine.txt") == "mine"
+
+
 async def test_a_process_killed_from_outside_is_reported_by_signal(lab: Lab) -> None:
     spec = await lab.started()
 
