@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mux.preflight.finding import Finding, Outcome, ok, shown, warning
+from mux.registry.manifest import UNPACKED_RATIO
 
 GIB = 1 << 30
 AGENT_MEMORY_BYTES = GIB
@@ -21,8 +22,6 @@ SYSTEM_DISK_BYTES = 10 * GIB
 """For the system, Docker and logs."""
 SEAT_DISK_BYTES = GIB
 """For what an attendee downloads and makes."""
-UNPACKED_RATIO = 3.0
-"""Images unpack to two to three times of what travels; registries do not tell how much exactly."""
 CPU_SHARED_MAX = 4.0
 """Workspaces on one processor at which people begin to wait for each other: most of them think, most of the time."""
 

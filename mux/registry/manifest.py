@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ PLATFORMS_MAX = 256
 """Entries of an index: a dozen platforms with an attestation each are usual."""
 BLOB_BYTES_MAX = 1 << 44
 """Larger than any disk; keeps sums small."""
+UNPACKED_RATIO = 3.0
+"""Images unpack to two to three times of what travels; registries do not tell how much exactly."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -62,7 +64,16 @@ class Manifest:
     @property
     def compressed_bytes(self) -> int:
         """What has to travel to a ship that has nothing of it."""
-        return self.config.size_bytes + sum(blob.size_bytes for blob in self.layers)
+        return self.bytes_beside(())
+
+    @property
+    def blobs(self) -> frozenset[Blob]:
+        """All parts, each once."""
+        return frozenset((self.config, *self.layers))
+
+    def bytes_beside(self, there: Collection[Blob]) -> int:
+        """What has to travel to a ship that has some parts already."""
+        return sum(blob.size_bytes for blob in self.blobs.difference(there))
 
 
 def is_index(document: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mux.core.events import Event
-from mux.core.model import ProjectName, ProjectSpec, Role, UserId
+from mux.core.model import HeldImage, ProjectName, ProjectSpec, Role, UserId
 from mux.core.rollout_views import RolloutView
 from mux.core.views import FleetStatus
 from mux.core.warming_views import Forecast, WarmingView
@@ -183,19 +183,19 @@ class PushedImage:
     Args:
         image: where ships have it.
         digest: what they run.
-        compressed_bytes: what it takes to travel; None where that is not known.
+        fetched_bytes: what of it has to travel to ships that hold the images before; None where that is not known.
     """
 
     image: str
     digest: str
-    compressed_bytes: int | None = None
+    fetched_bytes: int | None = None
 
 
 class ImageAdmin(Protocol):
     """Knows what images stand for."""
 
-    async def resolve(self, project: ProjectName, image: str) -> PushedImage:
-        """What an image stands for now. Raises PushError, StoreError."""
+    async def resolve(self, project: ProjectName, image: str, held: Sequence[HeldImage]) -> PushedImage:
+        """What an image stands for now. ``held``: what ships have already. Raises PushError, StoreError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 
 from mux.config.rollout_schema import ALLOWED, share_or_count
 from mux.core.events import ProjectPushed, RolloutSteered
-from mux.core.model import ProjectName
+from mux.core.model import HeldImage, ProjectName, ShipState
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import RolloutView
+from mux.registry.manifest import UNPACKED_RATIO
 from mux.web.admin_api_deps import AdminDeps, PushedImage, PushError
 from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
 from mux.web.admin_api_fleet import quoted
@@ -29,7 +32,7 @@ async def push(deps: AdminDeps, call: Call) -> BaseModel:
     body, project = call.expect(PushIn), _project(deps, call)
     pace = _pace(body, deps)
     try:
-        found = await deps.images.resolve(project, body.image)
+        found = await deps.images.resolve(project, body.image, _held(deps, project))
     except PushError as error:
         raise ApiError(422, error.code, str(error)) from error
     _fits(deps, found)
@@ -90,15 +93,37 @@ def _pace(body: PushIn, deps: AdminDeps) -> Pace:
     return Pace(share, count, idle=body.when == "idle")
 
 
+def _held(deps: AdminDeps, project: ProjectName) -> Sequence[HeldImage]:
+    """Images of a project that ships have: of the event file, and of the latest rollout."""
+    held = [HeldImage(project, spec.image, spec.digest) for spec in deps.engine.projects() if spec.name == project]
+    for view in deps.engine.rollouts():
+        if view.rollout.project == project:
+            held.append(HeldImage(project, view.rollout.was_image, view.rollout.was_digest))
+            held.append(HeldImage(project, view.rollout.image, view.rollout.digest))
+    return tuple(dict.fromkeys(held))
+
+
 def _fits(deps: AdminDeps, image: PushedImage) -> None:
-    """Refuse an image that cannot lie on a ship's disk, even packed."""
-    if image.compressed_bytes is None:
+    """Refuse an image that does not fit a ship's disk once it is unpacked: a disk that fills up harms who is there."""
+    if image.fetched_bytes is None:
         return
-    for ship in deps.engine.status(deps.clock()).ships:
-        free = ship.resources.disk_free_bytes
-        if ship.resources.disk_total_bytes and image.compressed_bytes > free:
-            text = f"{image.compressed_bytes / GIB:.1f} GiB to pull, and {ship.id} has {free / GIB:.1f} GiB left"
-            raise ApiError(409, "no_room", f"the image does not fit: {text}; free some space there, or replace it")
+    needed = image.fetched_bytes * UNPACKED_RATIO
+    short = [
+        (ship.resources.disk_free_bytes, ship.id)
+        for ship in deps.engine.status(deps.clock()).ships
+        if ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
+        and ship.resources.disk_total_bytes
+        and ship.resources.disk_free_bytes < needed
+    ]
+    if short:
+        free, ship = min(short)
+        more = f" (and {len(short) - 1} more ships too little)" if len(short) > 1 else ""
+        raise ApiError(
+            409,
+            "no_room",
+            f"the image does not fit: {image.fetched_bytes / GIB:.2f} GiB are new to the ships and unpack to about "
+            f"{needed / GIB:.2f} GiB, and {ship} has {free / GIB:.2f} GiB left{more}; free some space, or replace it",
+        )
 
 
 def _shown(view: RolloutView) -> RolloutOut:

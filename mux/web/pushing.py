@@ -7,13 +7,13 @@ where the name says which one, and at this machine's engine otherwise, as for an
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mux.config import ConfigError, EventFile, parse, resolve_images, resolved
 from mux.config.registry_logins import registry_logins
-from mux.core.model import ProjectName
-from mux.registry import Login, Reference, RegistryClient, RegistryError, RegistryUnreachableError
+from mux.core.model import HeldImage, ProjectName
+from mux.registry import Blob, Login, Reference, RegistryClient, RegistryError, RegistryUnreachableError
 from mux.store.base import Store
 from mux.web.admin_api_deps import PushedImage, PushError
 
@@ -35,22 +35,34 @@ class ImageAsker:
         self._base = base
         self._environ = dict(environ)
 
-    async def resolve(self, project: ProjectName, image: str) -> PushedImage:
-        """What ``image`` stands for now. Raises PushError, StoreError."""
+    async def resolve(self, project: ProjectName, image: str, held: Sequence[HeldImage]) -> PushedImage:
+        """What ``image`` stands for now.
+
+        Args:
+            project: that it is for.
+            image: a container image by name, or a directory.
+            held: images that ships have already: what of it they share does not travel.
+
+        Raises:
+            PushError: it cannot be pushed.
+            StoreError: the event file in force is not known.
+        """
         try:
             file = parse(await self._store.applied() or "", base=self._base, environ=self._environ, files=False)
-            return await self._resolved(file, project, image)
+            return await self._resolved(file, project, image, held)
         except ConfigError as error:
             fault = error.faults[0]
             raise PushError("image_invalid", f"the image cannot be pushed: {fault}") from error
 
-    async def _resolved(self, file: EventFile, project: ProjectName, image: str) -> PushedImage:
+    async def _resolved(
+        self, file: EventFile, project: ProjectName, image: str, held: Sequence[HeldImage]
+    ) -> PushedImage:
         table = file.project(project)
         if table is None:
             raise PushError("no_project", f"the event has no project {project}")
         if file.fleet.runtime == "docker" and _names_registry(image):
             try:
-                return await self._by_registry(file, image)
+                return await self._by_registry(file, image, held)
             except RegistryUnreachableError as error:
                 unreachable: RegistryError | None = error
         else:
@@ -65,17 +77,27 @@ class ImageAsker:
         where = str(resolved(self._base, image)) if file.fleet.runtime == "process" else image
         return PushedImage(where, digests[project])
 
-    async def _by_registry(self, file: EventFile, image: str) -> PushedImage:
+    async def _by_registry(self, file: EventFile, image: str, held: Sequence[HeldImage]) -> PushedImage:
         try:
             reference = Reference.parse(image)
             logins = await registry_logins(file, self._base, self._environ)
             async with RegistryClient({each.host: Login(each.username, each.password) for each in logins}) as client:
                 manifest = await client.manifest(reference, PLATFORM)
-                return PushedImage(image, await client.digest(reference), manifest.compressed_bytes)
+                there = [blob for each in held for blob in await _parts(client, each)]
+                return PushedImage(image, manifest.digest, manifest.bytes_beside(there))
         except RegistryUnreachableError:
             raise
         except RegistryError as error:
             raise PushError("registry", f"the image cannot be pushed: {error}") from error
+
+
+async def _parts(client: RegistryClient, held: HeldImage) -> Collection[Blob]:
+    """Of an image that ships have; none where its registry does not know it: then more is reckoned with."""
+    try:
+        reference = Reference.parse(held.image).pinned(held.digest)
+        return (await client.manifest(reference, PLATFORM)).blobs if _names_registry(held.image) else ()
+    except RegistryError:
+        return ()
 
 
 def _names_registry(image: str) -> bool:

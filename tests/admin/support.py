@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from aiohttp import web
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.core.events import Event
 from mux.core.fleet import Fleet
-from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, ShipId, ShipState, UserId
+from mux.core.model import Doors, HeldImage, ProjectName, ProjectSpec, Resources, ShipId, ShipState, UserId
 from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.spend import SpendSpec
 from mux.core.views import FleetStatus, SeatView, ShipView
@@ -113,12 +113,12 @@ class FakeEngine:
 
 
 class FakeImages:
-    """One image that is there; `resolve` of any other is refused."""
+    """Two images that are there, one of 4 TiB; `resolve` of any other is refused."""
 
-    async def resolve(self, project: ProjectName, image: str) -> PushedImage:
-        if image != "fix":
+    async def resolve(self, project: ProjectName, image: str, held: Sequence[HeldImage]) -> PushedImage:
+        if image not in {"fix", "huge"}:
             raise PushError("image_invalid", f"the image cannot be pushed: there is no {image}")
-        return PushedImage("/images/fix", "sha256:" + "f" * 64)
+        return PushedImage("/images/fix", "sha256:" + "f" * 64, 1 << 42 if image == "huge" else None)
 
 
 class FakeApplier:

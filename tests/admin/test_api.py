@@ -14,6 +14,7 @@ from mux.core.events import (
     FleetParked,
     FleetUnparked,
     LaunchingSet,
+    ProjectPushed,
     SeatReleased,
     ShipCordoned,
     ShipDeclaredLost,
@@ -21,7 +22,7 @@ from mux.core.events import (
     ShipReleased,
     UserRevoked,
 )
-from mux.core.model import Doors, Role, Session, SessionHash, UserId
+from mux.core.model import Doors, Resources, Role, Session, SessionHash, UserId
 from mux.store.base import OrganizerSession, StoreUnavailableError
 from tests.admin.support import HOSTILE, NOW, SHIP, Admin, FakeApplier, room, ship_view
 
@@ -32,6 +33,26 @@ async def add(admin: Admin, name: str, **fields: str) -> dict[str, str]:
     user = await admin.store.find_user(name)
     assert user is not None
     return {**made, "id": user.id}
+
+
+# --- rollouts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_image_that_does_not_fit_a_ships_disk_is_refused_with_the_numbers(admin: Admin) -> None:
+    full = replace(ship_view(), resources=Resources(disk_total_bytes=50 << 30, disk_free_bytes=3 << 30))
+    admin.engine.room = room(full)
+    refused = await admin.local("POST", "/rollouts/intro", {"image": "huge"})
+    assert (refused.status, refused.json["error"]["code"]) == (409, "no_room")
+    assert "4096.00 GiB are new to the ships" in refused.json["error"]["message"]
+    assert "ship-0001 has 3.00 GiB left; free some space, or replace it" in refused.json["error"]["message"]
+    assert admin.engine.events == []
+
+
+async def test_an_image_of_unknown_size_and_a_ship_that_says_nothing_of_its_disk_hinder_no_push(admin: Admin) -> None:
+    admin.engine.room = room(ship_view())
+    for image in ("huge", "fix"):
+        assert (await admin.local("POST", "/rollouts/intro", {"image": image})).status == 200
+    assert [type(event) for event in admin.engine.events] == [ProjectPushed, ProjectPushed]
 
 
 # --- the room ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What JupyterLab does with files, and nothing else: a workspace that starts in a moment.
 
 Run in a workspace, as its command. Of Jupyter's contents API it has one file at a time as text, written aside and
-renamed.
+renamed. A file called ``sick`` makes it answer its health path with 503.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Contents(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """A file, or that the server works."""
         if self.path == API:
-            self._answer(200, {"version": "1"})
+            self._answer(503 if (Path.home() / "sick").exists() else 200, {"version": "1"})
         elif (file := self._file()).exists():
             self._answer(200, {"content": file.read_text()})
         else:
@@ -52,4 +52,6 @@ class Contents(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["MUX_PORT"])), Contents).serve_forever()
+    # In a container, the way in is from outside of it.
+    address = os.environ.get("HOST", "127.0.0.1"), int(os.environ["MUX_PORT"])
+    ThreadingHTTPServer(address, Contents).serve_forever()
