@@ -16,10 +16,10 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-docker test-long lint bench bench-proxy clean chromium docker servers suite images lock-images
+.PHONY: help demo test test-docker test-long lint bench bench-proxy clean chromium docker servers suite images lock-images labextension
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV) ## Run a small mux on this machine; prints addresses and codes, Ctrl-C ends it
 	@exec $(BIN)/mux demo $(ARGS)
@@ -52,8 +52,11 @@ lock-images: $(VENV) ## Take what uv.lock says of JupyterLab over into images/ba
 	@.tools/venv/bin/uv export --quiet --frozen --only-group demo --no-emit-project --no-header --format requirements.txt \
 	  | $(BIN)/python tools/lock_images.py
 
+labextension: ## Build the JupyterLab extension anew; needs Node.js, and is committed
+	@tools/labextension
+
 clean: ## Remove what the other targets made; the demo's state in .mux stays
-	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist labextension/node_modules labextension/lib
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 chromium:

@@ -28,7 +28,7 @@ from aiodocker.exceptions import DockerError
 
 from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes import docker_records as records
-from ship_agent.runtimes import docker_spec, logs
+from ship_agent.runtimes import docker_spec, labextension, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of
 from ship_agent.runtimes.docker_contents import DockerContents
@@ -123,6 +123,7 @@ class DockerRuntime:
             self._contents = DockerContents(self._engine, self._directory / "contents")
             self._networks = Networks(self._engine.docker, self.scope)
             self._seats = Seats(self._networks, self._firewall, await asyncio.to_thread(resolvers))
+            self._extension = await asyncio.to_thread(labextension.place, self._directory)
             await self._find()
             await self._images.open()
             await self._contents.open()
@@ -315,6 +316,7 @@ class DockerRuntime:
             starts=held.record.starts,
             init=init,
             ipv6=has_ipv6(),
+            extension=str(self._extension),
         )
 
     # --- end --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ship_agent.protocol.messages import Project
+from ship_agent.runtimes import labextension
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 
 FILES_MAX = 8192
@@ -68,6 +69,7 @@ class Image:
         entrypoint: its own entry point.
         workdir: its own working directory.
         read_only: it says that it works with a read-only root.
+        jupyter_path: where its Jupyter looks for data beside the usual places.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Image:
     entrypoint: tuple[str, ...]
     workdir: str
     read_only: bool
+    jupyter_path: str = ""
 
     @property
     def starts_as_root(self) -> bool:
@@ -116,6 +119,7 @@ def image_of(inspected: Mapping[str, Any]) -> Image:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         workdir=workdir,
         read_only=(config.get("Labels") or {}).get(READ_ONLY_LABEL) == "true",
+        jupyter_path=variables.get("JUPYTER_PATH", ""),
     )
 
 
@@ -141,6 +145,7 @@ class Place:
         starts: which start of the workspace this is.
         init: have the engine add an init.
         ipv6: the ship's kernel has IPv6, which is to be off inside.
+        extension: directory on the ship with JupyterLab's extension; empty for none.
     """
 
     scope: str
@@ -157,6 +162,7 @@ class Place:
     starts: int
     init: bool = True
     ipv6: bool = True
+    extension: str = ""
 
 
 def check_allowed(project: Project, image: Image) -> None:
@@ -190,6 +196,7 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
         **spec.project.environment,
         **spec.secrets,
         "HOME": image.home,
+        **_data_path(spec, image),
         "JUPYTER_TOKEN": spec.token,
         "MUX_TOKEN": spec.token,
         "MUX_WORKSPACE": spec.id,
@@ -199,6 +206,13 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
         "CONTAINER_AUTH_TOKEN": spec.token,
         "CONTAINER_BASE_URL": base.strip("/"),
     }
+
+
+def _data_path(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
+    if spec.project.kind != "jupyter":
+        return {}
+    theirs = spec.project.environment.get("JUPYTER_PATH", image.jupyter_path)
+    return {"JUPYTER_PATH": labextension.jupyter_path(labextension.INSIDE, theirs)}
 
 
 def command(spec: WorkspaceSpec, image: Image) -> list[str] | None:
@@ -294,7 +308,12 @@ def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, An
     """Limits, mounts, network and privileges."""
     project, allow = spec.project, spec.project.allow
     host_network = "host_network" in allow
-    mounts = [{"Type": "bind", "Source": place.home, "Target": image.home, "BindOptions": {"Propagation": "rprivate"}}]
+    mounts: list[dict[str, Any]] = [
+        {"Type": "bind", "Source": place.home, "Target": image.home, "BindOptions": {"Propagation": "rprivate"}}
+    ]
+    if place.extension and project.kind == "jupyter":
+        bind = {"Type": "bind", "Source": place.extension, "Target": labextension.INSIDE, "ReadOnly": True}
+        mounts.append(bind)
     config: dict[str, Any] = {
         "Memory": project.memory_bytes,
         # The same as memory: no swap, so that the limit is one.

@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ship_agent.runtimes import labextension
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 
 USER = "jovyan"
@@ -42,6 +43,7 @@ def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         "USER": USER,
         "LOGNAME": USER,
         "JUPYTER_RUNTIME_DIR": str(directory / "run"),
+        **_data_path(spec),
         "JUPYTER_TOKEN": spec.token,
         "MUX_TOKEN": spec.token,
         "MUX_WORKSPACE": spec.id,
@@ -50,6 +52,13 @@ def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         "MUX_PORT": str(spec.port),
         "MUX_BASE_PATH": spec.project.base_path,
     }
+
+
+def _data_path(spec: WorkspaceSpec) -> dict[str, str]:
+    if spec.project.kind != "jupyter":
+        return {}
+    theirs = spec.project.environment.get("JUPYTER_PATH", "")
+    return {"JUPYTER_PATH": labextension.jupyter_path(str(labextension.DATA), theirs)}
 
 
 def command(spec: WorkspaceSpec, home: Path) -> list[str]:

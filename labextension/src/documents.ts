@@ -1,0 +1,66 @@
+/**
+ * The documents that are open in this page: which have unsaved edits, and how all of them are saved.
+ *
+ * Rules: a document with unsaved edits is never reloaded. One without is brought up to date after a swap if its file
+ * has changed, since the tab would go on showing what is not there any more.
+ */
+import { JupyterFrontEnd } from '@jupyterlab/application';
+import { DocumentRegistry } from '@jupyterlab/docregistry';
+
+export type Context = DocumentRegistry.Context;
+
+const AREAS = ['main', 'left', 'right', 'down'];
+
+/** Every open document once, however many views it has. */
+export function contexts(app: JupyterFrontEnd): Context[] {
+  const found = new Set<Context>();
+  for (const area of AREAS) {
+    for (const widget of app.shell.widgets(area)) {
+      const context = (widget as { context?: Context }).context;
+      if (context?.model && !context.isDisposed) {
+        found.add(context);
+      }
+    }
+  }
+  return [...found];
+}
+
+const isDirty = (context: Context): boolean => context.model.dirty && !context.model.readOnly;
+
+/** How many documents have unsaved edits. */
+export const unsaved = (app: JupyterFrontEnd): number => contexts(app).filter(isDirty).length;
+
+/** Save whatever has unsaved edits; returns when all of that has ended, one way or the other. */
+export async function saveAll(app: JupyterFrontEnd): Promise<void> {
+  const saves = contexts(app)
+    .filter(isDirty)
+    .map(context => context.save());
+  await Promise.allSettled(saves);
+}
+
+/**
+ * Show what is on disk now in every document without unsaved edits whose file has changed.
+ *
+ * @returns names of documents with unsaved edits whose file has changed as well.
+ */
+export async function refresh(app: JupyterFrontEnd): Promise<string[]> {
+  const both: string[] = [];
+  for (const context of contexts(app)) {
+    try {
+      const before = context.contentsModel?.last_modified;
+      const now = await app.serviceManager.contents.get(context.path, { content: false });
+      if (before === undefined || now.last_modified === before) {
+        continue;
+      }
+      if (context.model.dirty) {
+        both.push(context.path);
+      } else {
+        await context.revert();
+      }
+    } catch (error) {
+      // The file may be gone with the new image; the tab still shows it, and can save it anew.
+      console.warn(`mux: ${context.path} could not be looked at`, error);
+    }
+  }
+  return both;
+}

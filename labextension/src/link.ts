@@ -1,0 +1,83 @@
+/**
+ * The WebSocket to the mux: opened, kept, opened again.
+ *
+ * Owns the connection and its pace; knows nothing of documents and kernels. A server that has no mux in front of it
+ * (an author's own JupyterLab) refuses every try: after a few the link rests for long, and nobody is told.
+ */
+import { IWord, read } from './messages';
+
+const RETRY_FIRST_MS = 500;
+/** A room of hundreds comes back within this after a restart, spread by jitter. */
+const RETRY_MAX_MS = 8000;
+/** Pause between tries while there has never been a connection. */
+const NEVER_MS = 300000;
+const NEVER_AFTER = 6;
+/** Close code of the mux: the login has ended. Whatever is open stays open; the attendee logs in when they need to. */
+const SESSION_ENDED = 4401;
+
+export class Link {
+  /**
+   * @param address of the live channel, a path of this origin.
+   * @param heard is given every word of the mux.
+   * @param changed is called when the connection comes or goes.
+   */
+  constructor(
+    private readonly address: string,
+    private readonly heard: (word: IWord) => void,
+    private readonly changed: () => void
+  ) {
+    window.addEventListener('online', () => this.socket ?? this.open());
+    this.open();
+  }
+
+  /** Whether there is a connection now. */
+  get isOpen(): boolean {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Whether a mux has ever answered. */
+  get everOpen(): boolean {
+    return this.known;
+  }
+
+  /** Say something; false when there is nobody to hear it. */
+  say(message: object): boolean {
+    if (!this.isOpen) {
+      return false;
+    }
+    this.socket!.send(JSON.stringify(message));
+    return true;
+  }
+
+  private open(): void {
+    window.clearTimeout(this.timer);
+    const socket = new WebSocket(this.address.replace(/^http/, 'ws'));
+    this.socket = socket;
+    socket.onopen = () => {
+      this.known = true;
+      this.failures = 0;
+      this.changed();
+    };
+    socket.onmessage = event => {
+      try {
+        this.heard(read(event.data));
+      } catch (error) {
+        console.warn('mux: a message could not be read', error);
+      }
+    };
+    socket.onclose = event => {
+      this.socket = null;
+      this.failures += 1;
+      this.changed();
+      const rests = event.code === SESSION_ENDED || (!this.known && this.failures >= NEVER_AFTER);
+      const bound = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.failures - 1, 10));
+      const pause = rests ? NEVER_MS : bound / 2 + (Math.random() * bound) / 2;
+      this.timer = window.setTimeout(() => this.open(), pause);
+    };
+  }
+
+  private socket: WebSocket | null = null;
+  private timer = 0;
+  private failures = 0;
+  private known = false;
+}

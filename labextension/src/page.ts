@@ -1,0 +1,204 @@
+/**
+ * What this page does about what the mux says: it saves, waits, comes back, and says what it knows.
+ *
+ * Rules: a tab with unsaved edits is never reloaded, and no page is. What is asked more than once is done once. The mux
+ * waits for an answer to a request to save for a few seconds, so the answer goes out whatever came of the saves.
+ */
+import { JupyterFrontEnd } from '@jupyterlab/application';
+import { Activity } from './activity';
+import { Bar, IShown } from './bar';
+import { refresh, saveAll, unsaved } from './documents';
+import { Kernels } from './kernels';
+import { Link } from './link';
+import { INotice, IPageState, IWord } from './messages';
+
+/** How often what is open is looked at. */
+const LOOK_MS = 5000;
+/** Shortest time between two words that nobody waits for. */
+const TELL_MS = 2000;
+/** How often the mux is told that somebody still works here. */
+const ACTIVE_MS = 15000;
+/** A connection that is away for less is not worth a word. */
+const AWAY_MS = 4000;
+const BACK_TRIES = 6;
+const BACK_MS = 2000;
+
+const UPDATING =
+  'Your workspace is being updated and is back in a moment. Leave this page open: what you typed stays in it.';
+const AWAY = 'There is no connection to the event now. What you type stays in this page; it reconnects by itself.';
+
+export class Page {
+  /**
+   * @param app JupyterLab.
+   * @param address of the mux's live channel for this project.
+   */
+  constructor(
+    private readonly app: JupyterFrontEnd,
+    address: string
+  ) {
+    this.activity = new Activity(app, () => this.tellSoon(TELL_MS));
+    this.kernels = new Kernels(app);
+    this.link = new Link(
+      address,
+      word => this.heard(word),
+      () => this.linkChanged()
+    );
+    window.setInterval(() => this.look(), LOOK_MS);
+  }
+
+  /** Whether this page itself tells of a server that is away, so that JupyterLab need not. */
+  get tells(): boolean {
+    return this.link.everOpen;
+  }
+
+  private look(): void {
+    this.activity.look();
+    this.kernels.look();
+    this.tellSoon(0);
+  }
+
+  private linkChanged(): void {
+    window.clearTimeout(this.awayTimer);
+    if (this.link.isOpen) {
+      this.away = false;
+      this.said = '';
+      this.look();
+    } else if (this.link.everOpen) {
+      this.awayTimer = window.setTimeout(() => {
+        this.away = true;
+        this.show();
+      }, AWAY_MS);
+    }
+    this.show();
+  }
+
+  private heard(word: IWord): void {
+    const before = this.word;
+    this.word = word;
+    if (word.save !== 0 && word.save !== this.asked) {
+      this.asked = word.save;
+      this.kernels.look();
+      void this.save(word.save);
+    }
+    if (before && !word.updating && (before.updating || before.image !== word.image)) {
+      void this.comeBack();
+    }
+    this.show();
+  }
+
+  private async save(number: number): Promise<void> {
+    await saveAll(this.app);
+    this.saved = number;
+    this.tell();
+  }
+
+  /** The workspace runs anew: see what is gone, and show the files as they are. */
+  private async comeBack(): Promise<void> {
+    for (let left = BACK_TRIES; left > 0; left--) {
+      try {
+        await this.kernels.refresh();
+        break;
+      } catch (error) {
+        console.warn('mux: the workspace does not answer yet', error);
+        await new Promise(resolve => window.setTimeout(resolve, BACK_MS));
+      }
+    }
+    const both = await refresh(this.app);
+    this.own.clear();
+    for (const context of this.kernels.lost()) {
+      const id = `kernel/${context.path}`;
+      this.own.set(id, {
+        id,
+        text: `${context.path}: the workspace was updated, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
+        button: { label: 'Start a kernel', press: () => void this.start(id, context) },
+        closable: true
+      });
+    }
+    for (const path of both) {
+      const id = `both/${path}`;
+      const text = `${path} has edits that are not saved, and its file has changed with the update. Save it to keep yours.`;
+      this.own.set(id, { id, text, closable: true });
+    }
+    this.show();
+    this.look();
+  }
+
+  private async start(id: string, context: Parameters<Kernels['start']>[0]): Promise<void> {
+    this.own.delete(id);
+    this.show();
+    try {
+      await this.kernels.start(context);
+    } catch (error) {
+      console.warn('mux: no kernel was started', error);
+      const text = `${context.path}: no kernel was started. Choose one at the upper right of the notebook.`;
+      this.own.set(id, { id: `${id}/failed`, text, closable: true });
+      this.show();
+    }
+  }
+
+  private show(): void {
+    const shown: IShown[] = (this.word?.notices ?? []).map(each => this.offered(each));
+    if (this.word?.updating) {
+      shown.push({ id: 'updating', text: UPDATING, closable: false });
+    } else {
+      shown.push(...this.own.values());
+    }
+    if (this.away) {
+      shown.push({ id: 'away', text: AWAY, closable: false });
+    }
+    this.bar.show(shown);
+  }
+
+  private offered(notice: INotice): IShown {
+    const { id, text, action, project, number } = notice;
+    const press = (): void => void this.link.say({ accept: { project, number } });
+    return { id, text, button: action ? { label: action, press } : undefined, closable: true };
+  }
+
+  private tellSoon(least: number): void {
+    const pause = Math.max(least, this.toldAt + TELL_MS - Date.now(), 0);
+    this.tellTimer ??= window.setTimeout(() => this.tell(), pause);
+  }
+
+  private tell(): void {
+    window.clearTimeout(this.tellTimer);
+    this.tellTimer = undefined;
+    const due = Date.now() - this.activeAt >= ACTIVE_MS;
+    const state: IPageState = {
+      page: this.id,
+      unsaved: unsaved(this.app),
+      busy: this.activity.busy,
+      active: due && this.activity.take(),
+      saved: this.saved
+    };
+    const text = JSON.stringify(state);
+    if (text === this.said && !state.active) {
+      return;
+    }
+    if (this.link.say(state)) {
+      this.toldAt = Date.now();
+      this.said = JSON.stringify({ ...state, active: false });
+      if (state.active) {
+        this.activeAt = this.toldAt;
+      }
+    }
+  }
+
+  private readonly id = Array.from(crypto.getRandomValues(new Uint8Array(8)), byte =>
+    byte.toString(16).padStart(2, '0')
+  ).join('');
+  private readonly bar = new Bar();
+  private readonly own = new Map<string, IShown>();
+  private readonly activity: Activity;
+  private readonly kernels: Kernels;
+  private readonly link: Link;
+  private word: IWord | undefined;
+  private away = false;
+  private awayTimer = 0;
+  private asked = 0;
+  private saved = 0;
+  private said = '';
+  private toldAt = 0;
+  private activeAt = 0;
+  private tellTimer: number | undefined;
+}
