@@ -87,6 +87,7 @@ def proxy(
     """Run one proxy from a file of routes, without a mux; for measuring and for tests."""
     import asyncio  # noqa: PLC0415 - as above
 
+    from mux.proxy.descriptors import DescriptorError  # noqa: PLC0415 - as above
     from mux.proxy.process import log_to_stderr, run  # noqa: PLC0415 - as above
     from mux.proxy.static import StaticError, run_static  # noqa: PLC0415 - as above
 
@@ -100,7 +101,7 @@ def proxy(
     log_to_stderr("proxy")
     try:
         run(serve_static(), loop.value)
-    except StaticError as error:
+    except (StaticError, DescriptorError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{listen}: {error.strerror}") from error

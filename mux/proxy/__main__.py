@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from mux.proxy.descriptors import DescriptorError
 from mux.proxy.feedclient import FeedClient
 from mux.proxy.front import Front
 from mux.proxy.plane import Plane
@@ -21,6 +22,9 @@ from mux.proxy.process import LOOPS, log_to_stderr, run
 from mux.proxy.static import StaticError, run_static, split_address, stopped
 
 log = structlog.get_logger("mux.proxy")
+
+EXIT_CONFIG = 78
+"""``EX_CONFIG`` of sysexits(3): the supervisor does not start it again, since it would end the same way."""
 
 
 async def run_fed(
@@ -61,7 +65,10 @@ async def run_fed(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line and serve. Returns 0 after SIGTERM; exits with 2 for a wrong command line or file."""
+    """Parse the command line and serve. Returns 0 after SIGTERM.
+
+    Exits with 2 for a wrong command line or file, with EXIT_CONFIG where the system does not let a worker serve.
+    """
     parser = argparse.ArgumentParser(prog="python -m mux.proxy", description="One proxy process of mux.")
     parser.add_argument("--listen-fd", type=int, help="inherited listening socket")
     parser.add_argument("--feed", help="Unix socket of the feed")
@@ -81,23 +88,24 @@ def main(arguments: list[str] | None = None) -> int:
             host, port = split_address(options.listen)
             work = run_static(options.static, host, port, memo=not options.no_memo, splice=not options.no_splice)
             run(work, options.loop)
-        except (StaticError, ValueError, OSError) as error:
+        except (StaticError, DescriptorError, ValueError, OSError) as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
         return 0
     if options.listen_fd is None or not options.feed or not options.web:
         parser.error("--listen-fd, --feed and --web belong together")
-    run(
-        run_fed(
-            options.listen_fd,
-            options.feed,
-            options.web,
-            http_fd=options.http_fd,
-            certificate=options.certificate,
-            memo=not options.no_memo,
-            splice=not options.no_splice,
-        ),
-        options.loop,
+    work = run_fed(
+        options.listen_fd,
+        options.feed,
+        options.web,
+        http_fd=options.http_fd,
+        certificate=options.certificate,
+        memo=not options.no_memo,
+        splice=not options.no_splice,
     )
+    try:
+        run(work, options.loop)
+    except DescriptorError as error:
+        parser.exit(EXIT_CONFIG, f"mux: {options.name}: {error}\n")
     return 0
 
 

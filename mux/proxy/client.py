@@ -71,7 +71,7 @@ class ClientConnection(asyncio.Protocol):
         self._keep_alive = True
         self._lingered = 0
         self._touched = plane.now()
-        self._head_began = self._touched
+        self._head_began = 0.0  # nothing has come yet
         self.phase = Phase.HEAD
         self.exchange: Exchange | Quick | None = None
         self._quick = Quick(plane, self)
@@ -258,6 +258,11 @@ class ClientConnection(asyncio.Protocol):
         self.update_reading()
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come since the last response."""
+        return self.phase is Phase.HEAD and not self._reader.buffered
+
+    @property
     def ended(self) -> bool:
         """Whether the client has said that it will send no more."""
         return self._eof
@@ -306,8 +311,13 @@ class ClientConnection(asyncio.Protocol):
         self.write([answer(refusal, request, self._plane.event_name)])
         self._linger()
 
-    def break_off(self) -> None:
-        """End a response that cannot be completed, so that the client notices."""
+    def break_off(self, reason: str) -> None:
+        """End a response that cannot be completed, so that the client notices.
+
+        Args:
+            reason: for the counter.
+        """
+        self._plane.tally.broken_off(reason)
         self.exchange = None
         self.phase = Phase.ENDED
         sockets.reset(self.transport)
@@ -357,11 +367,11 @@ class ClientConnection(asyncio.Protocol):
     def _sweep_head(self, now: float, idle: float) -> None:
         if self.write_paused:
             if idle > limits.CLIENT_STALL_S:
-                self.break_off()
+                self.break_off("client_stalled")
         elif self._reader.buffered:
             if now - self._head_began > limits.HEAD_S:
                 self.answer(Refusal(408, "head_timeout", "The request did not arrive in time."), None)
-        elif idle > limits.IDLE_S:
+        elif idle > (limits.IDLE_S if self._head_began else limits.FIRST_BYTE_S):
             self._close()
 
     def _end_linger(self, idle: float) -> None:
@@ -369,7 +379,7 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.get_write_buffer_size() == 0:
             self._close()
         elif idle > limits.CLIENT_STALL_S:
-            self.break_off()
+            self.break_off("client_stalled")
 
     def _overdue(self, exchange: Exchange, idle: float) -> str:
         if self.write_paused:

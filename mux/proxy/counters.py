@@ -29,6 +29,10 @@ class Tally:
         """An own answer was sent."""
         self.values[f'mux_proxy_refusals_total{{reason="{code}"}}'] += 1
 
+    def broken_off(self, reason: str) -> None:
+        """A response ended before it was whole."""
+        self.values[f'mux_proxy_broken_off_total{{reason="{reason}"}}'] += 1
+
     def upstream_failed(self, kind: str) -> None:
         """An upstream did not answer as it should."""
         self.values[f'mux_proxy_upstream_failures_total{{kind="{kind}"}}'] += 1

@@ -361,7 +361,7 @@ class Exchange:
             self._complete(connection)
         elif fault == "sink":
             self.abandon()
-            self.client.break_off()
+            self.client.break_off("client_reset")
         else:
             self._upstream_failed("reset", 502)
 
@@ -453,7 +453,7 @@ class Exchange:
             self.upstream.close()
             self.upstream = None
         if self.head_sent:
-            self.client.break_off()
+            self.client.break_off(refusal.code)
         else:
             self.client.answer(refusal, self.request)
 

@@ -43,8 +43,11 @@ WRITE_BUFFER_BYTES_HIGH: Final = 128 * 1024
 WRITE_BUFFER_BYTES_LOW: Final = 32 * 1024
 """Unsent bytes at which the peer is read again."""
 
+FIRST_BYTE_S: Final = 30.0
+"""A client connection before its first byte. Browsers open some ahead and close them unused after 10 s."""
+
 IDLE_S: Final = 75.0
-"""A client connection between requests, or before its first byte. Browsers keep theirs for a minute or more."""
+"""A client connection between requests. Browsers keep theirs for a minute or more."""
 
 HEAD_S: Final = 20.0
 """From a head's first byte to its last: a head fits two packets, so this is for bad networks, not for slow writers."""
@@ -81,6 +84,9 @@ LINGER_S: Final = 3.0
 
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """Bytes that are read away while lingering."""
+
+DRAIN_IDLE_S: Final = 0.5
+"""After SIGTERM, for a request that was on its way while the connection still was idle: a network's round trip."""
 
 DRAIN_S: Final = 10.0
 """After SIGTERM, for requests in flight. Tunnels and event streams have no end to wait for."""
@@ -166,6 +172,21 @@ CUT_TURNS_MAX: Final = 1000
 
 FDS_RESERVED: Final = 64
 """File descriptors kept free for listeners, feed, logs and the interpreter."""
+
+FDS_MIN: Final = 1024
+"""File descriptors below which a proxy does not start: a few dozen people with open tabs would find it full."""
+
+FDS_GOAL: Final = 150_000
+"""File descriptors that are asked for at the start: enough for CONNECTIONS_MAX and what comes with them."""
+
+FDS_IDLE_SHARE: Final = 8
+"""One in so many descriptors is for idle upstream connections."""
+
+FDS_PIPES_SHARE: Final = 8
+"""One in so many descriptors is for large bodies; those that find none pass through the process."""
+
+PIPE_FDS: Final = 4
+"""Descriptors of one large body: both ends of its pipe, and both sockets once more."""
 
 CONNECTIONS_MAX: Final = 50_000
 """Client connections, if file descriptors would allow more: at a few KB each this is a few hundred MB."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -23,6 +22,7 @@ from mux.core.routes import Route, RouteKey
 from mux.proxy import limits
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
+from mux.proxy.descriptors import Descriptors
 from mux.proxy.front import Front
 from mux.proxy.live import Live, Registry
 from mux.proxy.memo import Door, Memo
@@ -43,14 +43,22 @@ class Plane:
     """Everything of one proxy process but its feed.
 
     Args:
-        connections_max: client connections, tunnels included; further ones are refused.
+        descriptors: what there is room for; None for what this process may open.
         front: TLS and what stands in front; None for neither.
         memo: whether heads are remembered; what passes is the same either way.
         splice: whether large bodies go through the kernel; what passes is the same either way.
+
+    Raises:
+        DescriptorError: there is too little room to serve anybody.
     """
 
     def __init__(
-        self, connections_max: int | None = None, front: Front | None = None, *, memo: bool = True, splice: bool = True
+        self,
+        descriptors: Descriptors | None = None,
+        front: Front | None = None,
+        *,
+        memo: bool = True,
+        splice: bool = True,
     ) -> None:
         self.front = front or Front()
         self._loop = asyncio.get_running_loop()
@@ -60,8 +68,9 @@ class Plane:
         self.event_name = ""
         self.fed = asyncio.Event()
         self._switched = asyncio.Event()
-        self.pools = Pools()
-        self._pipes = Pipes() if splice else None
+        room = descriptors or Descriptors.here()
+        self.pools = Pools(room.idle)
+        self._pipes = Pipes(room.pipes) if splice else None
         self.memo = Memo(b"", self.pools) if memo else None
         self.registry = Registry()
         self.tally = Tally()
@@ -69,7 +78,7 @@ class Plane:
         self.counting = object()
         self.draining = False
         self.control_up = False
-        self._connections_max = connections_max_here() if connections_max is None else connections_max
+        self._connections_max = room.connections
         self.shares = Shares(self._connections_max)
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
@@ -110,16 +119,16 @@ class Plane:
     async def drain(self, bound_s: float = limits.DRAIN_S) -> None:
         """Accept no more, let requests in flight end within ``bound_s`` seconds, then close everything.
 
-        Tunnels and event streams have no end to wait for: they are closed when nothing else is left.
+        A request may be on its way to a connection that is idle here: those stay open for a moment. Tunnels and event
+        streams have no end to wait for: they are closed when nothing else is left.
         """
         self.draining = True
         for server in self._servers:
             server.close()
-        for client in list(self._clients):
-            if client.phase is Phase.HEAD:
-                client.transport.close()
-        deadline = self.now() + bound_s
-        while self._in_flight() and self.now() < deadline:  # noqa: ASYNC110 - once in a process's life
+        began = self.now()
+        while (drained_s := self.now() - began) < bound_s and self._in_flight():
+            if drained_s >= limits.DRAIN_IDLE_S:
+                self._close_idle()
             await asyncio.sleep(min(0.05, bound_s))
         await self.close()
 
@@ -157,11 +166,17 @@ class Plane:
         try:
             return Splice(self._pipes, source, sink, left, moved=moved, done=done)
         except OSError:
-            return None  # no descriptors left: a body needs none
+            return None  # no descriptors left for it: it needs none to pass through this process
+
+    def _close_idle(self) -> None:
+        for client in list(self._clients):
+            if client.idle:
+                client.transport.close()
 
     def _in_flight(self) -> bool:
         return any(
             client.transport.get_write_buffer_size() > 0
+            or client.phase is Phase.HEAD
             or (client.exchange is not None and not client.exchange.event_stream)
             for client in self._clients
         )
@@ -355,20 +370,3 @@ class Plane:
 async def _turns(number: int) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
-
-
-def connections_max_here() -> int:
-    """Client connections that this process's file descriptors allow: each may need one more upstream.
-
-    The soft limit is raised to the hard one first.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * limits.CONNECTIONS_MAX + limits.FDS_RESERVED
-    goal = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    if soft != resource.RLIM_INFINITY and soft < goal:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
-            soft = goal
-    if soft == resource.RLIM_INFINITY:
-        return limits.CONNECTIONS_MAX
-    return max(1, min(limits.CONNECTIONS_MAX, (soft - limits.FDS_RESERVED) // 2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -27,13 +28,25 @@ def can_splice(transport: asyncio.BaseTransport) -> bool:
 
 
 class Pipes:
-    """Pipes that no splice uses at the moment."""
+    """Pipes that no splice uses at the moment.
 
-    def __init__(self) -> None:
+    Args:
+        number: of splices at once.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._left = number
         self._free: list[tuple[int, int]] = []
 
     def take(self) -> tuple[int, int]:
-        """Read end and write end. Raises OSError if there are no descriptors left."""
+        """Read end and write end, to be given back. Raises OSError if there are no descriptors left."""
+        if self._left <= 0:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        ends = self._take()
+        self._left -= 1
+        return ends
+
+    def _take(self) -> tuple[int, int]:
         if self._free:
             return self._free.pop()
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -44,16 +57,21 @@ class Pipes:
 
     def give(self, ends: tuple[int, int], *, empty: bool) -> None:
         """Keep a pipe for the next one, if nothing is left in it."""
+        self._left += 1
         if empty and len(self._free) < limits.SPLICE_PIPES_IDLE_MAX:
             self._free.append(ends)
-            return
-        for end in ends:
-            os.close(end)
+        else:
+            _close(ends)
 
     def close(self) -> None:
         """Close all."""
         while self._free:
-            self.give(self._free.pop(), empty=False)
+            _close(self._free.pop())
+
+
+def _close(ends: tuple[int, int]) -> None:
+    for end in ends:
+        os.close(end)
 
 
 class Splice:

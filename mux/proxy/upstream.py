@@ -126,7 +126,7 @@ class Pool:
         connection.user = None
         if connection.lost or connection.ended:
             return
-        if self.dropped or self._pools.idle >= limits.POOL_IDLE_MAX:
+        if self.dropped or self._pools.idle >= self._pools.idle_max:
             connection.close()
             return
         connection.idle_since = now
@@ -150,10 +150,15 @@ class Pool:
 
 
 class Pools:
-    """Idle upstream connections by pool key, and the way to new ones."""
+    """Idle upstream connections by pool key, and the way to new ones.
 
-    def __init__(self) -> None:
+    Args:
+        idle_max: idle connections in all.
+    """
+
+    def __init__(self, idle_max: int) -> None:
         self._pools: dict[Hashable, Pool] = {}
+        self.idle_max = idle_max
         self.idle = 0
 
     def of(self, key: Hashable) -> Pool:

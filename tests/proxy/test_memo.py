@@ -112,7 +112,7 @@ def remembered(head: bytes, router: FeedRouter, memo: Memo) -> tuple[bytes, Requ
 @given(st.lists(HEADS, min_size=1, max_size=3))
 def test_a_remembered_request_head_is_passed_on_as_the_strict_way_would(router: FeedRouter, heads: list[bytes]) -> None:
     """Once, twice and three times, among others, so that heads, lines and doors are all of them new and known."""
-    memo = Memo(router.session_cookie, Pools())
+    memo = Memo(router.session_cookie, Pools(8))
     for head in heads * 3:
         short = remembered(head, router, memo)
         if short is not None:
@@ -123,7 +123,7 @@ def test_a_remembered_request_head_is_passed_on_as_the_strict_way_would(router: 
 
 def test_a_browsers_head_is_remembered(router: FeedRouter) -> None:
     """The property above would hold for a memory that takes nothing."""
-    memo = Memo(router.session_cookie, Pools())
+    memo = Memo(router.session_cookie, Pools(8))
     browsers = request(b"GET /camp/intro/lab", b"Connection: keep-alive", b"Accept: */*", b"X_Y: z")
     first = remembered(browsers, router, memo)
     assert first is not None and len(memo.heads) == 0, "what comes once is not worth its memory"
@@ -190,7 +190,7 @@ RESPONSE_FIELDS = st.one_of(
 def test_a_remembered_response_head_is_passed_on_as_the_strict_way_would(
     router: FeedRouter, line: bytes, fields: list[bytes], head_only: bool
 ) -> None:
-    memo = Memo(router.session_cookie, Pools())
+    memo = Memo(router.session_cookie, Pools(8))
     asked = parse_request(request())
     raw = b"\r\n".join([line, *fields, b"", b""])
     for _ in range(3):

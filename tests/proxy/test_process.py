@@ -17,6 +17,8 @@ import pytest
 
 from mux.core.feed import Snapshot
 from mux.core.routes import RouteTable, SessionEntry
+from mux.proxy import limits
+from mux.proxy.descriptors import Descriptors
 from mux.proxy.static import StaticError, load_static, run_static
 from tests.certificates import Authority
 from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Response, Rig, Wire, request, session_of
@@ -282,3 +284,45 @@ async def test_two_workers_share_a_socket(rig: Rig, tmp_path: Path) -> None:
                 await client.send(request())
                 assert Response(await client.head()).status == 200
         control.stop()
+
+
+async def test_too_few_file_descriptors_are_refused_with_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "routes.json"
+    file.write_text(json.dumps({"sessions": False, "routes": [{"prefix": "/", "upstream": "127.0.0.1:1"}]}))
+    started = await asyncio.create_subprocess_exec(
+        "prlimit", "--nofile=512:512", sys.executable, "-m", "mux.proxy", "--static", str(file),
+        "--listen", "127.0.0.1:0", stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await asyncio.wait_for(started.communicate(), PATIENCE_S)
+    assert started.returncode == 2
+    assert b"may open 512 files at most" in said and b"LimitNOFILE" in said
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [1024, 4096, 65_536, 1_048_576])
+def test_descriptors_are_divided_so_that_each_connection_has_one_for_its_upstream(number: int) -> None:
+    room = Descriptors.of(number)
+    used = 2 * room.connections + room.idle + room.pipes * limits.PIPE_FDS + limits.FDS_RESERVED
+    assert used <= number
+    assert room.connections == limits.CONNECTIONS_MAX or room.connections >= number // 3
+    assert room.pipes > 0 and room.idle > 0
+
+
+async def test_a_request_that_was_on_its_way_when_a_worker_stops_is_answered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that never asked, and on one that is kept: neither knows of the stop when it sends."""
+    monkeypatch.setattr(limits, "DRAIN_IDLE_S", PATIENCE_S)
+    fresh, kept = await rig.client(), await rig.client()
+    assert (await kept.ask(request())).body == b"alice"
+    async with asyncio.timeout(PATIENCE_S):
+        while len(rig.plane._clients) < 2:
+            await asyncio.sleep(0)
+    draining = asyncio.create_task(rig.plane.drain(PATIENCE_S))
+    async with asyncio.timeout(PATIENCE_S):
+        while not rig.plane.draining:
+            await asyncio.sleep(0)
+    for wire in (fresh, kept):
+        answer = await wire.ask(request())
+        assert (answer.status, answer.values("connection")) == (200, ["close"])
+    await draining
