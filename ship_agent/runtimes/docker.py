@@ -30,7 +30,7 @@ from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes import docker_spec, labextension, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
-from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of
+from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of, store_of
 from ship_agent.runtimes.docker_contents import DockerContents
 from ship_agent.runtimes.docker_ends import EXIT_KILLED, command_missing, why_ended
 from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missing, is_missing, translated
@@ -117,9 +117,9 @@ class DockerRuntime:
         """Find what an earlier agent left. Raises RuntimeFailure when engine, firewall or directory do not work."""
         self._engine = EngineClient(self._socket, self.scope)
         try:
-            self._limits = limits_of(await self._engine.info())
+            self._limits = limits_of(info := await self._engine.info())
             await self._firewall.check()
-            self._images = DockerImages(self._engine.docker, self._directory / "images.json")
+            self._images = DockerImages(self._engine.docker, self._directory / "images.json", store_of(info))
             self._contents = DockerContents(self._engine, self._directory / "contents")
             self._networks = Networks(self._engine.docker, self.scope)
             self._seats = Seats(self._networks, self._firewall, await asyncio.to_thread(resolvers))

@@ -44,6 +44,11 @@ INFO_OF_LIMITS = {"cpu": "CpuCfsQuota", "memory": "MemoryLimit", "pids": "PidsLi
 """Limits that depend on the kernel, and what the engine calls them (``GET /info``)."""
 
 
+def store_of(info: Mapping[str, Any]) -> Path:
+    """Where the engine keeps images (``GET /info``). An engine elsewhere has no such path here."""
+    return Path(str(info.get("DockerRootDir") or "/nowhere"))
+
+
 def limits_of(info: Mapping[str, Any]) -> Limits:
     """Which limits are in force for containers, by what the engine says of itself; without ``info`` none that the
     kernel must keep.

@@ -3,17 +3,20 @@
 Owns ``DIR/images.json``: which digests this ship holds, and which of them it fetched. A digest is a manifest's, as a
 registry knows it, or the id of an image that is in this engine alone.
 
-Rules: only what this ship took is ever deleted, and only what it fetched itself, since that can be fetched again; the
-engine may hold images of others. The cached set is brought up to date when the engine says that an image changed.
+Rules: a pull that the engine's disk has no room for is given up before it fills it, since a full disk harms whoever
+works there. Only what this ship took is ever deleted, and only what it fetched itself, since that can be fetched again;
+the engine may hold images of others. The cached set is brought up to date when the engine says that an image changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiodocker
 import structlog
@@ -35,6 +38,7 @@ RECORD_BYTES_MAX = 1 << 20
 """Bound of ``images.json``: a line for each digest."""
 LAYERS_MAX = 1000
 """Layers that progress is counted of; an image has 127 at most."""
+GIB = 1 << 30
 
 
 class DockerImages:
@@ -43,11 +47,13 @@ class DockerImages:
     Args:
         engine: the client.
         path: ``DIR/images.json``.
+        store: where the engine keeps images; a path that does not exist here says nothing of its disk.
     """
 
-    def __init__(self, engine: aiodocker.Docker, path: Path) -> None:
+    def __init__(self, engine: aiodocker.Docker, path: Path, store: Path) -> None:
         self._engine = engine
         self._path = path
+        self._store = store
         self._taken: dict[str, str] = {}
         self._fetched: set[str] = set()
         self._here: frozenset[str] = frozenset()
@@ -142,20 +148,38 @@ class DockerImages:
     async def _fetch(self, project: Project, reference: str, progress: Progress) -> None:
         auth = self._logins.get(registry_host(reference)) if "/" in reference else None
         layers: dict[str, bool] = {}
+        sizes: dict[str, int] = {}
         said = ""
         loop = asyncio.get_running_loop()
+        free = await asyncio.to_thread(_free_bytes, self._store)
         with translated(f"the image of {project.name}"):
+            pull = cast(
+                "AsyncGenerator[Mapping[str, Any], None]", self._engine.images.pull(reference, auth=auth, stream=True)
+            )
             try:
-                async with asyncio.timeout(STILL_S) as patience:
-                    async for line in self._engine.images.pull(reference, auth=auth, stream=True):
+                async with asyncio.timeout(STILL_S) as patience, aclosing(pull) as lines:
+                    async for line in lines:
                         patience.reschedule(loop.time() + STILL_S)
+                        if free is not None and _to_fetch(sizes, line) > free:
+                            raise self._no_room(project, sizes, free)
                         now = _counted(layers, line)
                         if now and now != said:
                             said = now
                             progress(f"pulling {project.name}: {now}")
             except DockerError as error:
-                raise pull_failure(error, reference.partition("@")[0]) from error
+                failure = pull_failure(error, reference.partition("@")[0])
+                if failure.code == "disk_full" and free is not None:
+                    failure = self._no_room(project, sizes, free)
+                raise failure from error
         log.info("image pulled", project=project.name, layers=len(layers))
+
+    def _no_room(self, project: Project, sizes: Mapping[str, int], free: int) -> RuntimeFailure:
+        return RuntimeFailure(
+            "disk_full",
+            f"the image of {project.name} does not fit: {sum(sizes.values()) / GIB:.2f} GiB or more to fetch and then "
+            f"to unpack, and {self._store} had {free / GIB:.2f} GiB left; free some space there",
+            retryable=True,
+        )
 
     async def _save(self) -> None:
         content = {"version": 1, "taken": dict(self._taken), "fetched": sorted(self._fetched)}
@@ -185,6 +209,22 @@ def _counted(layers: dict[str, bool], line: Mapping[str, Any]) -> str:
     else:
         return ""
     return f"{sum(layers.values())} of {len(layers)} layers"
+
+
+def _to_fetch(sizes: dict[str, int], line: Mapping[str, Any]) -> int:
+    """Take in one line of a pull; bytes of all layers that are fetched, as far as they are known."""
+    detail = line.get("progressDetail")
+    if line.get("status") == "Downloading" and isinstance(detail, dict) and len(sizes) < LAYERS_MAX:
+        total = detail.get("total")
+        sizes[str(line.get("id", ""))] = total if isinstance(total, int) else 0
+    return sum(sizes.values())
+
+
+def _free_bytes(store: Path) -> int | None:
+    try:
+        return shutil.disk_usage(store).free
+    except OSError:  # an engine whose files are out of this process's sight
+        return None
 
 
 def _load(path: Path) -> tuple[dict[str, str], set[str]]:
