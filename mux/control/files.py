@@ -11,20 +11,20 @@ given out. Nothing of a request is logged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
 
 from aiohttp import web
 
 from mux.core.model import ShipId, WorkspaceId
 from mux.core.views import Holder
-from mux.files.store import (
+from mux.files.base import (
     ChunksMissingError,
     DamagedError,
+    FilesStore,
     FilesStoreError,
     MissingError,
     NoRoomError,
-    SnapshotStore,
 )
 from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX
 
@@ -51,7 +51,7 @@ class FilesEndpoint:
 
     def __init__(
         self,
-        store: SnapshotStore,
+        store: FilesStore,
         ship_of: Callable[[str], ShipId | None],
         holder: Callable[[ShipId, WorkspaceId], Holder | None],
         clock: Callable[[], float],
@@ -79,7 +79,7 @@ class FilesEndpoint:
         holder = self._allowed(request)  # again: somebody may have been moved while the body came
         kind: Literal["recovered", "snapshot"] = "recovered" if holder.kept else "snapshot"
         try:
-            await self._kept(self._store.put_manifest, holder.user, holder.project, kind, body, self._clock())
+            await _kept(self._store.put_manifest(holder.user, holder.project, kind, body, self._clock()))
         except ChunksMissingError as error:
             return web.json_response(error.chunks, status=409)
         return web.Response(status=201)
@@ -88,7 +88,7 @@ class FilesEndpoint:
         self._allowed(request)
         body = await self._body(request, OBJECT_BYTES_MAX)
         holder = self._allowed(request)
-        await self._kept(self._store.put_object, holder.user, request.match_info["chunk"], body)
+        await _kept(self._store.put_object(holder.user, request.match_info["chunk"], body))
         return web.Response(status=201)
 
     async def _snapshot(self, request: web.Request) -> web.Response:
@@ -96,12 +96,12 @@ class FilesEndpoint:
         snapshot = self._store.find(holder.user, holder.project, request.match_info["snapshot"])
         if snapshot is None:
             raise web.HTTPNotFound(text="There is no such snapshot of this attendee's project.\n")
-        body: bytes = await self._kept(self._store.body, snapshot)
+        body = await _kept(self._store.body(snapshot))
         return web.Response(body=body, content_type="application/json")
 
     async def _object(self, request: web.Request) -> web.Response:
         holder = self._served(request)
-        packed: bytes = await self._kept(self._store.packed, holder.user, request.match_info["chunk"])
+        packed = await _kept(self._store.packed(holder.user, request.match_info["chunk"]))
         return web.Response(body=packed)
 
     def _allowed(self, request: web.Request) -> Holder:
@@ -136,16 +136,18 @@ class FilesEndpoint:
         finally:
             self._waiting -= 1
 
-    async def _kept(self, call: Callable[..., T], *args: object) -> T:
-        try:
-            return await asyncio.to_thread(call, *args)
-        except ChunksMissingError:
-            raise
-        except MissingError as error:
-            raise web.HTTPNotFound(text=f"{error}\n") from error
-        except DamagedError as error:
-            raise web.HTTPBadRequest(text=f"{error}\n") from error
-        except NoRoomError as error:
-            raise web.HTTPInsufficientStorage(text=f"{error}\n") from error
-        except FilesStoreError as error:
-            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
+
+async def _kept(call: Awaitable[T]) -> T:
+    """What a store gives. Raises its refusal as the answer of the request; ChunksMissingError as it is."""
+    try:
+        return await call
+    except ChunksMissingError:
+        raise
+    except MissingError as error:
+        raise web.HTTPNotFound(text=f"{error}\n") from error
+    except DamagedError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from error
+    except NoRoomError as error:
+        raise web.HTTPInsufficientStorage(text=f"{error}\n") from error
+    except FilesStoreError as error:
+        raise web.HTTPServiceUnavailable(text=f"{error}\n") from error

@@ -50,7 +50,8 @@ from mux.daemon.reaping import Reaper
 from mux.daemon.registry_logins import LoginsInForce
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
-from mux.files.store import FilesStoreError, SnapshotStore
+from mux.files.base import FilesStore, FilesStoreError
+from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from mux.metrics import metrics_text
 from mux.providers.agent_bundle import AgentBundle, BundleError, agent_bundle
@@ -154,7 +155,7 @@ class Control:
         self.provider: Provider
         self.logins = LoginsInForce(lambda: self.file, environ, self._tell_logins)
         self.bundle: AgentBundle | None = None
-        self.files = SnapshotStore(data / "files", file.files.attendee_max)
+        self.files: FilesStore = DirectoryStore(data / "files", file.files.attendee_max)
         self.effects: Effects
         self.reaper: Reaper
         self.secrets: SecretsInForce
@@ -218,7 +219,7 @@ class Control:
             files=True,
         )
         try:
-            await asyncio.to_thread(self.files.open)
+            await self.files.open()
         except FilesStoreError as error:
             raise StartError(str(error)) from error
         self.provider = provider_of(file, self.data, self.keys.store_id(), self._noticed)
@@ -280,6 +281,7 @@ class Control:
     async def start(self, sockets: Sockets, stack: AsyncExitStack) -> None:
         """Start every part; ``stack`` stops them in the reverse order. Raises StartError."""
         stack.push_async_callback(self.store.close)
+        stack.push_async_callback(self.files.close)
         try:
             await self.provider.open()
         except ProviderError as error:

@@ -25,7 +25,7 @@ from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
 from mux.core.model import Desired, LinkId, ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.views import Holder
-from mux.files.store import SnapshotStore
+from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from ship_agent.join import Join
 from ship_agent.protocol.codec import decode_from_mux
@@ -115,7 +115,7 @@ class Mux:
     def __init__(self, directory: Path, *, gives_files: bool = False) -> None:
         self.gives_files = gives_files
         self.ca = ControlCa.open(directory / "ca", now())
-        self.files = SnapshotStore(directory / "files", FILES_BYTES)
+        self.files = DirectoryStore(directory / "files", FILES_BYTES)
         self.holders: dict[tuple[ShipId, WorkspaceId], Holder] = {}
         self.keys = Keyring(b"k" * 32)
         self.core = Core()
@@ -146,7 +146,7 @@ class Mux:
             files=self.gives_files,
             pending_max=pending_max,
         )
-        self.files.open()
+        await self.files.open()
         files = FilesEndpoint(
             self.files, self.endpoint.ship_of, lambda *of: self.holders.get(of), lambda: now().timestamp()
         )

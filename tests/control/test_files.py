@@ -203,7 +203,7 @@ async def test_a_change_is_kept_and_restored_on_another_ship(
         await until(lambda: len(mux.files.all()) >= 1)
         (home / "work.ipynb").write_text("second")
         (home / "big.bin").write_bytes(big)
-        await until(lambda: newest_has(mux, "big.bin", len(big)))
+        await newest_has(mux, "big.bin", len(big))
     snapshot = mux.files.latest(ANA, INTRO)
     assert snapshot is not None
     del mux.holders[(SHIP, WorkspaceId(HERE))]
@@ -229,7 +229,7 @@ async def test_a_workspace_that_is_being_changed_is_left_alone(
         keeper.watch(homes, frozenset({HERE}))
         await until(lambda: mux.files.latest(BEN, INTRO) is not None)
         (homes["ship-0001.1.intro.1"] / "more").write_text("work")
-        await until(lambda: newest_has(mux, "more", 4, BEN))
+        await newest_has(mux, "more", 4, BEN)
         assert mux.files.latest(ANA, INTRO) is None
         keeper.watch(homes, frozenset())
         await until(lambda: mux.files.latest(ANA, INTRO) is not None)
@@ -247,10 +247,14 @@ async def test_one_directory_that_cannot_be_read_does_not_hold_up_another(
         await until(lambda: mux.files.latest(ANA, INTRO) is not None)
 
 
-def newest_has(mux: Mux, path: str, size: int, user: UserId = ANA) -> bool:
-    snapshot = mux.files.latest(user, INTRO)
-    entries = mux.files.manifest(snapshot).entries if snapshot is not None else []
-    return any((entry.path, entry.size) == (path, size) for entry in entries)
+async def newest_has(mux: Mux, path: str, size: int, user: UserId = ANA) -> None:
+    """Returns once the newest snapshot has that file."""
+    while True:
+        snapshot = mux.files.latest(user, INTRO)
+        entries = (await mux.files.manifest(snapshot)).entries if snapshot is not None else []
+        if any((entry.path, entry.size) == (path, size) for entry in entries):
+            return
+        await asyncio.sleep(0.01)
 
 
 async def test_a_snapshot_that_was_named_is_given_though_a_newer_one_has_come(mux: Mux, linked: Linked) -> None:

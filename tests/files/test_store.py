@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mux.core.model import ProjectName, UserId
-from mux.files.store import (
+from mux.files.base import (
     KEPT_EVERY_S,
     KEPT_MAX,
     KEPT_NEWEST,
@@ -20,8 +20,8 @@ from mux.files.store import (
     DamagedError,
     MissingError,
     NoRoomError,
-    SnapshotStore,
 )
+from mux.files.directory import DirectoryStore
 from ship_agent.protocol.snapshot import CHUNK_BYTES, Manifest, SnapshotEntry
 
 ANA, BEN = UserId("ana"), UserId("../ben")
@@ -31,17 +31,17 @@ ROOM = 64 << 20
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SnapshotStore:
+async def store(tmp_path: Path) -> DirectoryStore:
     """An empty store."""
-    made = SnapshotStore(tmp_path / "files", ROOM)
-    made.open()
+    made = DirectoryStore(tmp_path / "files", ROOM)
+    await made.open()
     return made
 
 
-def reopened(tmp_path: Path) -> SnapshotStore:
+async def reopened(tmp_path: Path) -> DirectoryStore:
     """What the next start of the mux finds."""
-    made = SnapshotStore(tmp_path / "files", ROOM)
-    made.open()
+    made = DirectoryStore(tmp_path / "files", ROOM)
+    await made.open()
     return made
 
 
@@ -61,41 +61,41 @@ def body(*blocks: bytes, at: float = NOW) -> bytes:
     return Manifest(digest="", taken_at=at, entries=entries).body()
 
 
-def keep(store: SnapshotStore, user: UserId, block: bytes, now: float = NOW) -> str:
+async def keep(store: DirectoryStore, user: UserId, block: bytes, now: float = NOW) -> str:
     """Keep a snapshot of one file; its id."""
-    store.put_object(user, chunk_of(block), zlib.compress(block))
-    return store.put_manifest(user, INTRO, "snapshot", body(block, at=now), now).id
+    await store.put_object(user, chunk_of(block), zlib.compress(block))
+    return (await store.put_manifest(user, INTRO, "snapshot", body(block, at=now), now)).id
 
 
 def objects(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "files").glob("*/objects/*/*"))
 
 
-def test_what_is_kept_is_found_by_the_next_start(store: SnapshotStore, tmp_path: Path) -> None:
-    kept = keep(store, ANA, b"mine")
-    found = reopened(tmp_path)
+async def test_what_is_kept_is_found_by_the_next_start(store: DirectoryStore, tmp_path: Path) -> None:
+    kept = await keep(store, ANA, b"mine")
+    found = await reopened(tmp_path)
     latest = found.latest(ANA, INTRO)
     assert latest is not None
     assert (latest.id, latest.user, latest.kind) == (kept, ANA, "snapshot")
-    assert found.chunk(ANA, found.manifest(latest).entries[0].chunks[0]) == b"mine"
+    assert await found.chunk(ANA, (await found.manifest(latest)).entries[0].chunks[0]) == b"mine"
     assert found.all() == store.all()
-    assert found.bytes_of(ANA) >= len(found.body(latest))
+    assert await found.bytes_of(ANA) >= len(await found.body(latest))
 
 
-def test_a_snapshot_without_its_chunks_is_not_kept(store: SnapshotStore) -> None:
-    store.put_object(ANA, chunk_of(b"here"), zlib.compress(b"here"))
+async def test_a_snapshot_without_its_chunks_is_not_kept(store: DirectoryStore) -> None:
+    await store.put_object(ANA, chunk_of(b"here"), zlib.compress(b"here"))
     with pytest.raises(ChunksMissingError) as error:
-        store.put_manifest(ANA, INTRO, "snapshot", body(b"here", b"not here"), NOW)
+        await store.put_manifest(ANA, INTRO, "snapshot", body(b"here", b"not here"), NOW)
     assert error.value.chunks == [chunk_of(b"not here")]
     assert store.latest(ANA, INTRO) is None
 
 
-def test_one_attendees_chunks_are_not_anothers(store: SnapshotStore) -> None:
-    keep(store, ANA, b"mine")
+async def test_one_attendees_chunks_are_not_anothers(store: DirectoryStore) -> None:
+    await keep(store, ANA, b"mine")
     with pytest.raises(ChunksMissingError):
-        store.put_manifest(BEN, INTRO, "snapshot", body(b"mine"), NOW)
+        await store.put_manifest(BEN, INTRO, "snapshot", body(b"mine"), NOW)
     with pytest.raises(MissingError):
-        store.chunk(BEN, chunk_of(b"mine"))
+        await store.chunk(BEN, chunk_of(b"mine"))
 
 
 @pytest.mark.parametrize(
@@ -109,95 +109,97 @@ def test_one_attendees_chunks_are_not_anothers(store: SnapshotStore) -> None:
         os.urandom(CHUNK_BYTES + 2048),
     ],
 )
-def test_a_chunk_that_is_not_what_its_name_says_is_refused(store: SnapshotStore, packed: bytes, tmp_path: Path) -> None:
+async def test_a_chunk_that_is_not_what_its_name_says_is_refused(
+    store: DirectoryStore, packed: bytes, tmp_path: Path
+) -> None:
     with pytest.raises(DamagedError):
-        store.put_object(ANA, chunk_of(b"mine"), packed)
+        await store.put_object(ANA, chunk_of(b"mine"), packed)
     assert objects(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "0" * 63, "G" * 64])
-def test_what_is_no_name_of_a_chunk_is_not_there(store: SnapshotStore, name: str) -> None:
+async def test_what_is_no_name_of_a_chunk_is_not_there(store: DirectoryStore, name: str) -> None:
     with pytest.raises(MissingError):
-        store.packed(ANA, name)
+        await store.packed(ANA, name)
 
 
-def test_damage_on_the_disk_is_noticed(store: SnapshotStore, tmp_path: Path) -> None:
-    keep(store, ANA, b"mine")
+async def test_damage_on_the_disk_is_noticed(store: DirectoryStore, tmp_path: Path) -> None:
+    await keep(store, ANA, b"mine")
     (path,) = (tmp_path / "files").glob("*/objects/*/*")
     path.write_bytes(zlib.compress(b"other"))
     with pytest.raises(DamagedError):
-        store.chunk(ANA, chunk_of(b"mine"))
+        await store.chunk(ANA, chunk_of(b"mine"))
     (manifest,) = (tmp_path / "files").glob("*/project-intro/*")
     manifest.write_bytes(body(b"other"))
     latest = store.latest(ANA, INTRO)
     assert latest is not None
     with pytest.raises(DamagedError):
-        store.body(latest)
+        await store.body(latest)
 
 
-def test_room_is_bounded_for_each_attendee(store: SnapshotStore) -> None:
+async def test_room_is_bounded_for_each_attendee(store: DirectoryStore) -> None:
     store.attendee_bytes_max = 4096
-    keep(store, ANA, b"small")
+    await keep(store, ANA, b"small")
     noise = os.urandom(8192)
     with pytest.raises(NoRoomError):
-        store.put_object(ANA, chunk_of(noise), zlib.compress(noise))
-    keep(store, BEN, b"has room")
+        await store.put_object(ANA, chunk_of(noise), zlib.compress(noise))
+    await keep(store, BEN, b"has room")
 
 
-def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: SnapshotStore, tmp_path: Path) -> None:
+async def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: DirectoryStore, tmp_path: Path) -> None:
     steps = 3 * KEPT_NEWEST
     now = NOW - NOW % KEPT_EVERY_S
-    kept = [keep(store, ANA, f"version {number}".encode(), now + 60 * number) for number in range(steps)]
+    kept = [await keep(store, ANA, f"version {number}".encode(), now + 60 * number) for number in range(steps)]
     for path in (tmp_path / "files").glob("*/objects/*/*"):
         os.utime(path, (now - 2 * UNUSED_S, now - 2 * UNUSED_S))
-    kept.append(keep(store, ANA, b"the last", now + 60 * steps))
+    kept.append(await keep(store, ANA, b"the last", now + 60 * steps))
     left = [snapshot.id for snapshot in store.all()]
     assert left[-KEPT_NEWEST:] == kept[-KEPT_NEWEST:]
     assert len(kept) > len(left) > KEPT_NEWEST
     assert len(left) <= KEPT_MAX
-    named = {chunk for snapshot in store.all() for chunk in store.manifest(snapshot).chunks()}
+    named = {chunk for snapshot in store.all() for chunk in (await store.manifest(snapshot)).chunks()}
     assert set(objects(tmp_path)) == named
-    assert [snapshot.id for snapshot in reopened(tmp_path).all()] == left
+    assert [snapshot.id for snapshot in (await reopened(tmp_path)).all()] == left
 
 
-def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: SnapshotStore, tmp_path: Path) -> None:
-    store.put_object(ANA, chunk_of(b"on its way"), zlib.compress(b"on its way"))
+async def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: DirectoryStore, tmp_path: Path) -> None:
+    await store.put_object(ANA, chunk_of(b"on its way"), zlib.compress(b"on its way"))
     now = time.time()
     for number in range(KEPT_NEWEST + 3):
-        keep(store, ANA, f"version {number}".encode(), now + number)
+        await keep(store, ANA, f"version {number}".encode(), now + number)
     assert chunk_of(b"on its way") in objects(tmp_path)
 
 
-def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: SnapshotStore) -> None:
-    kept = keep(store, ANA, b"mine")
-    store.put_manifest(ANA, INTRO, "recovered", body(b"mine", at=NOW + 5), NOW + 5)
+async def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: DirectoryStore) -> None:
+    kept = await keep(store, ANA, b"mine")
+    await store.put_manifest(ANA, INTRO, "recovered", body(b"mine", at=NOW + 5), NOW + 5)
     latest = store.latest(ANA, INTRO)
     assert latest is not None
     assert latest.id == kept
     assert [snapshot.kind for snapshot in store.all()] == ["snapshot", "recovered"]
 
 
-def test_a_snapshot_that_comes_twice_is_one(store: SnapshotStore) -> None:
-    assert keep(store, ANA, b"mine") == keep(store, ANA, b"mine")
+async def test_a_snapshot_that_comes_twice_is_one(store: DirectoryStore) -> None:
+    assert await keep(store, ANA, b"mine") == await keep(store, ANA, b"mine")
     assert len(store.all()) == 1
 
 
-def test_what_a_kill_leaves_is_cleared(store: SnapshotStore, tmp_path: Path) -> None:
-    keep(store, ANA, b"mine")
+async def test_what_a_kill_leaves_is_cleared(store: DirectoryStore, tmp_path: Path) -> None:
+    await keep(store, ANA, b"mine")
     (home,) = (tmp_path / "files").iterdir()
     (home / "project-intro" / ".new-1").write_text("half")
     (tmp_path / "files" / ".new-2").mkdir()
-    assert len(reopened(tmp_path).all()) == 1
+    assert len((await reopened(tmp_path)).all()) == 1
     assert not (home / "project-intro" / ".new-1").exists()
     assert not (tmp_path / "files" / ".new-2").exists()
 
 
-def test_deleting_leaves_nothing_of_an_attendee(store: SnapshotStore, tmp_path: Path) -> None:
-    keep(store, ANA, b"mine")
-    keep(store, BEN, b"stays")
-    assert store.delete(ANA)
-    assert not store.delete(ANA)
+async def test_deleting_leaves_nothing_of_an_attendee(store: DirectoryStore, tmp_path: Path) -> None:
+    await keep(store, ANA, b"mine")
+    await keep(store, BEN, b"stays")
+    assert await store.delete(ANA)
+    assert not await store.delete(ANA)
     assert {snapshot.user for snapshot in store.all()} == {BEN}
     assert len(list((tmp_path / "files").iterdir())) == 1
-    assert store.bytes_of(ANA) == 0
-    keep(store, ANA, b"again")
+    assert await store.bytes_of(ANA) == 0
+    await keep(store, ANA, b"again")
