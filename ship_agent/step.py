@@ -8,7 +8,7 @@ Rules:
 - What is to be kept is stopped, and nothing else is done to it.
 - One action at a time on one workspace: so never two starts on the same files.
 - Another `run_key` means stop, then start on the same files. Another epoch alone is noted.
-- Files start over once for each wish: one file while its workspace runs, everything while it is stopped.
+- Files start over once for each wish: everything while the workspace is stopped, one file at any time.
 - Files are restored while nothing runs, and before a workspace is of the epoch that they are restored for.
 - Whoever sits there comes first: bound workspaces are started before warm ones, and those a few at a time.
 """
@@ -294,7 +294,7 @@ def _stopped(
         yield from _pull(wanted.spec.project, wanted.spec.digest, view)
         return
     wish = _starts_over(wanted, here, view) if here is not None else None
-    if wish is not None and not wish.path:
+    if wish is not None and here is not None and (not wish.path or here.run_key == wanted.run_key):
         yield StartOver(wanted.spec, wish), 0.0
         return
     memory = view.memory.get(identity, Memory())

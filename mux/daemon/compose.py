@@ -256,6 +256,7 @@ class Control:
             runtime=file.fleet.runtime,
             secure=secure(file),
             clock=self.clock,
+            files=self.files,
             trusted_proxies=file.tls.trusted_proxies,
         )
         self.admin = AdminDeps(

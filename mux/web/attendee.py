@@ -10,6 +10,7 @@ from aiohttp import web
 from mux.web.assets import add_assets
 from mux.web.camp import Camp
 from mux.web.deps import WebDeps
+from mux.web.files_page import FilesPage
 from mux.web.forms import Forms
 from mux.web.live import Live
 from mux.web.login_page import LoginPage
@@ -31,6 +32,7 @@ def attendee_app(deps: WebDeps) -> web.Application:
     add_assets(app)
     LoginPage(deps, pages, forms, visitors).add_routes(app)
     Camp(deps, pages, forms, visitors, live).add_routes(app)
+    FilesPage(deps, pages, forms, visitors).add_routes(app)
     return app
 
 

@@ -11,9 +11,11 @@ from typing import Protocol
 
 from mux.auth.login import Auth
 from mux.core.events import Event
+from mux.core.files import FilesView
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus
+from mux.files.base import FilesStore
 from mux.keys import Keyring
 from mux.store.base import Store
 
@@ -35,6 +37,9 @@ class EngineLike(Protocol):
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects, in the order of the event file."""
+
+    def files(self, user: UserId) -> tuple[FilesView, ...]:
+        """An attendee's files, project by project."""
 
     def seats_left(self) -> int:
         """Seats that newcomers may still register for."""
@@ -61,6 +66,7 @@ class WebDeps:
         runtime: of the ships, ``process`` or ``docker``: the login page says when workspaces are not isolated.
         secure: attendees come over https, so cookies carry Secure.
         clock: seconds since the epoch.
+        files: where attendees' work is kept.
         trusted_proxies: networks whose X-Forwarded-For is believed on the organizers' listener.
     """
 
@@ -74,4 +80,5 @@ class WebDeps:
     runtime: str
     secure: bool
     clock: Callable[[], float]
+    files: FilesStore
     trusted_proxies: Sequence[str] = ()

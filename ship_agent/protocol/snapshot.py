@@ -50,6 +50,7 @@ class SnapshotEntry(Message):
         size: bytes of a file.
         chunks: SHA-256 of each CHUNK_BYTES of a file, in order.
         target: where a symlink points, percent-encoded.
+        of_image: the image has something of that path.
     """
 
     path: Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX)]
@@ -61,6 +62,7 @@ class SnapshotEntry(Message):
     size: Annotated[int, Field(ge=0, le=FILE_BYTES_MAX)] = 0
     chunks: Annotated[list[Sha], Field(max_length=FILE_BYTES_MAX // CHUNK_BYTES)] = []  # noqa: RUF012 - pydantic copies it
     target: Annotated[str, Field(max_length=PATH_CHARS_MAX)] = ""
+    of_image: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> SnapshotEntry:
@@ -140,6 +142,15 @@ def read_manifest(body: bytes) -> Manifest:
 def is_sha(text: str) -> bool:
     """Whether a text is a SHA-256 in hex."""
     return _SHA.fullmatch(text) is not None
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is a path as manifests hold it."""
+    try:
+        _check_path(text)
+    except ValueError:
+        return False
+    return True
 
 
 def quoted(path: bytes) -> str:

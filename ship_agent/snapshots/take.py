@@ -123,7 +123,8 @@ def take(home: Path, known: Known, now: float) -> Taken:
             there = seen.get(path, there)
             if (there.kind == "file" and hashed is None) or _is_images(there, hashed, content.get(path)):
                 continue
-            entries.append(_entry(path, there, known.hashed[path][0].size if hashed else 0, hashed))
+            size = known.hashed[path][0].size if hashed else 0
+            entries.append(_entry(path, there, size, hashed, of_image=path in content))
             for number, chunk in enumerate(hashed.chunks if hashed else ()):
                 sources.setdefault(chunk, (path, number))
         after = home.stat(follow_symlinks=False)
@@ -279,7 +280,7 @@ def _is_images(there: Seen, hashed: Hashed | None, image: Entry | None) -> bool:
     return image.meta.mode == there.meta.mode and (hashed is None or image.content == hashed.content)
 
 
-def _entry(path: bytes, there: Seen, size: int, hashed: Hashed | None) -> SnapshotEntry:
+def _entry(path: bytes, there: Seen, size: int, hashed: Hashed | None, *, of_image: bool) -> SnapshotEntry:
     return SnapshotEntry(
         path=quoted(path),
         kind=there.kind,
@@ -290,6 +291,7 @@ def _entry(path: bytes, there: Seen, size: int, hashed: Hashed | None) -> Snapsh
         size=size,
         chunks=list(hashed.chunks) if hashed else [],
         target=quoted(there.target) if there.kind == "link" else "",
+        of_image=of_image,
     )
 
 

@@ -16,6 +16,7 @@ from mux.auth.settings import AuthSettings
 from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
 from mux.engine import Engine
+from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from mux.publisher import Publisher
 from mux.store.sql import SqlStore, sqlite_url
@@ -47,6 +48,7 @@ async def test_three_hundred_logins_at_once_no_error_and_no_double_seat(tmp_path
     deps = WebDeps(
         engine=engine, auth=auth, store=store, keys=keys, event_name="room", public_origin=ORIGIN,
         admin_origin="http://127.0.0.1:8001", runtime="docker", secure=False, clock=time.time,
+        files=DirectoryStore(tmp_path / "files", 1 << 20),
     )  # fmt: skip
     server = TestServer(attendee_app(deps))
     await server.start_server()

@@ -145,6 +145,9 @@ def test_one_file_starts_over_while_its_workspace_runs_and_once_for_each_wish() 
         assert step(goal, view(running, started_over={"w": number}), 0.0) is None
         assert settled(goal, view(running, started_over={"w": number}))
     assert step(goal, view(running, started_over={"w": 2}), 0.0) is not None
+    stopped = replace(running, state="exited")
+    assert step(goal, view(stopped), 0.0) == StartOver(goal.workspaces["w"].spec, wish)
+    assert step(goal, view(replace(stopped, run_key="of another image")), 0.0) == Start(goal.workspaces["w"].spec)
 
 
 def test_everything_starts_over_between_a_stop_and_a_start() -> None:

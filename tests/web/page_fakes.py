@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequested, SeatReleased
+from mux.core.files import FilesView
 from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHash, ShipId, ShipState, UserId
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
@@ -39,6 +40,7 @@ class FakeEngine:
         self.specs = PROJECTS
         self.sessions: dict[SessionHash, SessionEntry] = {}
         self.views: dict[UserId, AttendeeView] = {}
+        self.work: dict[UserId, tuple[FilesView, ...]] = {}
         self.routes: set[tuple[UserId, ProjectName]] = set()
         self.events: list[Event] = []
         self.fleet = status()
@@ -63,6 +65,9 @@ class FakeEngine:
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         return self.specs
+
+    def files(self, user: UserId) -> tuple[FilesView, ...]:
+        return self.work.get(user, ())
 
     def seats_left(self) -> int:
         return 3

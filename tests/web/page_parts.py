@@ -21,6 +21,7 @@ from mux.auth.login import Auth
 from mux.auth.sessions import token_hash
 from mux.auth.settings import AuthSettings
 from mux.core.model import Role, SessionHash, UserId
+from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from mux.store.base import User
 from mux.store.sql import SqlStore, sqlite_url
@@ -85,9 +86,10 @@ class Browser:
 class House:
     """An event with an organizer, a helper and two attendees; codes by name in :attr:`codes`."""
 
-    def __init__(self, store: SqlStore, clock: Clock, settings: AuthSettings) -> None:
+    def __init__(self, store: SqlStore, clock: Clock, settings: AuthSettings, files: DirectoryStore) -> None:
         self.clock = clock
         self.store = store
+        self.files = files
         self.engine = FakeEngine()
         self.keys = Keyring(bytes(range(32)))
         self.codes: dict[str, str] = {}
@@ -102,6 +104,7 @@ class House:
             runtime="process",
             secure=False,
             clock=clock,
+            files=files,
         )
         self._clients: list[TestClient[web.Request, web.Application]] = []
         self._servers: dict[str, TestServer] = {}
@@ -180,7 +183,9 @@ async def house(directory: Path, settings: AuthSettings | None = None) -> AsyncI
     shutil.copy(await _migrated(), directory / "mux.db")
     store = SqlStore(sqlite_url(directory / "mux.db"), clock=clock)
     await store.open()
-    built = House(store, clock, settings or AuthSettings())
+    files = DirectoryStore(directory / "files", 64 << 20)
+    await files.open()
+    built = House(store, clock, settings or AuthSettings(), files)
     try:
         for name, role in (("ada", Role.ATTENDEE), ("bob", Role.ATTENDEE), ("olga", Role.ORGANIZER)):
             await built.add(name, role)

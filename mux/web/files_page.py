@@ -1,0 +1,158 @@
+"""``/files/``: what an attendee did to a project's files, and the way to start them over.
+
+Rules: a GET changes nothing; starting over is asked for on a page of its own and takes a form of ours. What can start
+over is listed from the newest snapshot, which may be seconds old: the ship says what it finds.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from mux.core.events import StartOverAsked
+from mux.core.files import PATH_CHARS_MAX, FilesView
+from mux.core.model import ProjectName, ProjectSpec
+from mux.files.base import FilesStore, FilesStoreError
+from mux.files.changed import Work, shown, work
+from mux.web.deps import WebDeps
+from mux.web.forms import Forms
+from mux.web.pages import Pages, Refusal, json_refusal, redirect, wants_json
+from mux.web.signed_in import SignedIn, Visitor, act_purpose
+from ship_agent.protocol.snapshot import is_path
+
+LISTED_MAX = 300
+"""Files of one page; who changed more finds the others by their name in the notebook itself."""
+REFRESH_S = 2
+"""How often the page looks again while something starts over."""
+
+
+class FilesPage:
+    """Handlers of ``/files/``.
+
+    Args:
+        deps: what the pages are given.
+        pages: templates.
+        forms: form tokens.
+        visitors: who is signed in.
+    """
+
+    def __init__(self, deps: WebDeps, pages: Pages, forms: Forms, visitors: SignedIn) -> None:
+        self._engine = deps.engine
+        self._store: FilesStore = deps.files
+        self._clock = deps.clock
+        self._pages = pages
+        self._forms = forms
+        self._visitors = visitors
+
+    def add_routes(self, app: web.Application) -> None:
+        """Put the handlers under ``/files``."""
+        app.router.add_get("/files/{project}", self.files)
+        app.router.add_get("/files/{project}/start-over", self.ask)
+        app.router.add_post("/files/{project}/start-over", self.start_over)
+
+    async def files(self, request: web.Request) -> web.Response:
+        """``GET /files/<project>``: what was changed, and what became of the last wish."""
+        visitor, project = self._visitor(request), self._project(request)
+        if visitor is None:
+            return self._no_session(request)
+        view = self._view(visitor, project)
+        found, trouble = await self._work(visitor, project)
+        return self._pages.page(
+            "files.html",
+            who=await self._visitors.who(request, visitor),
+            project=project,
+            held=view.held,
+            said=said_of(view),
+            pending=view.wish is not None and view.ended is None,
+            age=age_text(self._clock() - found.snapshot.at) if found else "",
+            files=found.files if found else 0,
+            changed=found.changed[:LISTED_MAX] if found else (),
+            more=max(0, len(found.changed) - LISTED_MAX) if found else 0,
+            trouble=trouble,
+            refresh_s=REFRESH_S,
+        )
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """``GET /files/<project>/start-over?path=…``: what it would do; without a path, to everything."""
+        visitor, project = self._visitor(request), self._project(request)
+        if visitor is None:
+            return self._no_session(request)
+        path = _path(request.query.get("path", ""))
+        return self._pages.page(
+            "start_over.html",
+            who=await self._visitors.who(request, visitor),
+            project=project,
+            path=path,
+            name=shown(path),
+        )
+
+    async def start_over(self, request: web.Request) -> web.Response:
+        """``POST /files/<project>/start-over``: do it."""
+        visitor, project = self._visitor(request), self._project(request)
+        if visitor is None:
+            return redirect("/login", 303)
+        form = await self._forms.read_ours(request, act_purpose(visitor.session))
+        path = _path(form.get("path", ""))
+        if not self._view(visitor, project).held:
+            raise Refusal(
+                409, "no_workspace", "There is nothing to start over", "Open the project first: its files are new then."
+            )
+        await self._engine.submit(StartOverAsked(visitor.user, project.name, path))
+        return redirect(f"/files/{quote(project.name)}", 303)
+
+    def _visitor(self, request: web.Request) -> Visitor | None:
+        return self._visitors.visitor(request)
+
+    def _project(self, request: web.Request) -> ProjectSpec:
+        name = request.match_info["project"]
+        project = next((each for each in self._engine.projects() if each.name == name), None)
+        if project is None:
+            raise Refusal(404, "unknown_project", "There is no such project", "The link may have a typing error.")
+        return project
+
+    def _view(self, visitor: Visitor, project: ProjectSpec) -> FilesView:
+        views = self._engine.files(visitor.user)
+        return next((each for each in views if each.project == project.name), FilesView(ProjectName(project.name)))
+
+    async def _work(self, visitor: Visitor, project: ProjectSpec) -> tuple[Work | None, str]:
+        """What is kept, and in words why that cannot be told."""
+        try:
+            return await work(self._store, visitor.user, project.name), ""
+        except FilesStoreError:
+            return None, "What you changed cannot be listed now. Your files are where they were; tell a helper."
+
+    def _no_session(self, request: web.Request) -> web.Response:
+        if wants_json(request):
+            return json_refusal(401, "no_session", "Log in first: open this event's page in a browser.")
+        return redirect(f"/login?next={quote('/files/' + request.match_info['project'], safe='/')}")
+
+
+def said_of(view: FilesView) -> str:
+    """The last wish and what became of it, in words; empty if there was none."""
+    if view.wish is None:
+        return ""
+    what = f"“{shown(view.wish.path)}”" if view.wish.path else "Everything"
+    if view.ended is None:
+        return f"{what} is starting over."
+    if not view.ended.done:
+        return f"{what} did not start over: {view.ended.detail}. Your files are as before."
+    if not view.ended.kept:
+        return f"{what} is as it came with the project; there was nothing of yours to keep."
+    return f"{what} started over. What you had is in “{shown(view.ended.kept)}”."
+
+
+def age_text(seconds: float) -> str:
+    """How long ago, in words."""
+    for unit_s, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= unit_s:
+            number = int(seconds // unit_s)
+            return f"{number} {unit}{'' if number == 1 else 's'} ago"
+    return "less than a minute ago"
+
+
+def _path(text: str) -> str:
+    """A path of a file, or nothing. Raises Refusal."""
+    if text and (len(text) > PATH_CHARS_MAX or not is_path(text)):
+        raise Refusal(400, "bad_path", "There is no such file", "Go back to your files and choose one.")
+    return text
