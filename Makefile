@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-docker test-long lint bench bench-proxy clean chromium docker servers suite images lock-images labextension
+.PHONY: help demo test test-docker test-long lint bench bench-proxy clean chromium docker servers rivals suite images lock-images labextension
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ lint: $(VENV) ## Style, types and who may import whom
 bench: $(VENV) ## Measure the data plane on this machine
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-proxy: $(VENV) ## The data plane beside nginx, HAProxy and what else is installed
+bench-proxy: $(VENV) rivals ## The data plane beside nginx, HAProxy and what else is installed
 	@$(BIN)/python -m bench.proxy $(ARGS)
 
 images: ## Build mux/base and the examples with the Docker engine at DOCKER_HOST
@@ -64,6 +64,9 @@ chromium:
 
 docker:
 	@tools/setup docker
+
+rivals:
+	@tools/setup rivals
 
 servers:
 	@tools/setup servers

@@ -18,7 +18,7 @@ local headers = {{
     .. "Chrome/156.0.0.0 Safari/537.36",
   ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
   ["Accept-Encoding"] = "gzip, deflate, br, zstd", ["Accept-Language"] = "en-GB,en;q=0.9,de;q=0.8",
-  ["Connection"] = "keep-alive", ["Origin"] = "{origin}",
+  ["Connection"] = "{kind}" == "close" and "close" or "keep-alive", ["Origin"] = "{origin}",
   ["Cookie"] = "_xsrf=2|5a0b6e6c|b2d9c4a6c6a8d1c0a4f4c0b2f5e1a7d3|1762550000; mux_session={session}",
   ["Referer"] = "{origin}/camp/intro/lab/tree/intro.ipynb",
   ["Sec-Fetch-Dest"] = "empty", ["Sec-Fetch-Mode"] = "cors", ["Sec-Fetch-Site"] = "same-origin",
@@ -69,35 +69,25 @@ def machine_busy_s() -> float:
     return (sum(map(int, fields)) - int(fields[3]) - int(fields[4])) / TICKS
 
 
-def http(
-    target: Target, directory: Path, core: int, *, kind: str, path: str, connections: int, seconds: float
-) -> Sample:
-    """Load by wrk.
+def http(target: Target, directory: Path, core: int, *, kind: str, path: str, connections: int, seconds: int) -> Sample:
+    """Load by wrk. Uploads go where WebSockets do.
 
     Args:
         target: what is measured.
         directory: for the script.
         core: of the load.
-        kind: ``one`` head again and again, ``eight`` in turn, ``new`` each time, or ``upload`` of a large body.
+        kind: ``one`` head again and again, ``eight`` in turn, ``new`` each time, ``upload`` of a large body, or
+            ``close``: a connection for each request.
         path: of the request.
         connections: open at once.
         seconds: of load.
     """
     script = directory / "load.lua"
-    origin = f"http://127.0.0.1:{target.port}"
+    origin = target.origin
+    path = echo(target) if kind == "upload" else path
     script.write_text(LUA.format(origin=origin, session=SESSION, kind=kind, path=path, body=BODY_BYTES))
-    words = [
-        "taskset",
-        "-c",
-        str(core),
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds:g}s",
-        "--latency",
-        "--timeout",
-        "60s",
-    ]
+    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    words += ["--latency", "--timeout", "60s"]
     cpu, busy, children = target.cpu_s(), machine_busy_s(), _children_s()
     done = subprocess.run([*words, "-s", str(script), origin + path], capture_output=True, text=True, check=True)
     used, busy, children = target.cpu_s() - cpu, machine_busy_s() - busy, _children_s() - children
@@ -116,46 +106,27 @@ def http(
     )
 
 
-def messages(target: Target, core: int, connections: int, size: int, seconds: float) -> Sample:
+def messages(target: Target, core: int, connections: int, size: int, seconds: int) -> Sample:
     """WebSocket messages to and fro."""
-    words = [
-        "taskset",
-        "-c",
-        str(core),
-        sys.executable,
-        "-m",
-        "bench.proxy.sockets",
-        "load",
-        str(target.port),
-        _echo(target),
-    ]
-    process = subprocess.Popen([*words, SESSION, str(connections), str(size), str(seconds)], stdout=subprocess.PIPE)
+    process = _sockets(target, core, connections, size, seconds)
     assert process.stdout is not None
     process.stdout.readline()
     cpu = target.cpu_s()
     found = json.loads(process.stdout.readline())
     used = target.cpu_s() - cpu
     process.wait()
-    return Sample(rate=found["messages"] / found["seconds"], cpu_us=used / max(found["messages"], 1) * 1e6)
+    return Sample(
+        rate=found["messages"] / found["seconds"],
+        cpu_us=used / max(found["messages"], 1) * 1e6,
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+    )
 
 
 def idle_bytes(target: Target, core: int, connections: int) -> float:
     """Memory of the target for each WebSocket that is open and silent."""
     before = target.memory_bytes()
-    words = [
-        "taskset",
-        "-c",
-        str(core),
-        sys.executable,
-        "-m",
-        "bench.proxy.sockets",
-        "load",
-        str(target.port),
-        _echo(target),
-    ]
-    process = subprocess.Popen(
-        [*words, SESSION, str(connections), "128", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = _sockets(target, core, connections, 128, 0)
     assert process.stdout is not None and process.stdin is not None
     process.stdout.readline()
     held = target.memory_bytes() - before
@@ -164,7 +135,15 @@ def idle_bytes(target: Target, core: int, connections: int) -> float:
     return held / connections
 
 
-def _echo(target: Target) -> str:
+def _sockets(target: Target, core: int, connections: int, size: int, seconds: int) -> subprocess.Popen[bytes]:
+    words = ["taskset", "-c", str(core), sys.executable, "-m", "bench.proxy.sockets", "load"]
+    words += ["https" if target.tls else "http", str(target.port), echo(target), SESSION]
+    words += [str(connections), str(size), str(seconds)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def echo(target: Target) -> str:
+    """Where this target leads to the echo."""
     return "/camp/echo/ws" if target.name.startswith("mux") else "/camp/intro/echo"
 
 

@@ -1,4 +1,5 @@
-"""WebSockets for measuring: an echo that answers the handshake and then returns every byte, and its clients.
+"""WebSockets for measuring: an echo that answers the handshake and then returns every byte, and its clients. The same
+server takes uploads.
 
 After the handshake both ends speak in raw bytes of the frames' size: a proxy that passes frames on does not look at
 them, and one that does would be told so by its own answer.
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import resource
+import ssl
 import time
 from typing import cast
 
@@ -36,16 +38,35 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.head += data
-        if b"\r\n\r\n" in self.head:
+        head, found, rest = self.head.partition(b"\r\n\r\n")
+        if found and head.startswith(b"POST "):
+            self.head = b""
+            sink = Sink(self, int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
+            self.transport.set_protocol(sink)
+            sink.data_received(rest)
+        elif found:
             self.transport.write(SWITCH)
             self.transport.set_protocol(Back(self.transport))
+
+
+class Sink(asyncio.Protocol):
+    """The workspace's end while it is sent a body: it takes all of it before it answers."""
+
+    def __init__(self, echo: Echo, length: int) -> None:
+        self.echo, self.missing = echo, length
+
+    def data_received(self, data: bytes) -> None:
+        self.missing -= len(data)
+        if not self.missing:
+            self.echo.transport.set_protocol(self.echo)
+            self.echo.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
 
 
 class Back(asyncio.Protocol):
     """The workspace's end after the handshake."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self.data_received = transport.write  # type: ignore[assignment, method-assign]
+        self.data_received = transport.write  # type: ignore[method-assign]
 
 
 def masked_frame(size: int) -> bytes:
@@ -62,6 +83,8 @@ class Client(asyncio.Protocol):
         self.answer = b""
         self.missing = 0
         self.rounds = 0
+        self.sent = 0.0
+        self.times: list[float] = []
         self.running = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,10 +108,12 @@ class Client(asyncio.Protocol):
         if self.missing <= 0:
             self.rounds += 1
             if self.running:
+                self.times.append(time.perf_counter() - self.sent)
                 self.send()
 
     def send(self) -> None:
         self.missing = len(self.frame)
+        self.sent = time.perf_counter()
         self.transport.write(self.frame)
 
 
@@ -98,13 +123,14 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-async def load(port: int, path: str, cookie: str, *, connections: int, size: int, seconds: float) -> None:
+async def load(scheme: str, port: int, path: str, cookie: str, *, connections: int, size: int, seconds: float) -> None:
     """Open connections; with ``seconds``, send to and fro. Prints JSON when they are open, and again at the end.
 
     With 0 seconds the connections stay open until standard input ends.
     """
     loop = asyncio.get_running_loop()
-    origin = f"http://127.0.0.1:{port}"
+    origin = f"{scheme}://127.0.0.1:{port}"
+    tls = trusting_anybody() if scheme == "https" else None
     head = (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\nOrigin: {origin}\r\n"
@@ -117,7 +143,11 @@ async def load(port: int, path: str, cookie: str, *, connections: int, size: int
             opened: asyncio.Future[None] = loop.create_future()
             source = (f"127.0.0.{1 + number // 20_000}", 0)
             _, client = await loop.create_connection(
-                lambda opened=opened: Client(head, masked_frame(size), opened), "127.0.0.1", port, local_addr=source
+                lambda opened=opened: Client(head, masked_frame(size), opened),
+                "127.0.0.1",
+                port,
+                local_addr=source,
+                ssl=tls,
             )
             clients.append(client)
             batch.append(opened)
@@ -134,11 +164,26 @@ async def load(port: int, path: str, cookie: str, *, connections: int, size: int
     for client in clients:
         client.running = False
     took = time.perf_counter() - began
-    print(json.dumps({"messages": sum(client.rounds for client in clients), "seconds": took}), flush=True)
+    times = sorted(one for client in clients for one in client.times) or [0.0]
+    found = {
+        "messages": sum(client.rounds for client in clients),
+        "seconds": took,
+        "p50_ms": times[len(times) // 2] * 1e3,
+        "p99_ms": times[len(times) * 99 // 100] * 1e3,
+    }
+    print(json.dumps(found), flush=True)
+
+
+def trusting_anybody() -> ssl.SSLContext:
+    """A client's context that looks at no certificate: what is measured is on this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def main() -> None:
-    """``serve PORT``, or ``load PORT PATH COOKIE CONNECTIONS SIZE SECONDS``."""
+    """``serve PORT``, or ``load SCHEME PORT PATH COOKIE CONNECTIONS SIZE SECONDS``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["serve", "load"])
     parser.add_argument("rest", nargs="*")
@@ -148,8 +193,11 @@ def main() -> None:
     if chosen.what == "serve":
         uvloop.run(serve(int(chosen.rest[0])))
     else:
-        port, path, cookie, connections, size, seconds = chosen.rest
-        uvloop.run(load(int(port), path, cookie, connections=int(connections), size=int(size), seconds=float(seconds)))
+        scheme, port, path, cookie, connections, size, seconds = chosen.rest
+        work = load(
+            scheme, int(port), path, cookie, connections=int(connections), size=int(size), seconds=float(seconds)
+        )
+        uvloop.run(work)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 READY_S_MAX = 20.0
 BODY_BYTES = 64 << 20
@@ -39,7 +46,7 @@ uwsgi_temp_path {dir}/{name}u; scgi_temp_path {dir}/{name}s;
 map $http_upgrade $connection_up {{ default upgrade; '' ''; }}
 upstream web {{ server 127.0.0.1:{upstream}; keepalive 4096; keepalive_requests 1000000000; }}
 upstream echo {{ server 127.0.0.1:{echo}; keepalive 16; }}
-server {{ listen 127.0.0.1:{port} backlog=8192;
+server {{ listen 127.0.0.1:{port} {tls};
 proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_set_header Connection $connection_up;
 proxy_set_header Upgrade $http_upgrade; proxy_set_header X-Forwarded-For $remote_addr; proxy_read_timeout 3600;
 location /camp/intro/echo {{ proxy_pass http://echo; }} location / {{ proxy_pass http://web; }} }} }}
@@ -59,7 +66,7 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend all
-  bind 127.0.0.1:{port} backlog 8192
+  bind 127.0.0.1:{port} {tls}
   option forwardfor
   use_backend echo if {{ path_beg /camp/intro/echo }}
   default_backend web
@@ -90,12 +97,24 @@ class Target:
     Args:
         name: in tables.
         port: on loopback.
-        process: what was started; its children count with it.
+        process: what was started; its children count with it. None for no proxy at all.
+        tls: whether it is spoken to over TLS.
     """
 
     name: str
     port: int
     process: subprocess.Popen[bytes] | None
+    tls: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Its address, as a browser writes it."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def tunnels(self) -> bool:
+        """Whether it is asked for WebSockets."""
+        return self.process is not None and self.name not in SLOW
 
     def _pids(self) -> list[int]:
         if self.process is None:
@@ -136,6 +155,8 @@ class Stage:
         self.load_core = load_core
         self._processes: list[subprocess.Popen[bytes]] = []
         self.upstream, self.echo = free_port(), free_port()
+        self.certificate = directory / "certificate.pem"
+        self.certificate.write_bytes(own_certificate())
 
     def start(self, name: str, port: int, core: int, *words: str) -> subprocess.Popen[bytes]:
         """Start a program on a core, and wait until it listens."""
@@ -186,8 +207,8 @@ class Stage:
         """Start every target that is installed; the direct way first."""
         for name in NAMES:
             if (not only or name in only) and (words := self._words(name, port := free_port())):
-                process = self.start(name.replace(" ", "-"), port, self.target_core, *words)
-                yield Target(name, port, process)
+                process = self.start(_plain(name), port, self.target_core, *words)
+                yield Target(name, port, process, name.endswith(TLS))
 
     def _words(self, name: str, port: int) -> list[str] | None:
         values = {
@@ -195,24 +216,28 @@ class Stage:
             "port": port,
             "upstream": self.upstream,
             "echo": self.echo,
-            "name": name.replace(" ", "-"),
+            "name": _plain(name),
         }
+        tls = name.endswith(TLS)
         file = self.directory / f"{values['name']}.conf"
         if name.startswith("mux"):
-            file.write_text(json.dumps(self.mux_routes(port)))
+            file.write_text(json.dumps(self.mux_routes(port, tls=tls)))
             words = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{port}"]
-            return [*words, "--no-memo", "--no-splice"] if name == "mux, nothing on" else words
+            return [*words, "--no-memo", "--no-splice"] if name == STRICT else words
         if name.startswith("nginx"):
+            how = f"ssl; ssl_certificate {self.certificate}; ssl_certificate_key {self.certificate}"
+            values["tls"] = how if tls else "backlog=8192"
             file.write_text(PROXY_CONF.format(extra=LARGE_BUFFERS if "256" in name else "", **values))
             return ["nginx", "-c", str(file)] if shutil.which("nginx") else None
-        if name == "HAProxy":
+        if name.startswith("HAProxy"):
+            values["tls"] = f"ssl crt {self.certificate}" if tls else "backlog 8192"
             file.write_text(HAPROXY_CONF.format(**values))
             return ["haproxy", "-f", str(file), "-db"] if shutil.which("haproxy") else None
         if name == "Caddy":
             file.write_text(CADDYFILE.format(**values))
             return ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"] if shutil.which("caddy") else None
         if name == "configurable-http-proxy":
-            program = shutil.which("configurable-http-proxy")
+            program = shutil.which("configurable-http-proxy", path=f"{HTTP_PROXY}:{os.environ['PATH']}")
             target = f"http://127.0.0.1:{self.upstream}"
             api = str(free_port())
             words = [
@@ -230,23 +255,53 @@ class Stage:
             return [program, *words] if program else None
         return [sys.executable, "-m", "bench.proxy.plain_aiohttp", str(port), str(self.upstream)]
 
-    def mux_routes(self, port: int) -> dict[str, object]:
+    def mux_routes(self, port: int, *, tls: bool) -> dict[str, object]:
         """Routes with sessions, so that everything that an event has is on."""
         user = {"user": "a", "token": "of-the-workspace"}
         web = {**user, "project": "intro", "upstream": f"127.0.0.1:{self.upstream}"}
         echo = {**user, "project": "echo", "upstream": f"127.0.0.1:{self.echo}"}
         sessions = [{"token": SESSION, "user": "a"}]
-        return {"sessions": sessions, "origin": f"http://127.0.0.1:{port}", "routes": [web, echo]}
+        scheme, more = ("https", {"certificate": str(self.certificate)}) if tls else ("http", {})
+        return {"sessions": sessions, "origin": f"{scheme}://127.0.0.1:{port}", "routes": [web, echo], **more}
 
 
 SESSION = "5mYQmRPzXo0Hc3bqkbyk3vNfnlFxD6mRrZyfY3c0n3Q"
-NAMES = ("mux", "mux, nothing on", "nginx", "nginx 256k", "HAProxy", "Caddy", "configurable-http-proxy", "aiohttp")
+STRICT = "mux, no memo, no splice"
+TLS = ", TLS"
+SLOW = (STRICT, "Caddy", "configurable-http-proxy", "aiohttp")
+"""Measured once: they are far from the others, and their rows are many."""
+NAMES = ("mux", "nginx", "nginx 256k", "HAProxy", *SLOW, "mux" + TLS, "nginx" + TLS, "HAProxy" + TLS)
+HTTP_PROXY = Path(__file__).parents[2] / ".tools" / "npm" / "node_modules" / ".bin"
+"""Where ``make bench-proxy`` puts configurable-http-proxy."""
 
 
 def free_port() -> int:
     """A port of loopback that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+def own_certificate() -> bytes:
+    """Key (P-256) and certificate for loopback, PEM."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .sign(key, SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return secret + certificate.public_bytes(Encoding.PEM)
+
+
+def _plain(name: str) -> str:
+    """A target's name as part of a file's."""
+    return name.replace(",", "").replace(" ", "-")
 
 
 @contextmanager
