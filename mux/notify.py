@@ -28,6 +28,8 @@ class Notifier:
         address = environ.pop("NOTIFY_SOCKET", "")
         # "@" stands for the zero byte of an abstract socket (unix(7)).
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.address = address
+        """As systemd gave it; the next version of this process gets it."""
 
     def say(self, word: str) -> None:
         """Send one assignment, such as `READY`; lost when nobody takes it."""

@@ -3,6 +3,9 @@
 It outlives every other process of the mux on this host, so it is small: it reads no event file, opens no store and
 imports nothing that could fail at runtime. What to listen on comes from a short-lived ``python -m mux.daemon prepare``.
 
+Asked to (SIGUSR2), it gives way to the next version of itself, in the same process and with the same sockets: see
+`mux.succession`.
+
 Rules: a child that dies is started again after a short pause that grows while it keeps dying; a child dies with the
 supervisor; the sockets are never closed in between, so nobody is refused while a process restarts. Ships are not its
 children: they outlive it.
@@ -13,12 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import errno
 import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mux.listeners import HandedOver, ListenError, listen_tcp, listen_unix
 from mux.notify import READY, STOPPING, Notifier
+from mux.succession import Predecessors, all_said, become_next
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -37,14 +40,10 @@ PROXY_STOP_S = 15.0
 """What a proxy may take to finish what is under way; then it is killed."""
 CONTROL_STOP_S = 120.0
 """What the control process may take to stop; parking a fleet takes a while."""
-BACKLOG = 4096
-"""Connections waiting to be accepted: a room of people that opens the same link at once."""
 SAME_REQUEST_S = 1.0
 """Signals closer together than this are one request: timeout(1) and terminals send them to whole groups."""
 URGENT_REQUESTS = 3
 """The request to stop that does not wait for anything any more."""
-UNIX_PATH_BYTES_MAX = 107
-"""``sun_path`` of unix(7) less its closing zero."""
 EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
 EXIT_ORPHANED = 75
@@ -267,38 +266,6 @@ def lock(data: Path) -> int:
     return descriptor
 
 
-def listen_tcp(what: str, host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises SupervisorError when the address is taken or not ours."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        reason = "is in use by another program" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
-        raise SupervisorError(f"the {what} address {host}:{port} {reason}; set listen.{what} to another one") from error
-    return listener
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket with mode 0600, replacing what an earlier run left. Raises SupervisorError."""
-    if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
-        raise SupervisorError(f"{path} is too long for a Unix socket; choose a data directory with a shorter path")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)
-        os.fchmod(listener.fileno(), 0o600)
-        listener.bind(os.fspath(path))
-        path.chmod(0o600)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        raise SupervisorError(f"{path}: {error.strerror}") from error
-    return listener
-
-
 class Supervisor:
     """Keeps one mux running on this host.
 
@@ -307,21 +274,43 @@ class Supervisor:
         settings: what to listen on.
         park_on_exit: park the fleet when stopping, so that no process of it stays.
         notifier: says so where systemd starts it.
+        handed_over: sockets of whoever was before.
+        predecessors: proxies that serve until these do.
+
+    Raises:
+        SupervisorError: another one runs here, or an address cannot be had.
     """
 
     def __init__(
-        self, config: Path, settings: Settings, *, park_on_exit: bool, notifier: Notifier | None = None
+        self,
+        config: Path,
+        settings: Settings,
+        *,
+        park_on_exit: bool,
+        notifier: Notifier | None = None,
+        handed_over: HandedOver | None = None,
+        predecessors: Predecessors | None = None,
     ) -> None:
+        self._config = config
+        self._parks = park_on_exit
         self._notifier = notifier or Notifier({})
+        self._predecessors = predecessors or Predecessors({})
         run = settings.data / "run"
         self._lock = lock(settings.data)
-        public = listen_tcp("public", *settings.public)
-        admin = listen_tcp("admin", *settings.admin)
-        control = listen_tcp("control", *settings.control)
-        http = listen_tcp("http", *settings.http) if settings.http else None
-        feed = listen_unix(run / "feed.sock")
-        web = listen_unix(run / "web.sock")
-        self._sockets = [public, admin, control, feed, web, *([http] if http else [])]
+        given = handed_over or HandedOver({})
+        try:
+            public = listen_tcp("public", *settings.public, given)
+            admin = listen_tcp("admin", *settings.admin, given)
+            control = listen_tcp("control", *settings.control, given)
+            http = listen_tcp("http", *settings.http, given) if settings.http else None
+            feed = listen_unix(run / "feed.sock", given)
+            web = listen_unix(run / "web.sock", given)
+        except ListenError as error:
+            raise SupervisorError(str(error)) from error
+        given.close()
+        self._sockets = {"public": public, "admin": admin, "control": control, "feed.sock": feed, "web.sock": web}
+        self._sockets |= {"http": http} if http else {}
+        self._serving, told = os.pipe()  # never closed: a proxy that is started again gets it too
         fds = [f"--{name}-fd={s.fileno()}" for name, s in
                (("admin", admin), ("control", control), ("feed", feed), ("web", web))]  # fmt: skip
         park = ["--park-on-exit"] if park_on_exit else []
@@ -354,14 +343,16 @@ class Supervisor:
                     f"--name=proxy-{number}",
                     f"--feed={run / 'feed.sock'}",
                     f"--web={run / 'web.sock'}",
+                    f"--ready-fd={told}",
                     *front,
                 ],
-                [public.fileno(), *([http.fileno()] if http else [])],
+                [public.fileno(), told, *([http.fileno()] if http else [])],
                 PROXY_STOP_S,
             )
             for number in range(settings.proxies)
         ]
         self._stop = asyncio.Event()
+        self._give_way = asyncio.Event()
         self._asked_at = 0.0
         self._asked = 0
 
@@ -379,30 +370,63 @@ class Supervisor:
         elif self._asked > 1:
             say("still stopping; once more stops at once and may leave ships running")
 
+    def request_next(self) -> None:
+        """Give way to the next version."""
+        self._give_way.set()
+
     async def run(self) -> int:
         """Keep everything running until asked to stop. Returns the exit code."""
         keepers = {asyncio.create_task(child.keep(), name=child.name): child for child in (self.control, *self.proxies)}
         stop = asyncio.create_task(self._stop.wait(), name="stop request")
+        follow = asyncio.create_task(self._follow(), name="versions")
         self._notifier.say(READY)
-        done, _ = await asyncio.wait({stop, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stop, follow, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+        follow.cancel()
         code = 0
-        for task in done - {stop}:
-            code = await task
-            say(f"{keepers[task].name} cannot run here ({describe(code)})")
+        for task, child in keepers.items():
+            if task in done:
+                code = await task
+                say(f"{child.name} cannot run here ({describe(code)})")
         self._notifier.say(STOPPING)
         # The control process first: while it parks the fleet, proxies still answer with pages that say so.
         self.control.stop()
         await self.control.stopped()
         for proxy in self.proxies:
             proxy.stop()
-        await asyncio.gather(*(proxy.stopped() for proxy in self.proxies))
+        await asyncio.gather(self._predecessors.stop(PROXY_STOP_S), *(proxy.stopped() for proxy in self.proxies))
         for task in (stop, *keepers):
             task.cancel()
-        await asyncio.gather(stop, *keepers, return_exceptions=True)
-        for listener in self._sockets:
+        await asyncio.gather(stop, follow, *keepers, return_exceptions=True)
+        for listener in self._sockets.values():
             listener.close()
         os.close(self._lock)
         return code
+
+    async def _follow(self) -> None:
+        """Relieve the version before this one, then give way to the next one when asked; until cancelled."""
+        if self._predecessors.pids:
+            if not await all_said(self._serving, len(self.proxies)):
+                say("not all new proxies serve yet; those of the version before are let go all the same")
+            await self._predecessors.stop(PROXY_STOP_S)
+        while True:
+            await self._give_way.wait()
+            self._give_way.clear()
+            try:
+                await prepare(self._config)
+            except SupervisorError as error:
+                say(f"the next version cannot start, so this one goes on: {error}")
+            else:
+                await self._become_next()
+
+    async def _become_next(self) -> None:
+        say("giving way to the next version; nobody is refused meanwhile")
+        if self._parks:  # asked in order, it would park the fleet
+            self.control.kill()
+        else:
+            self.control.stop()
+        await self.control.stopped()
+        proxies = [proxy.pid for proxy in self.proxies if proxy.pid is not None]
+        become_next(self._sockets, proxies, os.environ, self._notifier.address)
 
 
 async def supervise(
@@ -422,10 +446,20 @@ async def supervise(
 
     Raises SupervisorError when it cannot start. Returns the exit code.
     """
-    notifier = Notifier(os.environ)  # first of all: no child is to inherit the address
+    # First of all: no child is to inherit these.
+    notifier, handed_over, predecessors = Notifier(os.environ), HandedOver(os.environ, say), Predecessors(os.environ)
     settings = await prepare(config, apply_file=apply_file)
-    supervisor = Supervisor(config, settings, park_on_exit=park_on_exit, notifier=notifier)
+    supervisor = Supervisor(
+        config,
+        settings,
+        park_on_exit=park_on_exit,
+        notifier=notifier,
+        handed_over=handed_over,
+        predecessors=predecessors,
+    )
     loop = asyncio.get_running_loop()
+    if beside is None:
+        loop.add_signal_handler(signal.SIGUSR2, supervisor.request_next)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # nohup(1) has hang-ups ignored, and that stays so.
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

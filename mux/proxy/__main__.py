@@ -7,6 +7,7 @@ socket; with ``--static`` it stands alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -33,6 +34,7 @@ async def run_fed(
     web: str,
     *,
     http_fd: int | None = None,
+    ready_fd: int | None = None,
     certificate: Path | None = None,
     memo: bool = True,
     splice: bool = True,
@@ -44,6 +46,7 @@ async def run_fed(
         feed: path of the feed's Unix socket.
         web: path of the Unix socket of the control process's pages.
         http_fd: the same for the listener that leads browsers to TLS; None for none.
+        ready_fd: pipe that gets one byte when this process serves.
         certificate: file with key and chain that ``listen_fd`` is served with; None for plain HTTP.
         memo: whether heads are remembered.
         splice: whether large bodies go through the kernel.
@@ -59,6 +62,9 @@ async def run_fed(
         plain.setblocking(False)
         await plane.listen(plain, plain=True)
     log.info("proxy serves", pid=os.getpid())
+    if ready_fd is not None:
+        with contextlib.suppress(OSError):  # nobody waits for it
+            os.write(ready_fd, b".")
     await stopped()
     log.info("proxy drains")
     await plane.drain()
@@ -75,6 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--web", help="Unix socket of the control process's pages")
     parser.add_argument("--http-fd", type=int, help="inherited listening socket that leads browsers to TLS")
     parser.add_argument("--certificate", type=Path, help="file with key and chain: serve TLS")
+    parser.add_argument("--ready-fd", type=int, help="pipe that is told when this process serves")
     parser.add_argument("--name", default="proxy", help="name in the log")
     parser.add_argument("--static", type=Path, help="routes file: serve alone, without a feed")
     parser.add_argument("--listen", default="127.0.0.1:8000", help="HOST:PORT with --static")
@@ -98,6 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.feed,
         options.web,
         http_fd=options.http_fd,
+        ready_fd=options.ready_fd,
         certificate=options.certificate,
         memo=not options.no_memo,
         splice=not options.no_splice,

@@ -67,9 +67,10 @@ RESPONSE_HEAD_S: Final = 1800.0
 WEB_HEAD_S: Final = 60.0
 """From the request's last byte to the response head of a page: a login storm takes seconds, nothing takes a minute."""
 
-CONTROL_GONE_S: Final = 5.0
+CONTROL_GONE_S: Final = 15.0
 """The same while the feed is down. The supervisor holds the control process's sockets, so a request waits there for its
-restart, which takes about a second, and is then answered as if nothing had been."""
+restart, which takes a second, or several where a new version begins on a machine that is busy, and is then answered as
+if nothing had been."""
 
 CLIENT_STALL_S: Final = 300.0
 """A client that takes nothing of a response that is waiting for it (a paused download); it holds buffers."""

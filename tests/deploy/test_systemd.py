@@ -27,6 +27,7 @@ WANTED = {
     MUX: {
         "Type": "notify",
         "Restart": "always",
+        "ExecReload": "/bin/kill -USR2 $MAINPID",
         "KillMode": "mixed",
         "RestartPreventExitStatus": str(EXIT_CONFIG),
         "User": "mux",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mux.listeners import ListenError, listen_tcp, listen_unix
 from mux.notify import Notifier
 from mux.supervisor import (
     EXIT_CONFIG,
@@ -23,8 +24,6 @@ from mux.supervisor import (
     Supervisor,
     SupervisorError,
     describe,
-    listen_tcp,
-    listen_unix,
     lock,
     prepare,
     say,
@@ -106,12 +105,12 @@ def _alive(pid: int) -> bool:
 def test_a_port_in_use_is_said_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SupervisorError, match=f"public address 127.0.0.1:{port} is in use by another program"):
+        with pytest.raises(ListenError, match=f"public address 127.0.0.1:{port} is in use by another program"):
             listen_tcp("public", "127.0.0.1", port)
 
 
 def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
-    with pytest.raises(SupervisorError, match=r"the public address 192\.0\.2\.1:80"):
+    with pytest.raises(ListenError, match=r"the public address 192\.0\.2\.1:80"):
         listen_tcp("public", "192.0.2.1", 80)
 
 
@@ -125,7 +124,7 @@ def test_unix_sockets_are_private_and_replace_what_was_left(tmp_path: Path) -> N
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SupervisorError, match="too long"):
+    with pytest.raises(ListenError, match="too long"):
         listen_unix(tmp_path / ("x" * 120))
 
 
@@ -229,7 +228,7 @@ def test_a_line_that_nobody_can_take_is_lost(stream: str | None, monkeypatch: py
 def test_no_socket_becomes_a_standard_stream() -> None:
     program = (
         "import os\nfor fd in (0, 1, 2): os.close(fd)\n"
-        "from mux.supervisor import listen_tcp, open_standard_streams\n"
+        "from mux.listeners import listen_tcp\nfrom mux.supervisor import open_standard_streams\n"
         "open_standard_streams()\n"
         "os._exit(listen_tcp('public', '127.0.0.1', 0).fileno())\n"
     )
