@@ -36,8 +36,8 @@ def push(  # noqa: PLR0917 - typer makes options of arguments
     max_unavailable: Annotated[
         str, typer.Option("--max-unavailable", help="Attendees who may be away at once: 10%, or 5.")
     ] = "",
-    when: Annotated[str, typer.Option("--when", help="now, idle, or a time: at 10:30.")] = "now",
-    note: Annotated[str, typer.Option("--note", help="What it is for; shown with the rollout.")] = "",
+    when: Annotated[str, typer.Option("--when", help="now, idle, offer, or a time: at 10:30.")] = "now",
+    note: Annotated[str, typer.Option("--note", help="What it is for; shown with the rollout and the offer.")] = "",
     watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Show progress until it has ended.")] = True,
     yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
@@ -114,6 +114,8 @@ def summary(found: dict[str, Any]) -> str:
         f"{found['swapped']} of {found['bound']} attendees swapped",
     ]
     parts += [f"{found[name]} {name}" for name in ("swapping", "waiting") if found[name]]
+    if found["when"] == "offer":
+        parts.append(f"{found['accepted']} of {found['offered']} offers accepted")
     if found["failures"]:
         parts.append(f"{len(found['failures'])} failed")
     waits = f"; waits for {found['waits_for']}" if found["waits_for"] else ""

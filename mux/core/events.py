@@ -317,6 +317,15 @@ class RolloutSteered:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateAccepted:
+    """An attendee wants the image that they are offered. ``number``: of the rollout that they were shown."""
+
+    user: UserId
+    project: ProjectName
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttendeesActive:
     """A proxy said for whom bytes moved lately, and in which project."""
 
@@ -358,5 +367,6 @@ Event = (
     | LaunchingSet
     | ProjectPushed
     | RolloutSteered
+    | UpdateAccepted
     | AttendeesActive
 )

@@ -68,6 +68,7 @@ from mux.core.events import (
     ShipReported,
     SpendAllowed,
     StartOverAsked,
+    UpdateAccepted,
     UserRevoked,
 )
 from mux.core.invariants import broken_rules
@@ -429,6 +430,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     SpendAllowed: warming.allow,
     ProjectPushed: rollouts.pushed,
     RolloutSteered: rollouts.steered,
+    UpdateAccepted: rollouts.accepted,
     AttendeesActive: rollouts.active,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }

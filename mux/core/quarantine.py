@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mux.core.events import Event, LoggedIn, ProjectRequested, ShipDialed, ShipReported, StartOverAsked
+from mux.core.events import Event, LoggedIn, ProjectRequested, ShipDialed, ShipReported, StartOverAsked, UpdateAccepted
 
 QUARANTINE_S = 300.0
 """How long one is kept out: long enough for the rest of the room not to notice, short enough to try again."""
@@ -62,7 +62,7 @@ def sender(event: Event) -> str | None:
     match event:
         case ShipDialed(ship=ship) | ShipReported(ship=ship):
             return f"ship {ship}"
-        case LoggedIn(user=user) | ProjectRequested(user=user) | StartOverAsked(user=user):
+        case LoggedIn(user=user) | ProjectRequested(user=user) | StartOverAsked(user=user) | UpdateAccepted(user=user):
             return f"user {user}"
         case _:
             return None

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from mux.core.model import HeldImage, ProjectName, ProjectSpec, RolloutSpec, ShipId, ShipState, ShipWanted, WorkspaceId
+from mux.core.model import (
+    HeldImage,
+    ProjectName,
+    ProjectSpec,
+    RolloutSpec,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    UserId,
+    WorkspaceId,
+)
 
 if TYPE_CHECKING:
     from mux.core.ships import Ship
@@ -41,12 +51,14 @@ class Pace:
         count: so many at once; 0 when ``share`` says it. With both 0, as many as the event file says.
         idle: only attendees who have not used it for a while.
         not_before: nobody is touched before that, in seconds since the epoch; 0 for at once.
+        offer: only attendees who have accepted it.
     """
 
     share: float = 0.0
     count: int = 0
     idle: bool = False
     not_before: float = 0.0
+    offer: bool = False
 
     def at_once(self, total: int, spec: RolloutSpec) -> int:
         """How many of ``total`` bound workspaces may be swapped at once; never none."""
@@ -78,6 +90,11 @@ class Rollout:
         failed: workspaces that did not come up with it, and why.
         wave: workspaces that are being swapped or watched.
         watched_until: when the wave has been watched long enough, in seconds since the epoch; 0 while it is swapped.
+        offered_at: since when attendees are offered it, in seconds since the epoch; 0 while they are not.
+        accepted: attendees who want it, in the order in which they said so.
+        wave_began_at: when the wave under way began, in seconds since the epoch.
+        waves: that have come to their end.
+        waves_s: how long they took in all, each with the time for which it was watched.
     """
 
     project: ProjectName
@@ -99,6 +116,11 @@ class Rollout:
     failed: tuple[tuple[WorkspaceId, str], ...] = ()
     wave: tuple[WorkspaceId, ...] = ()
     watched_until: float = 0.0
+    offered_at: float = 0.0
+    accepted: tuple[UserId, ...] = ()
+    wave_began_at: float = 0.0
+    waves: int = 0
+    waves_s: float = 0.0
 
     @property
     def active(self) -> bool:

@@ -1,16 +1,31 @@
-"""What organizers are shown of rollouts: plain values, computed on demand. Texts that quote a ship are hostile."""
+"""What people are shown of rollouts: plain values, computed on demand. Texts that quote a ship are hostile."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mux.core.rollout import Rollout, RolloutState, takes_part
-from mux.core.rollout_waves import bound, idle_now, waiting
-from mux.core.ships import Trial
+from mux.core.rollout_waves import bound, idle_now, offered, user_of, waiting
+from mux.core.ships import Seat, Ship, Trial, Workspace
 from mux.core.world import World
 
 NAMED_MAX = 3
 """Ships that a text names; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Another image that an attendee may have, if they want.
+
+    Args:
+        number: of the rollout.
+        note: an organizer's words on it; may be empty, and is hostile until escaped.
+        accepted: they have said that they want it.
+    """
+
+    number: int
+    note: str
+    accepted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,11 @@ class RolloutView:
         swapped: of those, how many run the image.
         swapping: how many are away for it now.
         waiting: how many are still to be swapped.
+        offered: attendees who were asked: those who have accepted it, and those who may.
+        accepted: of those, how many have accepted it.
+        working: of those who are still to be swapped, how many are not idle and are left alone until they are.
+        eta_s: how long it will take, as its waves so far went, in seconds; None while that is not known, as before the
+            first wave has ended and where it hangs on people.
         waits_for: what has to happen for it to go on; empty if nothing holds it up.
     """
 
@@ -39,6 +59,10 @@ class RolloutView:
     swapped: int
     swapping: int
     waiting: int
+    offered: int
+    accepted: int
+    working: int
+    eta_s: float | None
     waits_for: str
 
 
@@ -64,8 +88,45 @@ def _view(world: World, rollout: Rollout) -> RolloutView:
         swapped=sum(each.digest == rollout.digest and each.healthy for each in workspaces),
         swapping=away,
         waiting=len(left) if rollout.active else 0,
+        offered=len(rollout.accepted) + _asked(rollout, left),
+        accepted=len(rollout.accepted),
+        working=_working(world, rollout, left),
+        eta_s=_eta_s(world, rollout, len(left), total=len(workspaces)),
         waits_for=_waits_for(world, rollout),
     )
+
+
+def _asked(rollout: Rollout, left: list[tuple[Ship, Workspace]]) -> int:
+    """Of those who are left, how many have been asked and have not accepted yet."""
+    if not rollout.offered_at or not rollout.active:
+        return 0
+    accepted = frozenset(rollout.accepted)
+    return sum(user_of(ship, workspace) not in accepted for ship, workspace in left)
+
+
+def _working(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]]) -> int:
+    """Of those who are left, how many are waited for until they are idle."""
+    if not rollout.pace.idle or not rollout.active:
+        return 0
+    return sum(not idle_now(world, ship, workspace) for ship, workspace in left)
+
+
+def _eta_s(world: World, rollout: Rollout, left: int, *, total: int) -> float | None:
+    if rollout.state is not RolloutState.RUNNING or rollout.paused or not rollout.waves:
+        return None
+    if left and (rollout.pace.idle or rollout.pace.offer):
+        return None
+    wave_s = rollout.waves_s / rollout.waves
+    under_way_s = max(0.0, rollout.wave_began_at + wave_s - world.now) if rollout.wave else 0.0
+    return under_way_s + wave_s * -(-left // rollout.pace.at_once(total, world.spec.rollout))
+
+
+def offer_to(rollout: Rollout, ship: Ship, seat: Seat) -> Offer | None:
+    """What the attendee of a seat may accept, or has accepted and does not have yet. Nobody is asked in a pause."""
+    if not offered(rollout, ship, seat):
+        return None
+    accepted = seat.user in rollout.accepted
+    return Offer(rollout.number, rollout.note, accepted) if accepted or not rollout.paused else None
 
 
 def _phase(rollout: Rollout, ships: int, judged: int, *, trials: list[Trial]) -> str:
@@ -98,6 +159,8 @@ def _waits_for(world: World, rollout: Rollout) -> str:
     if rollout.wave:
         return "the wave under way"
     left = waiting(world, rollout)
-    if rollout.pace.idle and left and not any(idle_now(world, *each) for each in left):
+    if rollout.pace.offer and left and _asked(rollout, left) == len(left):
+        return f"{len(left)} to accept it"
+    if left and _working(world, rollout, left) == len(left):
         return f"{len(left)} to be idle"
     return ""

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import WorkspaceId, WorkspaceState
+from mux.core.model import UserId, WorkspaceId, WorkspaceState
 from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import lets_down
-from mux.core.ships import Ship, Workspace
+from mux.core.ships import Seat, Ship, Workspace
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
 
@@ -62,8 +62,20 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
         if workspace.previous:
             workspace.previous = ""
             world.touch(ship)
-    world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
+    _end_wave(world, rollout)
     return True
+
+
+def _end_wave(world: World, rollout: Rollout) -> None:
+    """The wave has been watched. One that an earlier push began is no measure of this one."""
+    counts = rollout.wave and rollout.wave_began_at
+    world.rollouts[rollout.project] = replace(
+        rollout,
+        wave=(),
+        watched_until=0.0,
+        waves=rollout.waves + 1 if counts else rollout.waves,
+        waves_s=rollout.waves_s + world.now - rollout.wave_began_at if counts else rollout.waves_s,
+    )
 
 
 def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
@@ -119,17 +131,40 @@ def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:
 
 
 def waiting(world: World, rollout: Rollout) -> list[tuple[Ship, Workspace]]:
-    """Bound workspaces that are still to be swapped, those first who have been idle longest."""
+    """Bound workspaces that are still to be swapped: those first who have been idle longest, or who accepted first."""
     found = [
         (ship, workspace)
         for ship, workspace in bound(world, rollout)
         if workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
     ]
+    if rollout.pace.offer:
+        turns: dict[UserId | None, int] = {user: turn for turn, user in enumerate(rollout.accepted)}
+        return sorted(found, key=lambda each: (turns.get(user_of(*each), len(turns)), each[1].id))
     return sorted(found, key=lambda each: (_active_at(world, *each), each[1].id))
 
 
+def offered(rollout: Rollout, ship: Ship, seat: Seat) -> bool:
+    """Whether the attendee of a seat may say that they want the image, or has said so and does not run it yet."""
+    workspace = seat.workspaces.get(rollout.project)
+    return (
+        rollout.offered_at > 0
+        and rollout.active
+        and workspace is not None
+        and workspace.state is not WorkspaceState.SUSPENDED
+        and workspace.digest != rollout.digest
+        and takes_part(ship)
+        and ship.id in rollout.proved
+        and not rollout.gave_up(workspace.id)
+    )
+
+
+def user_of(ship: Ship, workspace: Workspace) -> UserId | None:
+    """Whose a workspace is."""
+    return ship.seats[workspace.seat].user
+
+
 def _active_at(world: World, ship: Ship, workspace: Workspace) -> float:
-    user = ship.seats[workspace.seat].user
+    user = user_of(ship, workspace)
     return 0.0 if user is None else world.active.get((user, workspace.project), 0.0)
 
 
@@ -142,6 +177,9 @@ def idle_now(world: World, ship: Ship, workspace: Workspace) -> bool:
 def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]]) -> None:
     """Swap the next few of those who are left."""
     able = [(ship, each) for ship, each in left if ship.link is not None and not ship.unreachable]
+    if rollout.pace.offer:
+        accepted = frozenset(rollout.accepted)
+        able = [(ship, each) for ship, each in able if user_of(ship, each) in accepted]
     if rollout.pace.idle:
         able = [(ship, each) for ship, each in able if idle_now(world, ship, each)]
         world.deadlines.set_once(("rollout", f"{rollout.project}/idle"), world.now + IDLE_LOOK_S)
@@ -153,7 +191,7 @@ def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]
         _run(world, ship, workspace, rollout.digest)
         wave.append(workspace.id)
     if wave:
-        world.rollouts[rollout.project] = replace(rollout, wave=tuple(wave), watched_until=0.0)
+        world.rollouts[rollout.project] = replace(rollout, wave=tuple(wave), watched_until=0.0, wave_began_at=world.now)
 
 
 def may_begin(world: World, rollout: Rollout) -> bool:

@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Literal
 
 from mux.core.commands import Notify
-from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered
+from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered, UpdateAccepted
 from mux.core.model import ProjectName, ShipId
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import keep_trials
-from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, waiting
+from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, waiting
 from mux.core.ships import Ship
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
@@ -125,9 +125,18 @@ def steered(world: World, event: RolloutSteered) -> None:
         case "abort" if goes_on or rollout.state is RolloutState.STOPPED:
             _end(world, rollout, RolloutState.ABORTED, "an organizer aborted it")
         case "rollback" if not rollout.rollback:
-            pace = replace(rollout.pace, idle=False, not_before=0.0)
+            pace = replace(rollout.pace, idle=False, not_before=0.0, offer=False)
             push = ProjectPushed(event.project, rollout.was_image, rollout.was_digest, pace, rollout.note)
             _begin(world, push, rollback=True)
+
+
+def accepted(world: World, event: UpdateAccepted) -> None:
+    """An attendee takes what they are offered: they are swapped next. A word that does not fit changes nothing."""
+    rollout, found = world.rollouts.get(event.project), world.seat_of(event.user)
+    if rollout is None or found is None or rollout.number != event.number or event.user in rollout.accepted:
+        return
+    if offered(rollout, *found):
+        world.rollouts[event.project] = replace(rollout, accepted=(*rollout.accepted, event.user))
 
 
 def active(world: World, event: AttendeesActive) -> None:
@@ -170,10 +179,20 @@ def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
     if not quiet or not may_begin(world, rollout):
         return
     left = waiting(world, rollout)
+    if left and rollout.pace.offer and not rollout.offered_at:
+        rollout = _offer(world, rollout)
     if left:
         begin_wave(world, rollout, left)
     elif rollout.state is RolloutState.RUNNING and (rollout.proved or (rollout.rollback and rollout.refused)):
         _end(world, rollout, RolloutState.DONE, "")
+
+
+def _offer(world: World, rollout: Rollout) -> Rollout:
+    """From now on attendees are asked; it is not taken back by a ship that comes later."""
+    rollout = world.rollouts[rollout.project] = replace(rollout, offered_at=world.now)
+    text = f"{rollout.project}: attendees are offered the image pushed last; who accepts it gets it."
+    world.notify(Notify("info", "rollout_offered", rollout.project, text))
+    return rollout
 
 
 def _too_much(world: World, rollout: Rollout) -> str:

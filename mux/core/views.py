@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mux.core.model import (
@@ -21,6 +21,7 @@ from mux.core.model import (
     UserId,
     WorkspaceId,
 )
+from mux.core.rollout_views import Offer, offer_to
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
 from mux.core.ships import Seat, Ship
@@ -59,12 +60,14 @@ class ProjectCard:
         title: for people.
         state: ``ready`` to open, ``starting``, ``on_use`` (starts when opened), ``failed``, ``waiting`` (no seat yet).
         text: one sentence: what is so and what happens next.
+        offer: another image for it, if there is one.
     """
 
     name: ProjectName
     title: str
     state: Literal["ready", "starting", "on_use", "failed", "waiting"]
     text: str
+    offer: Offer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,10 @@ def attendee_view(world: World, user: UserId, now: float | None = None) -> Atten
         )
         return AttendeeView(waiting, cards, _notice(world, now))
     ship, seat = found
-    cards = tuple(_card(world, ship, seat, spec) for spec in world.projects.values())
+    cards = tuple(
+        replace(_card(world, ship, seat, spec), offer=offer_to(rollout, ship, seat) if rollout else None)
+        for spec, rollout in ((spec, world.rollouts.get(spec.name)) for spec in world.projects.values())
+    )
     return AttendeeView(None, cards, _notice(world, now))
 
 

@@ -91,5 +91,6 @@ def load_rollout(text: str) -> Rollout:
             "refused": tuple((ShipId(ship), why) for ship, why in value["refused"]),
             "failed": tuple((WorkspaceId(workspace), why) for workspace, why in value["failed"]),
             "wave": tuple(value["wave"]),
+            "accepted": tuple(value.get("accepted", ())),
         }
     )

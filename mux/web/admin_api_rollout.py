@@ -88,9 +88,15 @@ def _pace(body: PushIn, deps: AdminDeps) -> Pace:
             return Pace(share, count, not_before=due(at.strip(), deps.clock(), deps.time_zone()))
         except ApiError as error:
             raise ApiError(422, "when_invalid", "`when` is a time to come, such as at 10:30") from error
-    if body.when not in ("now", "idle"):
-        raise ApiError(422, "when_invalid", "`when` is now, idle, or a time such as at 10:30")
-    return Pace(share, count, idle=body.when == "idle")
+    if body.when not in ("now", "idle", "offer"):
+        raise ApiError(422, "when_invalid", "`when` is now, idle, offer, or a time such as at 10:30")
+    return Pace(share, count, idle=body.when == "idle", offer=body.when == "offer")
+
+
+def _when(pace: Pace) -> str:
+    if pace.offer:
+        return "offer"
+    return "idle" if pace.idle else "at" if pace.not_before else "now"
 
 
 def _held(deps: AdminDeps, project: ProjectName) -> Sequence[HeldImage]:
@@ -150,6 +156,11 @@ def _shown(view: RolloutView) -> RolloutOut:
             "swapped": view.swapped,
             "swapping": view.swapping,
             "waiting": view.waiting,
+            "when": _when(rollout.pace),
+            "offered": view.offered,
+            "accepted": view.accepted,
+            "working": view.working,
+            "eta_s": view.eta_s,
             "waits_for": view.waits_for,
             "failures": [Failure(subject=subject, why=why) for subject, why in (*rollout.refused, *rollout.failed)],
         }

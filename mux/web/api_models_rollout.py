@@ -19,7 +19,9 @@ class PushIn(ApiRequest):
         default="", description="`10%` or `5` attendees at once; empty: as the event file says."
     )
     when: Annotated[str, Field(max_length=24)] = Field(
-        default="now", description="`now`, `idle` (attendees who make no requests), or `at 10:30` of event.time_zone."
+        default="now",
+        description="`now`; `idle`, attendees who are not working; `offer`, attendees who accept it; `at 10:30` of "
+        "event.time_zone.",
     )
     note: Annotated[str, Field(max_length=200)] = Field(default="", description="An organizer's words on it.")
 
@@ -54,6 +56,13 @@ class RolloutOut(ApiResponse):
     swapped: int = Field(description="Of those, how many run the image.")
     swapping: int = Field(description="Away for it now.")
     waiting: int = Field(description="Still to be swapped.")
+    when: Literal["now", "idle", "offer", "at"] = Field(description="When attendees may be swapped.")
+    offered: int = Field(description="Attendees who were asked, for `offer`.")
+    accepted: int = Field(description="Of those, how many have accepted.")
+    working: int = Field(description="Of those waiting, how many are left alone until they are idle.")
+    eta_s: float | None = Field(
+        description="Seconds until it ends, as its waves so far went; null while that is not known."
+    )
     waits_for: str = Field(description="What has to happen for it to go on; empty if nothing holds it up.")
     failures: list[Failure]
 

@@ -20,10 +20,11 @@ from aiohttp import web
 from mux.auth.redirects import local_path
 from mux.core.events import ProjectRequested
 from mux.core.model import ProjectName
-from mux.web.camp_view import Card, camp_message, camp_view
+from mux.web.camp_view import Card, camp_message, camp_view, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import SESSION_ENDED, Live
+from mux.web.offers import accept_update
 from mux.web.pages import Pages, Refusal, bad_origin, is_upgrade, json_refusal, redirect, same_origin, wants_json
 from mux.web.signed_in import SignedIn, Visitor, act_purpose
 
@@ -68,6 +69,7 @@ class Camp:
         app.router.add_get("/camp/live", self.live)
         app.router.add_route("*", "/camp/{rest:.+}", self.project)
         app.router.add_post("/retry", self.retry)
+        app.router.add_post("/update", self.update)
 
     async def to_camp(self, _request: web.Request) -> web.Response:
         """``/camp`` is ``/camp/``."""
@@ -86,6 +88,7 @@ class Camp:
             waiting=view["waiting"],
             cards=view["projects"],
             notice=view["notice"],
+            updates=updates(view),
             refresh_s=None if settled else REFRESH_S,
         )
 
@@ -167,6 +170,16 @@ class Camp:
         await self._engine.submit(ProjectRequested(visitor.user, name))
         target = local_path(form.get("next"))
         return redirect(target if target.startswith(f"/camp/{name}/") else f"/camp/{name}/", 303)
+
+    async def update(self, request: web.Request) -> web.Response:
+        """``POST /update``: somebody wants the image that they are offered."""
+        visitor = self._visitors.visitor(request)
+        if visitor is None:
+            return redirect("/login", 303)
+        form = await self._forms.read_ours(request, act_purpose(visitor.session))
+        if not await accept_update(self._engine, visitor.user, form.get("project"), form.get("number")):
+            return self._unknown(request)
+        return redirect("/camp/", 303)
 
     def _message(self, visitor: Visitor) -> str:
         view = self._engine.attendee_view(visitor.user, self._clock())

@@ -11,6 +11,7 @@ from typing import TypedDict
 import orjson
 
 from mux.core.model import ProjectName
+from mux.core.rollout_views import Offer
 from mux.core.views import AttendeeView, ProjectCard, WaitingView
 
 STATE_WORDS = {
@@ -21,6 +22,10 @@ STATE_WORDS = {
     "waiting": ("Waiting for a seat", "Wait for this one"),
 }
 """State to (its name, the words on its button)."""
+
+
+OFFER_TEXT = "Your files stay; what is running is started anew, and notebooks have to be run again."
+ACCEPTED_TEXT = "Your update comes in a moment. Your files stay."
 
 
 class Card(TypedDict):
@@ -44,12 +49,29 @@ class Waiting(TypedDict):
     text: str
 
 
+class Notice(TypedDict):
+    """Something that an attendee is told, and may answer.
+
+    ``id`` stays while it is the same; a page that was told to close it need not show it again. ``kind``: ``update``,
+    another image. ``project``: which it is about; empty for all. ``number``: to be said back with the answer, 0 where
+    there is none. ``action``: the words on its button; empty where there is nothing to answer.
+    """
+
+    id: str
+    kind: str
+    project: str
+    number: int
+    text: str
+    action: str
+
+
 class CampView(TypedDict):
     """Everything that changes on an attendee's page."""
 
     waiting: Waiting | None
     projects: list[Card]
     notice: str
+    notices: list[Notice]
 
 
 def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) -> CampView:
@@ -58,7 +80,13 @@ def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) ->
         "waiting": _waiting(view.waiting) if view.waiting else None,
         "projects": [_card(card, route_ready(card.name)) for card in view.projects],
         "notice": view.notice,
+        "notices": [_update(card.name, card.offer) for card in view.projects if card.offer is not None],
     }
+
+
+def updates(view: CampView) -> dict[str, Notice]:
+    """The updates on offer, by project."""
+    return {notice["project"]: notice for notice in view["notices"] if notice["kind"] == "update"}
 
 
 def camp_message(view: CampView) -> str:
@@ -72,6 +100,18 @@ def _waiting(waiting: WaitingView) -> Waiting:
         "of": f"of {waiting.total} waiting",
         "title": f"In the queue: {waiting.position}",
         "text": waiting.text,
+    }
+
+
+def _update(project: ProjectName, offer: Offer) -> Notice:
+    what = f"An update is ready: {offer.note.rstrip('.')}." if offer.note else "An update is ready."
+    return {
+        "id": f"update/{project}/{offer.number}",
+        "kind": "update",
+        "project": project,
+        "number": offer.number,
+        "text": ACCEPTED_TEXT if offer.accepted else f"{what} {OFFER_TEXT}",
+        "action": "" if offer.accepted else "Update now",
     }
 
 

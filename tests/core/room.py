@@ -167,6 +167,7 @@ class SimulatedShip:
     failing: frozenset[ProjectName] = frozenset()
     taken: frozenset[int] = frozenset()
     bad_digests: frozenset[str] = frozenset()
+    slow_digests: frozenset[str] = frozenset()
     bad_reason: str = "exited"
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
 
@@ -184,6 +185,8 @@ class SimulatedShip:
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
         elif workspace.project in self.failing or workspace.digest in self.bad_digests:
             state, reason = ReportedState.FAILED, self.bad_reason
+        elif workspace.digest in self.slow_digests:
+            state = ReportedState.STARTING
         wish = workspace.start_over
         return WorkspaceReport(
             workspace.id,

@@ -6,10 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from mux.core.events import AttendeesActive, EventSpecApplied, ProjectPushed, RolloutSteered, ShipReported
+from mux.core.events import (
+    AttendeesActive,
+    EventSpecApplied,
+    ProjectPushed,
+    RolloutSteered,
+    ShipReported,
+    UpdateAccepted,
+)
 from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import rollout_views
+from mux.core.views import attendee_view
 from tests.core.room import DIGEST, Room, event_spec, project
 
 INTRO = ProjectName("intro")
@@ -304,3 +312,170 @@ def test_a_ship_that_boots_in_the_middle_proves_the_image_anew() -> None:
     run(found, 20)
     assert state(found) is RolloutState.DONE
     assert digests(found) == {"ada": NEW}
+
+
+def accept(found: Room, name: str, number: int = 1) -> None:
+    found.do(UpdateAccepted(UserId(name), INTRO, number))
+
+
+def offers(found: Room) -> dict[str, bool]:
+    """Who is shown an offer, and whether they have accepted it."""
+    views = {name: attendee_view(found.fleet.world, UserId(name)).projects[0].offer for name in PEOPLE}
+    return {name: offer.accepted for name, offer in views.items() if offer is not None}
+
+
+OFFER = Pace(count=1, offer=True)
+
+
+def test_only_those_who_accept_an_offer_are_swapped_in_the_order_in_which_they_did() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    run(found)
+    assert offers(found) == dict.fromkeys(PEOPLE, False)
+    assert set(digests(found).values()) == {DIGEST}
+    for name in ("dan", "bob", "dan"):
+        accept(found, name)
+    assert [name for name, digest in digests(found).items() if digest == NEW] == ["dan"], "one at a time"
+    assert offers(found) == {"ada": False, "bob": True, "cyd": False}
+    run(found)
+    assert [name for name, digest in digests(found).items() if digest == NEW] == ["bob", "dan"]
+    assert offers(found) == {"ada": False, "cyd": False}
+    (view,) = rollout_views(found.fleet.world)
+    assert (view.offered, view.accepted, view.swapped, view.waits_for) == (4, 2, 2, "2 to accept it")
+    assert state(found) is RolloutState.RUNNING
+    accept(found, "ada")
+    accept(found, "cyd")
+    run(found)
+    assert state(found) is RolloutState.DONE
+    assert offers(found) == {}
+
+
+def test_nobody_is_asked_before_every_ship_has_proved_the_image() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    found.answer_all()
+    found.report(next(iter(found.machines)))
+    assert offers(found) == {}
+    accept(found, "ada")
+    run(found)
+    assert set(digests(found).values()) == {DIGEST}, "what is not offered cannot be accepted"
+
+
+def test_an_acceptance_is_of_the_offer_that_was_shown() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    run(found, 3)
+    push(found, NEWER, pace=OFFER)
+    run(found, 3)
+    accept(found, "ada", number=1)
+    run(found, 3)
+    assert set(digests(found).values()) == {DIGEST}
+    accept(found, "ada", number=2)
+    run(found, 3)
+    assert digests(found)["ada"] == NEWER
+
+
+def test_an_acceptance_outlives_a_kill_of_the_mux() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    run(found, 3)
+    for name in ("cyd", "ada"):
+        accept(found, name)
+    found.restart()
+    assert offers(found) == {"ada": True, "bob": False, "dan": False}
+    run(found)
+    assert [name for name, digest in digests(found).items() if digest == NEW] == ["ada", "cyd"]
+
+
+def test_nobody_is_asked_while_a_rollout_is_paused_or_once_it_has_ended() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    run(found, 3)
+    found.do(RolloutSteered(INTRO, "pause"))
+    assert offers(found) == {}
+    accept(found, "ada")
+    run(found)
+    assert offers(found) == {"ada": True}, "a press that came just after the pause counts"
+    assert set(digests(found).values()) == {DIGEST}
+    found.do(RolloutSteered(INTRO, "resume"))
+    run(found)
+    assert digests(found)["ada"] == NEW
+    found.do(RolloutSteered(INTRO, "abort"))
+    assert offers(found) == {}
+
+
+def test_taking_an_offer_back_asks_nobody() -> None:
+    found = room()
+    push(found, pace=OFFER)
+    run(found, 3)
+    accept(found, "ada")
+    run(found, 3)
+    found.do(RolloutSteered(INTRO, "rollback"))
+    run(found)
+    assert set(digests(found).values()) == {DIGEST}
+    assert state(found) is RolloutState.DONE
+
+
+def test_a_swap_that_was_accepted_and_failed_is_not_offered_again() -> None:
+    found = room(failures_max=1)
+    push(found, pace=OFFER)
+    run(found, 3)
+    fail_trials(found)
+    accept(found, "ada")
+    run(found)
+    assert digests(found)["ada"] == DIGEST
+    assert offers(found) == {"bob": False, "cyd": False, "dan": False}
+
+
+def slow_from_now(found: Room) -> None:
+    """Whatever runs the pushed image takes for ever to start."""
+    for ship in found.machines.values():
+        ship.slow_digests = frozenset({NEW})
+
+
+def test_starts_that_are_too_slow_in_the_trial_stop_the_rollout_before_anybody_is_touched() -> None:
+    found = room()
+    slow_from_now(found)
+    push(found)
+    run(found, 3)
+    assert state(found) is RolloutState.RUNNING, "not before the bound"
+    run(found, 6)
+    assert state(found) is RolloutState.STOPPED
+    assert "did not answer within 60 s" in found.fleet.world.rollouts[INTRO].why
+    assert set(digests(found).values()) == {DIGEST}
+
+
+def test_starts_that_are_too_slow_in_a_wave_go_back_and_stop_the_rollout() -> None:
+    found = room(failures_max=0)
+    push(found)
+    for ship in list(found.machines):  # the proof goes well
+        found.answer_all()
+        found.report(ship)
+    slow_from_now(found)
+    run(found, 10)
+    assert state(found) is RolloutState.STOPPED
+    assert "did not answer within 90 s" in found.fleet.world.rollouts[INTRO].why
+    assert set(digests(found).values()) == {DIGEST}
+    assert found.routes() == {(UserId(name), INTRO) for name in PEOPLE}
+
+
+def test_how_long_it_takes_is_told_from_the_waves_so_far() -> None:
+    found = room()
+    push(found)
+    told = []
+    for _ in range(12):
+        found.settle()
+        (view,) = rollout_views(found.fleet.world)
+        told.append((view.swapped, view.eta_s))
+        found.do(after=11.0)
+    assert told[0] == (1, None), "the first wave is under way: nothing was measured"
+    assert (2, 33.0) in told, "the wave under way and two more, of 11 seconds each"
+    assert told[-1] == (4, None), "it has ended"
+
+
+def test_those_who_work_are_counted_while_idle_ones_are_waited_for() -> None:
+    found = room()
+    push(found, pace=Pace(count=4, idle=True))
+    run(found, 3)
+    (view,) = rollout_views(found.fleet.world)
+    assert (view.working, view.waiting, view.eta_s, view.waits_for) == (4, 4, None, "4 to be idle")

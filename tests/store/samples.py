@@ -87,6 +87,8 @@ ROLLOUT = Rollout(
     failed=((WorkspaceId("ship-0001.0.intro.1"), "no answer"),),
     wave=(WorkspaceId("ship-0001.1.intro.2"),),
     watched_until=99.5,
+    offered_at=50.5,
+    accepted=(UserId("ada"), UserId("bob")),
 )
 
 

@@ -107,7 +107,7 @@ rollouts = st.builds(
     was_image=texts,
     was_digest=texts,
     file_digest=texts,
-    pace=st.builds(Pace, share=times, count=counts, idle=st.booleans(), not_before=times),
+    pace=st.builds(Pace, share=times, count=counts, idle=st.booleans(), not_before=times, offer=st.booleans()),
     pushed_at=times,
     note=texts,
     rollback=st.booleans(),
@@ -119,6 +119,11 @@ rollouts = st.builds(
     failed=st.lists(st.tuples(texts.map(WorkspaceId), texts), max_size=2).map(tuple),
     wave=st.lists(texts.map(WorkspaceId), max_size=2).map(tuple),
     watched_until=times,
+    offered_at=times,
+    accepted=st.lists(_few_users, max_size=2).map(tuple),
+    wave_began_at=times,
+    waves=counts,
+    waves_s=times,
 )
 commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveShip, ships),

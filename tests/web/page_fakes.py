@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequested, SeatReleased
+from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequested, SeatReleased, UpdateAccepted
 from mux.core.files import FilesView
 from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHash, ShipId, ShipState, UserId
+from mux.core.rollout_views import Offer
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
 
@@ -84,6 +85,8 @@ class FakeEngine:
                     self.sessions.pop(session, None)
                 case ProjectRequested(user, project):
                     self._set_card(user, project, "starting", "It is being started.")
+                case UpdateAccepted(user, project, number):
+                    await self.offer(user, project, Offer(number, "", accepted=True))
                 case DoorsSet(doors):
                     self.fleet = replace(self.fleet, doors=doors, doors_open=doors is Doors.OPEN)
                 case SeatReleased(user):
@@ -108,6 +111,13 @@ class FakeEngine:
         """Give ``user`` a seat with these cards, project → (state, text); routes for the projects of ``open_``."""
         self.views[user] = self._seated(cards)
         self.routes |= {(user, ProjectName(name)) for name in open_}
+        await self.news()
+
+    async def offer(self, user: UserId, project: ProjectName, offer: Offer | None) -> None:
+        """Offer ``user`` another image of a project."""
+        view = self.views.get(user, self._seated({}))
+        cards = tuple(replace(card, offer=offer) if card.name == project else card for card in view.projects)
+        self.views[user] = replace(view, projects=cards)
         await self.news()
 
     async def queue(self, user: UserId, position: int, total: int, text: str, code: str = "full") -> None:

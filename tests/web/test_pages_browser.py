@@ -12,7 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from mux.core.events import UpdateAccepted
 from mux.core.model import ProjectName, UserId
+from mux.core.rollout_views import Offer
 from mux.web.attendee import attendee_app
 from mux.web.organizer import organizer_app
 from tests.parts import require
@@ -112,7 +114,15 @@ async def test_cards_change_in_place_as_text_and_a_logout_elsewhere_leads_to_the
     await card.get_by_text("Starting").wait_for()
     await site.home.engine.seat(ADA, {"intro": ("failed", "<img src=x onerror=alert(1)> & more")})
     await card.get_by_text("<img src=x onerror=alert(1)> & more").wait_for()
+    offer = card.get_by_role("button", name="Update now")
+    assert not await offer.is_visible()
+    await site.home.engine.offer(ADA, INTRO, Offer(7, "<img src=x onerror=alert(2)>", accepted=False))
+    await card.get_by_text("An update is ready: <img src=x onerror=alert(2)>.").wait_for()
     assert await card.locator("img").count() == 0
+    await offer.click()
+    await card.get_by_text("Your update comes in a moment.").wait_for()
+    assert UpdateAccepted(ADA, INTRO, 7) in site.home.engine.events
+    assert not await offer.is_visible()
     await other.goto(f"{site.public}/camp/")
     await other.get_by_role("button", name="Log out").click()
     await page.wait_for_url("**/login?next=%2Fcamp%2F")

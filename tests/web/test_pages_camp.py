@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from mux.core.events import ProjectRequested
+from mux.core.events import ProjectRequested, UpdateAccepted
 from mux.core.model import ProjectName, UserId
+from mux.core.rollout_views import Offer
 from tests.web.page_parts import House
 
 ADA = UserId("u-ada")
+INTRO = ProjectName("intro")
 HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
 
 
@@ -108,6 +110,37 @@ async def test_trying_again_needs_our_form_and_leads_nowhere_else(home: House) -
     assert home.engine.events == before
     answer = await browser.post("/retry", {**fields, "next": "//evil.test/"})
     assert answer.headers["Location"] == "/camp/intro/"
+
+
+async def test_an_update_is_offered_on_the_card_and_accepted_by_a_press(home: House) -> None:
+    browser = await home.signed_in()
+    await home.engine.seat(ADA, {"intro": ("ready", "Ready.")}, "intro")
+    await home.engine.offer(ADA, INTRO, Offer(3, HOSTILE, accepted=False))
+    page = await (await browser.get("/camp/")).text()
+    assert "An update is ready: &#34;&gt;&lt;script&gt;" in page
+    answer = await browser.send("/camp/", "/update")
+    assert (answer.status, answer.headers["Location"]) == (303, "/camp/")
+    assert home.engine.events[-1] == UpdateAccepted(ADA, INTRO, 3)
+    (notice,) = (await (await browser.fetch("/camp/live")).json())["notices"]
+    assert notice == {
+        "id": "update/intro/3",
+        "kind": "update",
+        "project": "intro",
+        "number": 3,
+        "text": "Your update comes in a moment. Your files stay.",
+        "action": "",
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"csrf": "x"}, {"project": "nope"}, {"number": "-1"}, {"number": "3" * 99}])
+async def test_an_acceptance_needs_our_form_and_an_offer_that_can_be(home: House, wrong: dict[str, str]) -> None:
+    browser = await home.signed_in()
+    await home.engine.offer(ADA, INTRO, Offer(3, "", accepted=False))
+    before, fields = list(home.engine.events), await browser.form("/camp/", "/update")
+    assert (await browser.post("/update", {**fields, **wrong})).status in (403, 404)
+    assert (await browser.post("/update", fields, Origin="http://evil.test")).status == 403
+    assert (await (await home.attendee()).post("/update", fields)).headers["Location"] == "/login"
+    assert home.engine.events == before
 
 
 async def test_an_unknown_project_is_a_page_that_lists_the_known_ones(home: House) -> None:

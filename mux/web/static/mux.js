@@ -64,6 +64,25 @@
     setText(card.querySelector("[data-action]"), project.action);
   };
 
+  const showUpdate = (card, update) => {
+    const form = card.querySelector("form.offer");
+    if (!form) return;
+    form.hidden = !update;
+    if (!update) return;
+    form.elements.number.value = String(update.number);
+    setText(form.querySelector("p"), update.text);
+    const button = form.querySelector("button");
+    button.hidden = !update.action;
+    setText(button, update.action);
+  };
+
+  const showUpdates = (notices) => {
+    const updates = notices.filter((notice) => notice.kind === "update");
+    document.querySelectorAll("[data-project]").forEach((card) => {
+      showUpdate(card, updates.find((update) => update.project === card.dataset.project));
+    });
+  };
+
   const showTarget = (view) => {
     const project = view.projects.find((one) => one.name === page.enter);
     if (!project) return;
@@ -86,6 +105,7 @@
     showWaiting(view.waiting);
     showNotice(view.notice);
     view.projects.forEach(showCard);
+    showUpdates(view.notices);
     if (page.enter) showTarget(view);
   };
 
