@@ -100,7 +100,9 @@ class Publisher:
             routes={
                 key: None
                 if place is None
-                else Route(place.workspace, place.host, place.port, self._token_of(place.workspace), place.hold)
+                else Route(
+                    place.workspace, place.host, place.port, self._token_of(place.workspace), place.hold, place.ports
+                )
                 for key, place in change.routes.items()
             },
         )

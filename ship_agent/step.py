@@ -182,6 +182,8 @@ def target(desired: Desired) -> Target:
             epoch=workspace.epoch,
             receipt=workspace.receipt,
             restore=workspace.restore,
+            ports=workspace.ports,
+            shared=workspace.shared,
         )
         workspaces[workspace.id] = Wanted(spec, spec.run_key(), workspace.wanted, workspace.start_over)
         images.setdefault(workspace.digest, project)

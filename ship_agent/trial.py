@@ -83,6 +83,8 @@ class Trial:
                 digest=project.digest,
                 port=self._order.port,
                 token=self._order.token,
+                ports=self._order.ports,
+                shared=WORKSPACE,
             )
         )
         kind = await self._gauge.kind(project, project.digest)

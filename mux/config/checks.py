@@ -14,6 +14,7 @@ from mux.config import ec2
 from mux.config.container_kinds import IMAGE_NAME_ALLOWED, SHM_FREE_BYTES, is_image_name
 from mux.config.faults import ConfigError, Fault, nearest, shown
 from mux.config.kinds import Listener, is_loopback, size_text
+from mux.config.port_checks import port_rules
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
 from mux.config.secrets import read_passcode, read_project_secrets
 from mux.config.tls_checks import checked_tls, checked_tls_files
@@ -24,12 +25,13 @@ PROJECTS_ALLOWED = f"1 to {PROJECTS_MAX} tables, each under a line [[project]]"
 NAMES_MAX = 1000
 """Names of a directory that are compared with one that was not found."""
 PORTS_PER_WORKSPACE = 2
-"""Ports of a ship per workspace: while one is replaced, the old one and the new one hold a port each."""
+"""Times each port of a workspace: while one is replaced, the old one and the new one hold theirs."""
 
 
 def ports_per_ship(file: EventFile) -> int:
     """Ports that one ship's workspaces need."""
-    return file.fleet.seats_per_ship * len(file.projects) * PORTS_PER_WORKSPACE
+    ports = sum(1 + len(project.ports) for project in file.projects)
+    return file.fleet.seats_per_ship * ports * PORTS_PER_WORKSPACE
 
 
 def checked_keys(file: EventFile, wrong: Collection[str]) -> Iterator[Fault]:
@@ -46,6 +48,7 @@ def _touches(key: str, bad: str) -> bool:
 def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     yield from _addresses(file)
     yield from _projects(file)
+    yield from port_rules(file)
     yield from _fleet(file)
     yield from _listeners(file)
     yield from _boundary(file)
@@ -191,8 +194,8 @@ def _fleet(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
             Fault(
                 "fleet.ports",
                 f"{fleet.ports}, which is {fleet.ports.count} ports",
-                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each workspace of {fleet.ships_wanted} ships with "
-                f"{fleet.seats_per_ship} seats and {len(file.projects)} projects",
+                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each port of the workspaces of "
+                f"{fleet.ships_wanted} ships with {fleet.seats_per_ship} seats and {len(file.projects)} projects",
             ),
         )
 
@@ -265,7 +268,7 @@ def _machines(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
             Fault(
                 "fleet.ports",
                 f"{file.fleet.ports}, which is {file.fleet.ports.count} ports",
-                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each workspace of a ship with "
+                f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each port of the workspaces of a ship with "
                 f"{file.fleet.seats_per_ship} seats and {len(file.projects)} projects",
             ),
         )

@@ -64,6 +64,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "project.path": "no effect: the path is always made of the name",
         "project.secrets": "read now; attached when a workspace is bound, to bound ones by a restart on the same files",
         "project.allow": f"what its containers may beyond the rule; {_RESTART}",
+        "project.ports_with_prefix": _AT_ONCE,
         "project.health_path": f"is asked from now on; {_REPLACED}",
         "fleet.provider": "takes effect when the mux is started again; end every ship of the old provider first",
         "fleet.runtime": "takes effect when the mux is started again; ships that run keep the old runtime",
@@ -151,7 +152,7 @@ def _table(
 
 
 def _shown(entry: Entry, value: object) -> str:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and entry.said.kind.quiet:
         return ", ".join(value)
     if entry.said.kind.quiet and not isinstance(value, tuple):
         return _QUIET if value else ""

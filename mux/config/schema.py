@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from mux.config import container_kinds, kinds
+from mux.config import container_kinds, kinds, port_kinds
 from mux.config.ec2 import Ec2Table
 from mux.config.fleet_schema import ATTENDEES_MAX, FleetTable
 from mux.config.kinds import Address, Listener
@@ -220,6 +220,33 @@ class ProjectTable(Table):
             "runsc",
         ),
     ] = ""
+    ports: Annotated[
+        Mapping[str, int],
+        Key(
+            port_kinds.named_ports(),
+            "Further ports of a workspace, at /camp/<project>/port/<name>/. The number is the port inside a container; "
+            "MUX_PORT_<NAME> says where to listen.",
+            {"dashboard": 8787},
+        ),
+    ] = Field(default_factory=dict)
+    ports_with_prefix: Annotated[
+        tuple[str, ...],
+        Key(
+            port_kinds.names(port_kinds.PORTS_MAX),
+            "Ports whose programs know /camp/<project>/port/<name> and are asked with it; from the others' paths it is "
+            "taken off.",
+            ["dashboard"],
+        ),
+    ] = ()
+    shared: Annotated[
+        tuple[str, ...],
+        Key(
+            port_kinds.names(port_kinds.SHARED_MAX),
+            "Directories that an attendee's workspaces share: those of projects that name the same one. "
+            "Found at ~/shared-<name>.",
+            ["data"],
+        ),
+    ] = ()
 
     @property
     def base_path(self) -> str:

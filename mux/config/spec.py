@@ -9,7 +9,7 @@ from mux.config.rollout_schema import RolloutTable
 from mux.config.schema import EventFile, ProjectTable, resolved
 from mux.config.warming_checks import timestamp
 from mux.config.warming_schema import SpendTable
-from mux.core.model import EventSpec, FleetSpec, ProjectName, ProjectSpec, RolloutSpec
+from mux.core.model import EventSpec, FleetSpec, PortName, ProjectName, ProjectSpec, RolloutSpec
 from mux.core.spend import MICROS, SpendSpec
 from mux.core.timetable import LetGo, Timetable
 
@@ -109,6 +109,9 @@ def _project(file: EventFile, project: ProjectTable, digest: str) -> ProjectSpec
         allow=project.allow,
         root_filesystem=cast(Literal["auto", "read_only", "writable"], project.root_filesystem),
         oci_runtime=project.oci_runtime,
+        ports={PortName(name): port for name, port in project.ports.items()},
+        ports_with_prefix=tuple(map(PortName, project.ports_with_prefix)),
+        shared=project.shared,
     )
 
 

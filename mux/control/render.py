@@ -89,6 +89,8 @@ class DesiredRenderer:
             else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
             restore="" if user is None else self._restore_for(user, workspace.project),
             start_over=None if wish is None else wire.StartOver(number=wish.number, path=wish.path),
+            ports={str(name): port for name, port in workspace.ports.items()},
+            shared=workspace.shared,
         )
 
 
@@ -123,6 +125,8 @@ def project_message(spec: ProjectSpec) -> wire.Project:
         allow=list(spec.allow),
         root_filesystem=spec.root_filesystem,
         oci_runtime=spec.oci_runtime,
+        ports={str(name): port for name, port in spec.ports.items()},
+        shared=list(spec.shared),
     )
 
 

@@ -15,6 +15,7 @@ from mux.core.model import (
     Desired,
     Doors,
     LinkId,
+    PortName,
     ProjectName,
     Session,
     SessionHash,
@@ -28,7 +29,7 @@ from mux.core.model import (
     WorkspaceState,
 )
 from mux.core.rollout import Rollout
-from mux.core.routes import RouteKey, SessionEntry
+from mux.core.routes import RouteKey, RoutePort, SessionEntry
 from mux.core.spend import Meter
 
 # --- persisted ------------------------------------------------------------------------------------------------------
@@ -40,7 +41,8 @@ class WorkspaceRecord:
 
     ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux. ``previous`` is
     the image to go back to while another one is on trial with it, ``swap_until`` how long its swap may take and its
-    requests wait (seconds since the epoch). ``start_over`` is the last wish of its attendee.
+    requests wait (seconds since the epoch). ``start_over`` is the last wish of its attendee. ``ports`` are further
+    ports on its ship, ``shared`` names what it shares with its seat's other workspaces.
     """
 
     id: WorkspaceId
@@ -53,6 +55,8 @@ class WorkspaceRecord:
     previous: str = ""
     swap_until: float = 0.0
     start_over: StartOver | None = None
+    ports: Mapping[PortName, int] = field(default_factory=dict)
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +249,13 @@ Persist = (
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a route leads, without the token, which the engine adds. ``hold``: requests wait, see `Route`."""
+    """Where a route leads, without the token, which the engine adds. ``hold`` and ``ports``: see `Route`."""
 
     workspace: WorkspaceId
     host: str
     port: int
     hold: bool = False
+    ports: tuple[RoutePort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

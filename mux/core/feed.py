@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
-from mux.core.routes import Delta, Route, RouteTable, SessionEntry
+from mux.core.model import PortName, ProjectName, SessionHash, UserId, WorkspaceId
+from mux.core.routes import Delta, Route, RoutePort, RouteTable, SessionEntry
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """Bound of one frame: a snapshot of 100,000 routes is about 25 MB."""
@@ -222,10 +222,7 @@ def _entries_to_json(
         "sessions": [
             [key, None if entry is None else [entry.user, entry.expires_at]] for key, entry in sessions.items()
         ],
-        "routes": [
-            [*key, None if route is None else [route.workspace, route.host, route.port, route.token, route.hold]]
-            for key, route in routes.items()
-        ],
+        "routes": [[*key, None if route is None else _route_to_json(route)] for key, route in routes.items()],
     }
 
 
@@ -236,9 +233,18 @@ def _delta_from_json(raw: dict[str, Any]) -> Delta:
             for key, entry in raw["sessions"]
         },
         routes={
-            (UserId(user), ProjectName(project)): None
-            if entry is None
-            else Route(WorkspaceId(entry[0]), str(entry[1]), int(entry[2]), str(entry[3]), bool(entry[4]))
+            (UserId(user), ProjectName(project)): None if entry is None else _route_from_json(entry)
             for user, project, entry in raw["routes"]
         },
     )
+
+
+def _route_to_json(route: Route) -> list[Any]:
+    ports = [[port.name, port.port, port.with_prefix] for port in route.ports]
+    return [route.workspace, route.host, route.port, route.token, route.hold, ports]
+
+
+def _route_from_json(raw: list[Any]) -> Route:
+    workspace, host, port, token, hold, ports = raw
+    named = tuple(RoutePort(PortName(name), int(number), bool(with_prefix)) for name, number, with_prefix in ports)
+    return Route(WorkspaceId(workspace), str(host), int(port), str(token), bool(hold), named)

@@ -38,9 +38,14 @@ def _seats(world: World) -> Iterator[str]:
 
 def _workspaces(world: World) -> Iterator[str]:
     for ship in world.ships.values():
-        ports = [workspace.port for workspace in ship.workspaces.values()]
+        ports = [port for workspace in ship.workspaces.values() for port in (workspace.port, *workspace.ports.values())]
         if len(ports) != len(set(ports)):
             yield f"{ship.id}: two workspaces have one port"
+        sharers = {workspace.shared: workspace.seat for workspace in ship.workspaces.values() if workspace.shared}
+        for seat in ship.seats:
+            names = {workspace.shared for workspace in seat.workspaces.values() if workspace.shared}
+            if len(names) > 1 or any(sharers.get(name, seat.index) != seat.index for name in names):
+                yield f"{ship.id}/{seat.index}: its workspaces do not share what is theirs"
         current = {workspace.id for seat in ship.seats for workspace in seat.workspaces.values()}
         for workspace in ship.workspaces.values():
             if (workspace.state is WorkspaceState.DRAINING) == (workspace.id in current):

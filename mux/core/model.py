@@ -22,6 +22,8 @@ UserId = NewType("UserId", str)
 """Opaque id of a roster entry; never a name or an e-mail address."""
 ProjectName = NewType("ProjectName", str)
 """``[a-z0-9][a-z0-9-]{0,30}``: stands in ``/camp/<project>/``."""
+PortName = NewType("PortName", str)
+"""``[a-z0-9][a-z0-9-]{0,30}``: stands in ``/camp/<project>/port/<name>/``."""
 WorkspaceId = NewType("WorkspaceId", str)
 """``<ship>.<seat>.<project>.<n>``: one incarnation; never reused."""
 SessionHash = NewType("SessionHash", str)
@@ -134,6 +136,10 @@ class ProjectSpec:
         allow: what a container may beyond the rule, by name.
         root_filesystem: whether a container may write outside its home; ``auto`` leaves it to the image.
         oci_runtime: what runs the container; empty for the engine's own.
+        ports: further ports of a workspace, name to port inside a container; a process is told others instead.
+        ports_with_prefix: of these, those whose programs are asked with the whole public path; the others are asked
+            with what follows the port's name.
+        shared: directories that it shares with the attendee's other projects that name them, too.
     """
 
     name: ProjectName
@@ -155,6 +161,9 @@ class ProjectSpec:
     allow: tuple[str, ...] = ()
     root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
     oci_runtime: str = ""
+    ports: Mapping[PortName, int] = field(default_factory=dict)
+    ports_with_prefix: tuple[PortName, ...] = ()
+    shared: tuple[str, ...] = ()
 
     def with_image(self, image: str, digest: str) -> ProjectSpec:
         """The same project with another image."""
@@ -428,6 +437,8 @@ class DesiredWorkspace:
         user: whose it is; None while warm.
         epoch: of the assignment; 0 while warm.
         start_over: the last wish of its attendee; the ship carries it out once.
+        ports: further ports to publish, out of the same range.
+        shared: names what the workspaces of one attendee on this seat may share; no other attendee's bears it.
     """
 
     id: WorkspaceId
@@ -439,6 +450,8 @@ class DesiredWorkspace:
     user: UserId | None = None
     epoch: int = 0
     start_over: StartOver | None = None
+    ports: Mapping[PortName, int] = field(default_factory=dict)
+    shared: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,15 +69,16 @@ def _matters(rollout: Rollout, ship: Ship) -> bool:
 
 
 def _begin(world: World, rollout: Rollout, ship: Ship) -> None:
-    port = ship.free_port()
-    if port is None:
+    spec = world.projects.get(rollout.project)
+    ports = ship.free_ports(spec.ports if spec else ())
+    if ports is None:
         ship.ports_taken.clear()
         why = "it has no free port for a trial: give ships a larger port range"
         _verdict(world, ship, rollout, why)
         return
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{len(ship.seats)}.{rollout.project}.{ship.incarnations}")
-    trial = Trial(identity, rollout.project, rollout.digest, port, rollout.number)
+    trial = Trial(identity, rollout.project, rollout.digest, ports[0], rollout.number, ports=ports[1])
     _set_end(world, trial, PULL_MAX_S)
     ship.trials[rollout.project] = trial
     wanted_changed(world, ship)
@@ -108,7 +109,7 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
             world.rollouts[trial.project] = replace(rollout, proved=(*rollout.proved, ship.id))
         elif word.reason == PORT_IN_USE:
             # Another trial follows, at another port.
-            ship.ports_taken.add(trial.port)
+            ship.ports_taken |= {trial.port, *trial.ports.values()}
             _end(world, ship, trial)
         elif word.reason in AWAY and word.state in FAILED:
             if not trial.away:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
 
-from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
+from mux.core.model import PortName, ProjectName, SessionHash, UserId, WorkspaceId
 
 RouteKey = tuple[UserId, ProjectName]
 
@@ -37,6 +37,21 @@ class SessionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePort:
+    """A further port of a workspace, at ``/camp/<project>/port/<name>/``.
+
+    Args:
+        name: stands in the path.
+        port: TCP port out of the ship's fixed range.
+        with_prefix: its program is asked with the whole public path; else with what follows the name.
+    """
+
+    name: PortName
+    port: int
+    with_prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where one attendee's requests for one project go.
 
@@ -46,6 +61,7 @@ class Route:
         port: TCP port out of the ship's fixed range.
         token: the workspace's own secret, sent as ``Authorization: token …``; empty for projects that take none.
         hold: the workspace gets another image and will be back in a moment: requests wait for it.
+        ports: its further ports, which never get the token.
     """
 
     workspace: WorkspaceId
@@ -53,6 +69,11 @@ class Route:
     port: int
     token: str = field(repr=False)
     hold: bool = False
+    ports: tuple[RoutePort, ...] = ()
+
+    def port_named(self, name: str) -> RoutePort | None:
+        """The further port of that name, or None."""
+        return next((port for port in self.ports if port.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

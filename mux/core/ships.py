@@ -6,7 +6,7 @@ turn themselves into the record that is stored and into the desired state that i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from mux.core.model import (
     DesiredWorkspace,
     HeldImage,
     LinkId,
+    PortName,
     ProjectName,
     ProjectSpec,
     ReportedState,
@@ -57,6 +58,8 @@ class Workspace:
         swap_until: when a swap that has not answered counts as failed, in seconds since the epoch.
         start_over: the last wish of its attendee to start files over; it stands until another one takes its place.
         started_over: how the last wish ended that the ship told of.
+        ports: further ports on its ship.
+        shared: names what its seat's workspaces may share; another attendee's are given another name.
     """
 
     id: WorkspaceId
@@ -74,6 +77,8 @@ class Workspace:
     swap_until: float = 0.0
     start_over: StartOver | None = None
     started_over: StartedOver | None = None
+    ports: dict[PortName, int] = field(default_factory=dict)
+    shared: str = ""
 
     @property
     def state(self) -> WorkspaceState:
@@ -98,6 +103,8 @@ class Workspace:
             self.previous,
             self.swap_until,
             self.start_over,
+            dict(self.ports),
+            self.shared,
         )
 
     @classmethod
@@ -115,6 +122,8 @@ class Workspace:
             previous=record.previous,
             swap_until=record.swap_until,
             start_over=record.start_over,
+            ports=dict(record.ports),
+            shared=record.shared,
         )
 
 
@@ -131,6 +140,7 @@ class Trial:
         pulled: its image is there.
         away: why its image could not be fetched yet, by the ship's word; hostile, empty while nothing is amiss.
         ends_at: when it counts as failed, in seconds since the epoch.
+        ports: further ports on the ship.
     """
 
     id: WorkspaceId
@@ -141,6 +151,7 @@ class Trial:
     pulled: bool = False
     away: str = ""
     ends_at: float = 0.0
+    ports: Mapping[PortName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,13 +355,30 @@ class Ship:
             if workspace.state is WorkspaceState.WARM:
                 workspace.life.to(WorkspaceState.PREPARING)
 
-    def free_port(self) -> int | None:
+    def free_ports(self, named: Iterable[PortName]) -> tuple[int, dict[PortName, int]] | None:
+        """A workspace's own port and a further one for each name, all free; None when the range is used up."""
+        found: list[int] = []
+        names = list(named)
+        for _ in range(1 + len(names)):
+            port = self.free_port(found)
+            if port is None:
+                return None
+            found.append(port)
+        return found[0], dict(zip(names, found[1:], strict=True))
+
+    def free_port(self, besides: Iterable[int] = ()) -> int | None:
         """A port of the range that nobody is known to hold, in rotation; None when the range is used up.
 
         Once ports were found taken, the middle of the widest stretch that is left: programs take ports in a row.
+
+        Args:
+            besides: taken, too.
         """
-        held = self.ports_taken | {workspace.port for workspace in self.workspaces.values()}
-        held |= {trial.port for trial in self.trials.values()}
+        held = self.ports_taken | {*besides}
+        for workspace in self.workspaces.values():
+            held |= {workspace.port, *workspace.ports.values()}
+        for trial in self.trials.values():
+            held |= {trial.port, *trial.ports.values()}
         if self.ports_taken:
             return self._middle_of_widest(held)
         for step in range(self.port_count):
@@ -387,13 +415,24 @@ class Ship:
                 user=self.seats[workspace.seat].user,
                 epoch=self.seats[workspace.seat].epoch,
                 start_over=workspace.start_over,
+                ports=dict(workspace.ports),
+                shared=workspace.shared,
             )
             for seat in self.seats
             for workspace in seat.workspaces.values()
         )
         # Beside the seats: a trial takes nobody's room.
         trials = tuple(
-            DesiredWorkspace(trial.id, len(self.seats), trial.project, trial.digest, trial.port, "warm")
+            DesiredWorkspace(
+                trial.id,
+                len(self.seats),
+                trial.project,
+                trial.digest,
+                trial.port,
+                "warm",
+                ports=trial.ports,
+                shared=trial.id,
+            )
             for trial in self.trials.values()
         )
         used = {workspace.project for workspace in (*workspaces, *trials)} | {image.project for image in images}

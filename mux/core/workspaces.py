@@ -25,6 +25,7 @@ from mux.core.model import (
     WorkspaceState,
 )
 from mux.core.rollout import spec_on
+from mux.core.routes import RoutePort
 from mux.core.ships import Kept, Seat, Ship, Workspace
 from mux.core.world import World
 
@@ -38,12 +39,12 @@ PORTS_RETRY_S = 30.0
 
 def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
     """Make a new incarnation of a project on a seat."""
-    port = ship.free_port()
-    if port is None and ship.ports_taken:
+    ports = ship.free_ports(spec.ports)
+    if ports is None and ship.ports_taken:
         # What was found taken may be free by now; the ship will say if it is not.
         ship.ports_taken.clear()
-        port = ship.free_port()
-    if port is None:
+        ports = ship.free_ports(spec.ports)
+    if ports is None:
         if not ship.ports_told:
             ship.ports_told = True
             world.notify(
@@ -59,7 +60,19 @@ def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{seat.index}.{spec.name}.{ship.incarnations}")
     digest = spec_on(world, ship, spec).digest
-    workspace = Workspace(identity, seat.index, spec.name, digest, port, workspace_lifecycle(identity))
+    # The first workspace on a seat gives its name to what it shares with those that join it there. Whoever has the seat
+    # next begins with none of them.
+    shared = next((each.shared for each in seat.workspaces.values() if each.shared), identity)
+    workspace = Workspace(
+        identity,
+        seat.index,
+        spec.name,
+        digest,
+        ports[0],
+        workspace_lifecycle(identity),
+        ports=ports[1],
+        shared=shared,
+    )
     ship.workspaces[identity] = workspace
     seat.workspaces[spec.name] = workspace
     wanted_changed(world, ship)
@@ -156,15 +169,25 @@ def spec_changed(world: World, changed: set[ProjectName]) -> None:
             for workspace in list(seat.workspaces.values()):
                 if seat.user is None and workspace.project in changed:
                     drain(world, ship, workspace)
+                elif workspace.project in world.projects:
+                    _name_ports(ship, workspace, world.projects[workspace.project])
         # Told anew even if nothing that the core knows has changed: values of secrets may have.
         wanted_changed(world, ship)
     for name in changed:
         forget_project(world, name)
 
 
+def _name_ports(ship: Ship, workspace: Workspace, spec: ProjectSpec) -> None:
+    """Give a workspace the further ports that its project has now; its next start takes them."""
+    workspace.ports = {name: port for name, port in workspace.ports.items() if name in spec.ports}
+    for name in spec.ports:
+        if name not in workspace.ports and (port := ship.free_port()) is not None:
+            workspace.ports[name] = port
+
+
 def run_as(spec: ProjectSpec | None) -> ProjectSpec | None:
-    """What a workspace's life depends on: a project without its words for people."""
-    return spec and replace(spec, title="", image="")
+    """What a workspace's life depends on: a project without its words for people and for the proxies."""
+    return spec and replace(spec, title="", image="", ports_with_prefix=())
 
 
 def fill(world: World, ship: Ship) -> None:
@@ -247,20 +270,21 @@ def _port_taken(word: WorkspaceReport) -> bool:
 
 
 def _move_port(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport) -> None:
-    """Another program holds a workspace's port: the same workspace, on the same files, gets another one.
+    """Another program holds a port of a workspace: the same workspace, on the same files, gets others.
 
-    That is nobody's fault until every port of the ship has been found taken.
+    Which one it is, the ship says in words for people only, so all are left. That is nobody's fault until every port of
+    the ship has been found taken.
     """
     if world.now < workspace.port_stands_until:
         return
-    ship.ports_taken.add(workspace.port)
-    port = ship.free_port()
-    if port is None:
+    ship.ports_taken |= {workspace.port, *workspace.ports.values()}
+    ports = ship.free_ports(workspace.ports)
+    if ports is None:
         ship.ports_taken.clear()
         workspace.port_stands_until = world.now + PORTS_RETRY_S
         failed(world, ship, workspace, word, projects_fault=False)
         return
-    workspace.port = port
+    workspace.port, workspace.ports = ports
     workspace.port_stands_until = world.now + PORT_MOVE_S
     workspace.reported = None
     wanted_changed(world, ship)
@@ -310,4 +334,7 @@ def placement(world: World, ship: Ship, workspace: Workspace) -> Placement | Non
         return None
     if ship.state in (ShipState.PARKED, ShipState.TERMINATED) or ship.wanted is not ShipWanted.RUN or not ship.host:
         return None
-    return Placement(workspace.id, ship.host, workspace.port, hold)
+    spec = world.projects.get(workspace.project)
+    whole = spec.ports_with_prefix if spec else ()
+    ports = tuple(RoutePort(name, port, name in whole) for name, port in workspace.ports.items())
+    return Placement(workspace.id, ship.host, workspace.port, hold, ports)

@@ -41,7 +41,13 @@ class Trial:
     """
 
     def __init__(self, runtime: Runtime, project: Project) -> None:
-        self._order = TrialOrder(runtime=runtime, project=project, port=_free_port(), token=secrets.token_hex(32))
+        self._order = TrialOrder(
+            runtime=runtime,
+            project=project,
+            port=_free_port(),
+            token=secrets.token_hex(32),
+            ports={name: _free_port() for name in project.ports},
+        )
         self._directory = Path()
         self._process: asyncio.subprocess.Process
         self._reading: asyncio.Task[None]

@@ -37,14 +37,17 @@ def without_mux_cookies(header: bytes, session_cookie: bytes) -> bytes:
     return b";".join(kept).strip(b" \t")
 
 
-def confined_set_cookie(value: bytes, session_cookie: bytes, prefix: bytes, path: bytes) -> bytes | None:
+def confined_set_cookie(
+    value: bytes, session_cookie: bytes, prefix: bytes, path: bytes, *, below: bool = False
+) -> bytes | None:
     """A workspace's Set-Cookie as browsers may see it, or None if they may not.
 
     Args:
         value: as the workspace sent it.
         session_cookie: name of the session cookie.
-        prefix: ``/camp/<project>``; empty for no confinement.
+        prefix: ``/camp/<project>``, or that of a further port; empty for no confinement.
         path: path of the request, from which browsers take the default (RFC 6265 section 5.1.4).
+        below: paths of the workspace that are not inside the prefix are put below it; else they are widened to it.
     """
     pair, *attributes = value.split(b";")
     name, equals, _ = pair.partition(b"=")
@@ -62,6 +65,9 @@ def confined_set_cookie(value: bytes, session_cookie: bytes, prefix: bytes, path
         if key == b"path":
             named = text
             if not _inside(text, prefix):
+                if below and text.startswith(b"/"):
+                    named = prefix + text
+                    kept.append(b" Path=" + named)
                 continue
         kept.append(attribute)
     scope = path[: max(1, path.rfind(b"/"))] if named is None else named

@@ -432,8 +432,12 @@ class Exchange:
     def _upstream_failed(self, kind: str, status: int, fault: Malformed | None = None) -> None:
         if self._held():
             return
-        self._plane.upstream_failed(kind, self.destination, fault)
-        if self.destination.workspace:
+        self._plane.upstream_failed("port_" + kind if self.destination.port else kind, self.destination, fault)
+        if self.destination.port and kind in ("refused", "reset"):
+            # An engine's own proxy takes connections for a port at which nothing listens, and drops them.
+            status, code = 503, "port_" + kind
+            text = f"Nothing answers at the port {self.destination.port} of your workspace. Start its program there."
+        elif self.destination.workspace:
             text = _WORKSPACE_TEXTS.get(kind, _WORKSPACE_TEXTS["refused"])
             code = "workspace_" + kind
         else:

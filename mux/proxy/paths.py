@@ -26,7 +26,8 @@ class PathTally:
 
     def unreached(self, destination: Destination) -> None:
         """No connection to an upstream could be made."""
-        if isinstance(destination.pool, RoutePool):
+        # That nothing listens at a further port says nothing of the machine.
+        if isinstance(destination.pool, RoutePool) and not destination.port:
             self._unreached.add(destination.pool.route.workspace)
 
     def batch(self) -> Paths | None:

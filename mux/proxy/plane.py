@@ -236,7 +236,7 @@ class Plane:
         self._switched = asyncio.Event()
         if self.memo is not None and self.memo.session_cookie != router.session_cookie:
             self.memo = Memo(router.session_cookie, self.pools)
-        self.pools.drop(RoutePool(key, route) for key, route in routes.items())
+        self.pools.drop(pool for key, route in routes.items() for pool in RoutePool.of(key, route))
         await self._gone(self._cut(frozenset(sessions), frozenset(routes)))
 
     def _cut(self, sessions: frozenset[SessionHash], routes: frozenset[RouteKey]) -> list[Live]:

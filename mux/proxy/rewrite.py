@@ -65,7 +65,8 @@ def upstream_head(request: RequestHead, destination: Destination, peer: Peer) ->
     An HTTP/1.0 request stays one, so that the upstream does not answer with what its client cannot read (chunked, 1xx);
     RFC 9112 section 2.3 allows this downgrade.
     """
-    head = b"%b %b HTTP/1.%d\r\n" % (request.method, request.target, request.minor)
+    target = request.target[len(destination.prefix) :] if destination.strip else request.target
+    head = b"%b %b HTTP/1.%d\r\n" % (request.method, target, request.minor)
     cookie = destination.session_cookie
     private = destination.token is not None
     for field in request.fields:
@@ -96,7 +97,8 @@ def private_line(field: Field, session_cookie: bytes) -> bytes:
 def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> bytes:
     """What every upstream is told beside the client's fields, and the empty line.
 
-    Nothing of it depends on the target, nor on a field other than Host and those of framing and upgrade.
+    A prefix that was taken off the target stands in X-Forwarded-Prefix, as web frameworks know it. Nothing else depends
+    on the target, nor on a field other than Host and those of framing and upgrade.
     """
     site = destination.site
     lines = [
@@ -105,6 +107,8 @@ def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> b
         b"X-Forwarded-Host: " + request.host,
         b'Forwarded: for=%b;host="%b";proto=%b' % (peer.forwarded, request.host, site.scheme),
     ]
+    if destination.strip:
+        lines.append(b"X-Forwarded-Prefix: " + destination.prefix)
     if not destination.workspace:
         lines.append(b"X-Mux-Peer: " + peer.ip)
     if destination.token:
@@ -156,10 +160,12 @@ def _confined(field: Field, request: RequestHead, destination: Destination) -> F
     if key in WHOLE_ORIGIN:
         return None
     if key == b"set-cookie":
-        value = confined_set_cookie(field.value, destination.session_cookie, destination.prefix, request.path)
+        value = confined_set_cookie(
+            field.value, destination.session_cookie, destination.prefix, request.path, below=destination.strip
+        )
         return None if value is None else field._replace(value=value)
     if key in (b"location", b"content-location"):
-        return field._replace(value=public_location(field.value, destination))
+        return field._replace(value=public_location(field.value, destination, request.target))
     return field
 
 
@@ -167,16 +173,28 @@ def _without_port(authority: bytes) -> bytes:
     return _PORT.sub(b"", authority)
 
 
-def public_location(value: bytes, destination: Destination) -> bytes:
+def public_location(value: bytes, destination: Destination, target: bytes = b"/") -> bytes:
     """A workspace's Location as the public address has it (RFC 9110 section 10.2.2).
 
     Mapped are the upstream's own address, the public host under the wrong scheme, and, if the path is the workspace's
     own, the public host name or a loopback one with whatever port the workspace believes in. The result is absolute,
     so that a path that begins with two slashes cannot lead to another host.
+
+    What an upstream says that knows nothing of its prefix is put below it, unless it is there already. One that answers
+    ``//x`` when it was asked for ``//…`` means a path, not a host.
+
+    Args:
+        value: as the workspace sent it.
+        destination: where it comes from.
+        target: of the request.
     """
     match = _ABSOLUTE_LOCATION.fullmatch(value)
     if match is None:
-        return value
+        if not destination.strip or not value.startswith(b"/"):
+            return value
+        if value.startswith(b"//") and not target[len(destination.prefix) :].startswith(b"//"):
+            return value
+        return destination.site.origin + _below(destination.prefix, value)
     authority, rest = match[2].lower(), match[3]
     address, site = destination.address, destination.site
     host = address.host.lower().encode("latin-1", "replace")
@@ -188,5 +206,13 @@ def public_location(value: bytes, destination: Destination) -> bytes:
     name = _without_port(authority)
     here = inside and (name == site.hostname or _LOOPBACK.fullmatch(name) is not None)
     if here or authority in own or authority in site.hosts:
-        return site.origin + rest
+        return site.origin + (_below(prefix, rest) if destination.strip else rest)
     return value
+
+
+def _below(prefix: bytes, path: bytes) -> bytes:
+    """A path, and what follows it, below a further port's prefix; as it is if it is the project's already."""
+    base = prefix.rpartition(b"/port/")[0]
+    if path == base or path.startswith((base + b"/", base + b"?", base + b"#")):
+        return path
+    return prefix + (path if path.startswith(b"/") else b"/" + path)

@@ -8,19 +8,21 @@ goes to the control process, which renders the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId
-from mux.core.routes import Route, RouteKey, RouteTable
+from mux.core.routes import Route, RouteKey, RoutePort, RouteTable
 from mux.proxy.cookies import cookie_values
 from mux.proxy.limits import RELOAD_S
 from mux.proxy.refusal import Refusal
 from mux.proxy.request import METHODS_SAFE, RequestHead
 
 CAMP = b"/camp/"
+PORT = b"port/"
+"""What follows a project's base path before the name of a further port."""
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _FETCH_SITES_OWN = (b"same-origin", b"none")
 
@@ -69,10 +71,21 @@ def _has_port(host: bytes) -> bool:
 
 
 class RoutePool(NamedTuple):
-    """Connections of one route as it was: another workspace, port or token under the same key is another pool."""
+    """Connections of one route as it was: another workspace, port or token under the same key is another pool.
+
+    ``port`` names a further port of the workspace; empty for its own.
+    """
 
     key: RouteKey
     route: Route
+    port: str = ""
+
+    @classmethod
+    def of(cls, key: RouteKey, route: Route) -> Iterator[RoutePool]:
+        """Every pool of a route: the workspace's own, and those of its further ports."""
+        yield cls(key, route)
+        for port in route.ports:
+            yield cls(key, route, port.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +97,17 @@ class Destination:
         pool: connections to the upstream are shared by requests with an equal value, and by no others.
         site: the public address that the client used.
         workspace: whether the upstream is one: its responses are confined.
-        prefix: ``/camp/<project>``, which cookies are confined to; empty for no confinement.
+        prefix: ``/camp/<project>``, of a further port with ``/port/<name>``, which cookies are confined to; empty for
+            no confinement.
         session_cookie: name of the session cookie.
         token: replaces the client's Authorization; empty to drop it, None to keep it and the mux's cookies.
         route: which route; None for the control process.
         session: the login; None for none.
         user: whose login it is.
         hold_s: how long the request is to wait for another destination first, in seconds; None for not at all.
+        port: name of the workspace's further port; empty for its own.
+        strip: whether the upstream knows nothing of the prefix: it is asked without, and what it says of paths is put
+            below the prefix.
     """
 
     address: Address
@@ -104,6 +121,8 @@ class Destination:
     session: SessionHash | None
     user: UserId | None = None
     hold_s: float | None = None
+    port: str = ""
+    strip: bool = False
 
 
 class Router(Protocol):
@@ -208,6 +227,8 @@ class FeedRouter:
             key_route = self._workspace(request.path, session[1])
             if key_route is not None:
                 key, route = key_route
+                if (port := _further_port(request, route, site)) is not None:
+                    return self._to_port(port, key, route, session)
                 return Destination(
                     address=Address(route.host, route.port),
                     pool=RoutePool(key, route),
@@ -241,7 +262,8 @@ class FeedRouter:
         segment, slash, rest = path[len(CAMP) :].partition(b"/")
         if slash and not rest and self.settings.landings:
             return None
-        return segment
+        # Of further ports any number of names may be asked for, and targets are not sent on as they are.
+        return None if rest.startswith(PORT) else segment
 
     def still(self, destination: Destination) -> bool:
         """See Router."""
@@ -273,6 +295,25 @@ class FeedRouter:
         there = self.table.routes.get(pool.key)
         return there is pool.route or there == pool.route
 
+    def _to_port(
+        self, port: RoutePort, key: RouteKey, route: Route, session: tuple[SessionHash, UserId]
+    ) -> Destination:
+        return Destination(
+            address=Address(route.host, port.port),
+            pool=RoutePool(key, route, port.name),
+            site=self._site,
+            workspace=True,
+            prefix=CAMP + key[1].encode() + b"/" + PORT + port.name.encode(),
+            session_cookie=self.session_cookie,
+            token=b"",
+            route=key,
+            session=session[0],
+            user=session[1],
+            hold_s=self.settings.swap_hold_s if route.hold else None,
+            port=port.name,
+            strip=not port.with_prefix,
+        )
+
     def _session(self, request: RequestHead, now: float) -> tuple[SessionHash, UserId] | None:
         tokens = cookie_values(request.values(b"cookie"), self.session_cookie)
         if len(tokens) != 1:
@@ -290,6 +331,25 @@ class FeedRouter:
         if route is None or (slash and not rest and key[1] in self.settings.landings):
             return None
         return key, route
+
+
+def _further_port(request: RequestHead, route: Route, site: Site) -> RoutePort | None:
+    """The further port that a request for a route asks for, by the raw bytes of its path; None for the workspace's own.
+
+    Raises Refusal, which leads below it, where the path ends with a name whose program is asked without it.
+    """
+    if not route.ports:
+        return None
+    rest = request.path[len(CAMP) :].partition(b"/")[2]
+    if not rest.startswith(PORT):
+        return None
+    name, slash, _ = rest[len(PORT) :].partition(b"/")
+    port = route.port_named(name.decode("latin-1"))
+    if port is not None and not slash and not port.with_prefix:
+        path, question, query = request.target.partition(b"?")
+        location = (site.origin + path + b"/" + question + query).decode("latin-1")
+        raise Refusal(308, "to_slash", f"The port {port.name} is at {location}", headers=(("Location", location),))
+    return port
 
 
 def check_origin(request: RequestHead, site: Site) -> None:

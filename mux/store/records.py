@@ -11,7 +11,17 @@ from dataclasses import asdict
 from typing import Any
 
 from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
-from mux.core.model import ProjectName, ShipId, ShipState, ShipWanted, StartOver, UserId, WorkspaceId, WorkspaceState
+from mux.core.model import (
+    PortName,
+    ProjectName,
+    ShipId,
+    ShipState,
+    ShipWanted,
+    StartOver,
+    UserId,
+    WorkspaceId,
+    WorkspaceState,
+)
 from mux.core.rollout import Pace, Rollout, RolloutState
 
 
@@ -67,6 +77,8 @@ def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
         previous=value.get("previous", ""),
         swap_until=value.get("swap_until", 0.0),
         start_over=StartOver(**wish) if (wish := value.get("start_over")) else None,
+        ports={PortName(name): port for name, port in value.get("ports", {}).items()},
+        shared=value.get("shared", ""),
     )
 
 

@@ -22,6 +22,10 @@ MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Bound of one message: 64 seats × 16 projects with a log tail each stay below it."""
 WORKSPACES_MAX = 1024
 """Workspaces of one ship: 64 seats × 16 projects."""
+PORTS_MAX = 8
+"""Further ports of one project."""
+SHARED_MAX = 8
+"""Directories that one project shares with others."""
 LOG_TAIL_CHARS_MAX = 16_384
 """Fifty lines of a log, long ones cut."""
 
@@ -117,7 +121,10 @@ class ProtocolError(Message):
 class Project(Message):
     """What workspaces of one project run. Units as in the names; ``digest`` is what runs, ``image`` where it is had.
 
-    The last four are for containers: where they may connect to (``open``, ``none``, or a list of host:port and IPv4
+    ``ports`` are further ports that a workspace may listen on, by name: ports inside a container. ``shared`` are
+    directories that it shares with other workspaces of its seat.
+
+    Four are for containers: where they may connect to (``open``, ``none``, or a list of host:port and IPv4
     networks), what they may beyond the rule (`Allowance`), whether they may write outside their home, and which OCI
     runtime runs them (empty: the engine's own).
     """
@@ -142,6 +149,8 @@ class Project(Message):
     allow: Annotated[list[Allowance], Field(max_length=64)] = []
     root_filesystem: Literal["auto", "read_only", "writable"] = "auto"
     oci_runtime: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
+    ports: Annotated[dict[Name, Port], Field(max_length=PORTS_MAX)] = {}
+    shared: Annotated[list[Name], Field(max_length=SHARED_MAX)] = []
 
 
 class StartOver(Message):
@@ -173,6 +182,8 @@ class Workspace(Message):
         restore: id of the snapshot with the attendee's files, put onto the image's content before the workspace is of
             this epoch; empty if there is none.
         start_over: carried out once; it stands here until another one takes its place.
+        ports: further ports to listen on or publish, by the project's names.
+        shared: workspaces with the same one share the directories that their projects name; they are of one seat.
     """
 
     id: Id
@@ -190,6 +201,8 @@ class Workspace(Message):
     receipt: Annotated[str, Field(max_length=2048)]
     restore: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     start_over: StartOver | None = None
+    ports: Annotated[dict[Name, Port], Field(max_length=PORTS_MAX)] = {}
+    shared: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$")] = ""
 
 
 REGISTRIES_MAX = 16

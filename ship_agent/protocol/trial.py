@@ -11,7 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, Code, Count, Line, Message, Port, Project, Text
+from ship_agent.protocol.messages import (
+    LOG_TAIL_CHARS_MAX,
+    PORTS_MAX,
+    Code,
+    Count,
+    Line,
+    Message,
+    Name,
+    Port,
+    Project,
+    Text,
+)
 
 FINISH = "finish"
 """The line that asks for `TrialClosed`."""
@@ -29,12 +40,14 @@ class TrialOrder(Message):
         project: what runs.
         port: to listen on, or to publish.
         token: what it is to demand of requests.
+        ports: the same for its further ports, by the project's names.
     """
 
     runtime: Literal["process", "docker"]
     project: Project
     port: Port
     token: Annotated[str, Field(min_length=16, max_length=128, repr=False)]
+    ports: Annotated[dict[Name, Port], Field(max_length=PORTS_MAX, default_factory=dict)]
 
 
 class TrialStarted(Message):

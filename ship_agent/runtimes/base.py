@@ -48,6 +48,8 @@ class WorkspaceSpec:
         epoch: of the assignment; 0 while warm.
         receipt: the mux's signed word for the assignment; empty while warm.
         restore: id of the snapshot that its files are to be brought to before it is of that epoch; the agent's to do.
+        ports: further ports to listen on (process) or to publish (docker), by the project's names.
+        shared: workspaces with the same one share the directories that their projects name; empty for none.
     """
 
     id: str
@@ -60,13 +62,15 @@ class WorkspaceSpec:
     epoch: int = 0
     receipt: str = field(default="", repr=False)
     restore: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    shared: str = ""
 
     def run_key(self) -> str:
         """What a running workspace must be restarted for when it changes: image, port, token, secrets.
 
         Epoch and receipt are not in it: binding a warm workspace does not restart it unless secrets are attached.
-        Command, environment and limits are not in it either: they take effect at the next start, so that applying an
-        event file never restarts under an attendee's hands.
+        Command, environment, limits, further ports and what is shared are not in it either: they take effect at the
+        next start, so that applying an event file never restarts under an attendee's hands.
         """
         ran = [self.digest, self.port, self.token, dict(sorted(self.secrets.items()))]
         return hashlib.sha256(json.dumps(ran, sort_keys=True).encode()).hexdigest()

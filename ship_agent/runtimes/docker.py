@@ -18,7 +18,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from ship_agent.runtimes.docker_network import Egress, Networks, check_port, loo
 from ship_agent.runtimes.docker_records import Record
 from ship_agent.runtimes.docker_seats import Reservation, Seats
 from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_WORKSPACE, Image, Place
+from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.runtimes.tasks import finish
 
 log = structlog.get_logger(__name__)
@@ -57,7 +58,7 @@ class _Held:
     """A workspace as this runtime holds it.
 
     ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
-    ``oom``: the engine told of a process of the container that was killed for memory.
+    ``oom``: the engine told of a process of the container that was killed for memory; ``shared``: what it shares.
     """
 
     directory: Path
@@ -66,6 +67,7 @@ class _Held:
     running: bool = False
     bad_hook: str = ""
     oom: bool = False
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 class DockerRuntime:
@@ -93,6 +95,7 @@ class DockerRuntime:
     ) -> None:
         self._directory = directory.resolve()
         self._containers = self._directory / "containers"
+        self._shared = SharedDirectories(self._directory / "shared")
         # Two ships on one engine (as in the demo) keep their things apart by the directory.
         self.scope = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:8]
         self.address = address
@@ -246,10 +249,12 @@ class DockerRuntime:
         if before is not None:
             with translated(f"the container of {spec.id}"):
                 await self._delete_container(before)
-        check_port(self.address, spec.port)
+        for port in (spec.port, *spec.ports.values()):
+            check_port(self.address, port)
         await self._contents.bring_files(spec, directory, image)
+        shared = await asyncio.to_thread(self._shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
-        held = _Held(directory, records.starting(spec, before.record if before else None, egress.rules))
+        held = _Held(directory, records.starting(spec, before.record if before else None, egress.rules), shared=shared)
         try:
             if "host_network" not in spec.project.allow:
                 address = await self._seats.reserve(spec.id, spec.seat, egress.rules)
@@ -317,6 +322,7 @@ class DockerRuntime:
             init=init,
             ipv6=has_ipv6(),
             extension=str(self._extension),
+            shared=held.shared,
         )
 
     # --- end --------------------------------------------------------------------------------------------------------
@@ -348,6 +354,7 @@ class DockerRuntime:
     async def _remove(self, workspace: str, held: _Held) -> None:
         await self._stop(workspace, held, REMOVE_GRACE_S)
         await asyncio.to_thread(records.delete, held.directory)
+        await asyncio.to_thread(self._shared.release, workspace)
         del self._held[workspace]
 
     async def _delete_container(self, held: _Held) -> None:
@@ -370,6 +377,7 @@ class DockerRuntime:
                 else:
                     held.container = container["Id"]
             await self._engine.delete_volumes()
+        await asyncio.to_thread(self._shared.open, {name: held.record.shared for name, held in self._held.items()})
         await self._seats.open(
             {
                 identity: Reservation(held.record.seat, held.record.address, held.record.egress)

@@ -55,6 +55,7 @@ class Record:
         failure, detail: why the last run ended; empty if it was asked to.
         ended: whether its last run has ended.
         secrets: values that may be in its log.
+        shared: what it shares by, see `WorkspaceSpec`.
     """
 
     run_key: str
@@ -75,6 +76,7 @@ class Record:
     detail: str = ""
     ended: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    shared: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -119,6 +121,7 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) 
         detail="its start was interrupted",
         ended=True,
         secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
+        shared=spec.shared,
     )
 
 

@@ -11,13 +11,15 @@ and secrets are in the environment, never in arguments.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes import labextension
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+from ship_agent.runtimes.launch import port_variables
+from ship_agent.runtimes.shared import variables
 
 FILES_MAX = 8192
 """Open files of each process: far above a notebook's need, far below what starves the machine."""
@@ -42,6 +44,7 @@ CONTENT_LABEL = "mux.content"
 READ_ONLY_LABEL = "mux.read-only"
 """Label of an image that works with a read-only root."""
 SOCKET_INSIDE = "/var/run/docker.sock"
+SHARED_INSIDE = "/shared"
 
 LABEL = "mux."
 """First part of the labels of containers and networks."""
@@ -146,6 +149,7 @@ class Place:
         init: have the engine add an init.
         ipv6: the ship's kernel has IPv6, which is to be off inside.
         extension: directory on the ship with JupyterLab's extension; empty for none.
+        shared: directories on the ship that it shares with its seat's other workspaces, by the project's names.
     """
 
     scope: str
@@ -163,6 +167,7 @@ class Place:
     init: bool = True
     ipv6: bool = True
     extension: str = ""
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_allowed(project: Project, image: Image) -> None:
@@ -188,6 +193,17 @@ def container_port(spec: WorkspaceSpec) -> int:
     return spec.port if "host_network" in spec.project.allow else spec.project.port
 
 
+def further_ports(spec: WorkspaceSpec) -> dict[str, int]:
+    """The ports that programs inside must listen on to be found at the project's further ports, by name."""
+    return dict(spec.ports if "host_network" in spec.project.allow else spec.project.ports)
+
+
+def published(spec: WorkspaceSpec) -> dict[int, int]:
+    """Ports inside, and the ship's ports that lead to them."""
+    further = {inside: spec.ports[name] for name, inside in further_ports(spec).items() if name in spec.ports}
+    return {**further, container_port(spec): spec.port}
+
+
 def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
     """What is added to the image's own environment; the last ones cannot be overridden by the project."""
     base = spec.project.base_path
@@ -203,6 +219,7 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
         "MUX_PROJECT": spec.project.name,
         "MUX_PORT": str(container_port(spec)),
         "MUX_BASE_PATH": base,
+        **port_variables(further_ports(spec)),
         "CONTAINER_AUTH_TOKEN": spec.token,
         "CONTAINER_BASE_URL": base.strip("/"),
     }
@@ -281,7 +298,10 @@ def container(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]
     host_network = "host_network" in allow
     config: dict[str, Any] = {
         "Image": image.id,
-        "Env": [f"{name}={value}" for name, value in environment(spec, image).items()],
+        "Env": [
+            f"{name}={value}"
+            for name, value in (environment(spec, image) | variables(shared_inside(place.shared))).items()
+        ],
         "Labels": labels(spec, place),
         "HostConfig": host_config(spec, image, place),
         # Its own health is asked by the agent; a check in the image would only cost processors.
@@ -297,11 +317,16 @@ def container(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]
         config["User"] = "0:0"
     if not host_network:
         config["Hostname"] = project.name
-        config["ExposedPorts"] = {f"{container_port(spec)}/tcp": {}}
+        config["ExposedPorts"] = {f"{port}/tcp": {} for port in published(spec)}
         config["NetworkingConfig"] = {
             "EndpointsConfig": {place.network: {"IPAMConfig": {"IPv4Address": place.address}}}
         }
     return config
+
+
+def shared_inside(names: Iterable[str]) -> dict[str, str]:
+    """Where shared directories are found inside."""
+    return {name: f"{SHARED_INSIDE}/{name}" for name in names}
 
 
 def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]:
@@ -314,6 +339,15 @@ def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, An
     if place.extension and project.kind == "jupyter":
         bind = {"Type": "bind", "Source": place.extension, "Target": labextension.INSIDE, "ReadOnly": True}
         mounts.append(bind)
+    mounts += [
+        {
+            "Type": "bind",
+            "Source": place.shared[name],
+            "Target": inside,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+        for name, inside in shared_inside(place.shared).items()
+    ]
     config: dict[str, Any] = {
         "Memory": project.memory_bytes,
         # The same as memory: no swap, so that the limit is one.
@@ -355,8 +389,10 @@ def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, An
         mounts.append({"Type": "bind", "Source": path, "Target": SOCKET_INSIDE})
         config["GroupAdd"] = [str(group)]
     if not host_network:
-        port = f"{container_port(spec)}/tcp"
-        config["PortBindings"] = {port: [{"HostIp": place.listen, "HostPort": str(spec.port)}]}
+        config["PortBindings"] = {
+            f"{inside}/tcp": [{"HostIp": place.listen, "HostPort": str(port)}]
+            for inside, port in published(spec).items()
+        }
         if place.ipv6:
             config["Sysctls"] = {"net.ipv6.conf.all.disable_ipv6": "1"}
         config["ExtraHosts"] = [f"{name}:{address}" for name, address in place.hosts]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ship_agent.runtimes import labextension
@@ -51,6 +52,7 @@ def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         "MUX_PROJECT": spec.project.name,
         "MUX_PORT": str(spec.port),
         "MUX_BASE_PATH": spec.project.base_path,
+        **port_variables(spec.ports),
     }
 
 
@@ -59,6 +61,16 @@ def _data_path(spec: WorkspaceSpec) -> dict[str, str]:
         return {}
     theirs = spec.project.environment.get("JUPYTER_PATH", "")
     return {"JUPYTER_PATH": labextension.jupyter_path(str(labextension.DATA), theirs)}
+
+
+def port_variables(ports: Mapping[str, int]) -> dict[str, str]:
+    """What tells a workspace its further ports: ``MUX_PORT_<NAME>``."""
+    return {f"MUX_PORT_{variable_part(name)}": str(port) for name, port in ports.items()}
+
+
+def variable_part(name: str) -> str:
+    """A port's or directory's name as a variable's name has it."""
+    return name.upper().replace("-", "_")
 
 
 def command(spec: WorkspaceSpec, home: Path) -> list[str]:

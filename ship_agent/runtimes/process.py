@@ -31,6 +31,7 @@ from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups
 from ship_agent.runtimes.images import TEMPORARY, ImageStore, remove_tree, translated
+from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.runtimes.shim import KILL_MAX_S, process_mark
 from ship_agent.runtimes.tasks import finish
 from ship_agent.runtimes.workspace import (
@@ -87,6 +88,7 @@ class ProcessRuntime:
         self._directory = directory.resolve()
         self._workspaces = self._directory / "workspaces"
         self._images = ImageStore(self._directory / "images")
+        self._shared = SharedDirectories(self._directory / "shared")
         self._cgroups = cgroups
         self._files = files
         self._contents = Contents()
@@ -107,6 +109,7 @@ class ProcessRuntime:
             if held.pid is not None:
                 self._watch(identity, held)
                 log.info("workspace adopted", workspace=identity, pid=held.pid)
+        await asyncio.to_thread(self._shared.open, {name: held.kept.shared for name, held in self._held.items()})
 
     def _find(self) -> dict[str, _Held]:
         boot = process_mark(os.getpid()).partition(":")[0]
@@ -175,9 +178,10 @@ class ProcessRuntime:
             raise RuntimeFailure("image_missing", f"the image of {spec.project.name} is not here; pull it first")
         directory = held.directory if held else self._workspaces / spec.id
         await asyncio.to_thread(sweep, directory, held.kept.cgroups if held else ())
-        check_port(spec.port)
-        await asyncio.to_thread(self._prepare, spec, directory)
-        kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups)
+        for port in (spec.port, *spec.ports.values()):
+            check_port(port)
+        shared = await asyncio.to_thread(self._prepare, spec, directory)
+        kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups, shared)
         # Until its shim runs, this start is not shown: an end that is none would be counted as a failed start. Were the
         # shim not to start, the files are still there to be found and removed.
         ended = SHIM_LOST
@@ -196,11 +200,13 @@ class ProcessRuntime:
         label = label_of(spec.project.image, spec.digest)
         return self._contents.get(self._images.path(spec.digest) / "home", spec.digest, label)
 
-    def _prepare(self, spec: WorkspaceSpec, directory: Path) -> None:
+    def _prepare(self, spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
+        """Have its files and what it shares; where that is, by name."""
         way = way_of(directory, self._files)
         brought = prepare_files(directory, way, lambda: self._content(spec))
         if brought.besides:
             log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
+        return self._shared.give(spec, directory / "home")
 
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt on disk without a restart."""
@@ -267,6 +273,7 @@ class ProcessRuntime:
     async def _remove(self, workspace: str, held: _Held) -> None:
         await self._stop(held, REMOVE_GRACE_S)
         await asyncio.to_thread(_delete, held.directory, way_of(held.directory, self._files))
+        await asyncio.to_thread(self._shared.release, workspace)
         del self._held[workspace]
 
     async def inspect(self) -> Mapping[str, RunningWorkspace]:

@@ -26,7 +26,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +36,7 @@ from ship_agent.runtimes import launch, shim
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups, Wanted, kill_groups, remove_groups
 from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
+from ship_agent.runtimes.shared import variables
 
 FILES_MAX = 8192
 """Open files of one workspace's process: far above a notebook's need, far below what starves the machine."""
@@ -72,6 +73,7 @@ class Kept:
         started_at: seconds since the epoch.
         cgroups: directories of its control groups.
         secrets: values that may be in its log.
+        shared: what it shares by, see `WorkspaceSpec`.
     """
 
     run_key: str
@@ -85,6 +87,7 @@ class Kept:
     receipt: str = field(default="", repr=False)
     cgroups: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    shared: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -98,7 +101,7 @@ class Kept:
 
     def _is_sound(self) -> bool:
         numbers = (self.seat, self.port, self.epoch, self.starts)
-        texts = (self.run_key, self.receipt, *self.cgroups, *self.secrets)
+        texts = (self.run_key, self.receipt, self.shared, *self.cgroups, *self.secrets)
         return (
             all(type(number) is int and number >= 0 for number in numbers)
             and all(isinstance(text, str) for text in texts)
@@ -186,7 +189,9 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def write_launch(spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgroups) -> Kept:
+def write_launch(
+    spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgroups, shared: Mapping[str, str]
+) -> Kept:
     """Write what the shim is to run, make the control groups, and keep what was started. Raises RuntimeFailure."""
     before = Kept.load(directory)
     command = launch.command(spec, directory / "home")
@@ -199,7 +204,7 @@ def write_launch(spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgr
             "home": str(directory / "home"),
             "command": command,
             "hooks": launch.hooks(image),
-            "environment": launch.environment(spec, directory),
+            "environment": launch.environment(spec, directory) | variables(shared),
             "cgroups": groups,
             "memory_cgroup": cgroups.memory_group(spec.id),
             "files_max": files_max(),
@@ -218,6 +223,7 @@ def write_launch(spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgr
         started_at=time.time(),
         cgroups=groups,
         secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
+        shared=spec.shared,
     )
     kept.save(directory)
     return kept

@@ -101,7 +101,8 @@ def test_the_pieces_of_the_how_to_are_parts_of_a_file_that_loads() -> None:
         rest = {**base, **replaced}
         text = "".join(f"[{table}]\n{fields(rest[table])}" for table in TABLES if table in rest and table != "project")
         file = parse(text + projects + of_projects[0], base=Path("/event"), environ={}, files=False)
-        assert [project.name for project in file.projects] == ["intro", "deep-dive", "dashboard"]
+        names = ["intro", "deep-dive", "dashboard", "trends", "collect", "analyse"]
+        assert [project.name for project in file.projects] == names
 
 
 def fields(table: dict[str, object]) -> str:

@@ -10,6 +10,7 @@ from mux.core.model import (
     BootStage,
     Desired,
     DesiredWorkspace,
+    PortName,
     ProjectName,
     ProjectSpec,
     ReportedState,
@@ -34,6 +35,9 @@ SPEC = ProjectSpec(
     command=("jupyter", "lab"),
     environment={"A": "b"},
     cpus=0.5,
+    ports={PortName("board"): 6006},
+    ports_with_prefix=(PortName("board"),),
+    shared=("data",),
 )
 
 
@@ -63,7 +67,16 @@ def test_a_project_is_told_whole() -> None:
     assert project.base_path == "/camp/intro/"
     assert project.command == ["jupyter", "lab"]
     assert project.allow == ["root"]
-    same = {field.name for field in fields(ProjectSpec)} - {"title", "start", "has_secrets", "command", "allow"}
+    assert project.shared == ["data"]
+    same = {field.name for field in fields(ProjectSpec)} - {
+        "title",
+        "start",
+        "has_secrets",
+        "command",
+        "allow",
+        "shared",
+    }
+    same -= {"ports_with_prefix"}
     assert {name: getattr(project, name) for name in same} == {name: getattr(SPEC, name) for name in same}
 
 

@@ -179,7 +179,7 @@ class SimulatedShip:
 
     def _outcome(self, workspace: DesiredWorkspace) -> WorkspaceReport:
         state, reason = ReportedState.HEALTHY, ""
-        if workspace.port in self.taken:
+        if self.taken & {workspace.port, *workspace.ports.values()}:
             # As an agent does: a bound one is tried on and on, a warm one is given up.
             bound = workspace.wanted == "bound"
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"

@@ -43,7 +43,11 @@ from mux.core.model import (
 )
 from tests.core.room import Room, event_spec, project
 
-PROJECTS = (project("intro"), project("lazy", start="on_use"), project("kept", has_secrets=True))
+PROJECTS = (
+    project("intro", ports={"board": 6006}),
+    project("lazy", start="on_use", shared=("data",)),
+    project("kept", has_secrets=True),
+)
 SHIPS = [ShipId(f"ship-000{number}") for number in range(1, 5)] + [ShipId("ship-9999")]
 USERS = [UserId("ada"), UserId("bob"), UserId("eve")]
 REASONS = ["", "exited", "port_in_use", "hook_failed", "\x00?"]

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from mux.core.events import SeatReleased, ShipReported
-from mux.core.model import ProjectName, ReportedState, ShipId, ShipReport, UserId, WorkspaceReport
+from mux.core.events import EventSpecApplied, LoggedOut, ProjectRequested, SeatReleased, ShipReported
+from mux.core.model import (
+    PortName,
+    ProjectName,
+    ReportedState,
+    SessionHash,
+    ShipId,
+    ShipReport,
+    UserId,
+    WorkspaceReport,
+)
+from mux.core.routes import RoutePort
 from tests.core.room import Room, event_spec, project
 
 ONE = ShipId("ship-0001")
 INTRO = ProjectName("intro")
 ADA = UserId("ada")
+BOARD, DASH = PortName("board"), PortName("dash")
 
 
 def rounds_until_ready(room: Room, most: int) -> int:
@@ -167,3 +178,97 @@ def test_a_restart_does_not_take_words_about_an_old_port_for_words_about_the_new
     assert room.routes() == set()
     room.do(ShipReported(ONE, link, ShipReport(2, generation + 1, workspaces=(healthy,))))
     assert room.routes() == {("ada", "intro")}
+
+
+def ports_of(room: Room) -> tuple[RoutePort, ...]:
+    """The further ports of Ada's route."""
+    place = room.fleet.published().routes[ADA, INTRO]
+    assert place is not None
+    return place.ports
+
+
+def with_ports(**ports: int) -> Room:
+    """A room whose project has further ports, and Ada in it."""
+    named = {PortName(name): port for name, port in ports.items()}
+    room = Room(event_spec(project(ports=named), attendees=2))
+    room.settle()
+    room.log_in("ada")
+    room.settle()
+    return room
+
+
+def test_a_route_leads_to_further_ports_of_the_ships_range_that_nobody_else_has() -> None:
+    room = with_ports(board=6006, dash=8787)
+    machine = room.machines[ONE].machine
+    every = [
+        port
+        for workspace in room.fleet.world.ships[ONE].workspaces.values()
+        for port in (workspace.port, *workspace.ports.values())
+    ]
+    assert len(every) == len(set(every)) == 6
+    assert all(machine.port_first <= port < machine.port_first + machine.port_count for port in every)
+    assert [port.name for port in ports_of(room)] == [BOARD, DASH]
+    assert not any(port.with_prefix for port in ports_of(room))
+    desired = room.machines[ONE].desired
+    assert desired is not None
+    assert {tuple(workspace.ports) for workspace in desired.workspaces} == {(BOARD, DASH)}
+
+
+def test_a_further_port_that_is_taken_moves_the_workspace_as_its_own_does() -> None:
+    room = with_ports(board=6006)
+    before = ports_of(room)[0].port
+    room.machines[ONE].taken = frozenset({before})
+    room.report(ONE)
+    assert rounds_until_ready(room, most=12) <= 10
+    assert ports_of(room)[0].port != before
+
+
+def test_an_event_file_that_names_other_ports_gives_bound_workspaces_theirs_and_moves_none_that_stays() -> None:
+    room = with_ports(board=6006, dash=8787)
+    (_, seat), before = room.fleet.world.seat_of(ADA) or pytest.fail("no seat"), ports_of(room)
+    identity, port = seat.workspaces[INTRO].id, seat.workspaces[INTRO].port
+    changed = project(ports={PortName("new"): 9, DASH: 8787}, ports_with_prefix=(DASH,))
+    room.do(EventSpecApplied(event_spec(changed, attendees=2)))
+    room.settle()
+    assert (seat.workspaces[INTRO].id, seat.workspaces[INTRO].port) == (identity, port)
+    named = {each.name: each for each in ports_of(room)}
+    assert named.keys() == {DASH, "new"}
+    assert named[DASH] == RoutePort(DASH, before[1].port, with_prefix=True)
+
+
+def test_only_how_a_port_is_asked_is_no_reason_to_replace_free_workspaces() -> None:
+    room = with_ports(dash=8787)
+    before = set(room.fleet.world.ships[ONE].workspaces)
+    room.do(EventSpecApplied(event_spec(project(ports={DASH: 8787}, ports_with_prefix=(DASH,)), attendees=2)))
+    room.settle()
+    assert set(room.fleet.world.ships[ONE].workspaces) == before
+    assert ports_of(room)[0].with_prefix
+
+
+def test_a_restarted_mux_knows_the_ports_and_what_is_shared() -> None:
+    room = with_ports(board=6006)
+    before = {each.id: (dict(each.ports), each.shared) for each in room.fleet.world.ships[ONE].workspaces.values()}
+    room.restart()
+    room.settle()
+    after = {each.id: (dict(each.ports), each.shared) for each in room.fleet.world.ships[ONE].workspaces.values()}
+    assert after == before
+
+
+def test_workspaces_of_one_attendee_share_by_one_name_and_the_next_attendee_by_another() -> None:
+    lazy = project("lazy", start="on_use", shared=("data",))
+    room = Room(event_spec(project(shared=("data",)), lazy, attendees=1, seats_per_ship=1))
+    room.settle()
+    seen = []
+    for name in ("ada", "bob"):
+        room.log_in(name)
+        room.settle()
+        room.do(ProjectRequested(UserId(name), lazy.name))
+        room.settle()
+        _, seat = room.fleet.world.seat_of(UserId(name)) or pytest.fail("no seat")
+        assert len(seat.workspaces) == 2
+        (shared,) = {workspace.shared for workspace in seat.workspaces.values()}
+        seen.append(shared)
+        room.do(LoggedOut(SessionHash(f"session of {name}")), SeatReleased(UserId(name)))
+        rounds_until_ready(room, most=12)
+    assert len(set(seen)) == 2
+    assert "" not in seen

@@ -50,7 +50,11 @@ from mux.core.scheduler import SeatIndex
 from tests.core.room import Room, event_spec, project
 
 USERS = ["ada", "bob", "eve", "dan", "kim"]
-PROJECTS = [project("intro"), project("lazy", start="on_use"), project("kept", has_secrets=True)]
+PROJECTS = [
+    project("intro", ports={"board": 6006}),
+    project("lazy", start="on_use", shared=("data",)),
+    project("kept", has_secrets=True),
+]
 
 
 class AnyHistory(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.tree import walk
 
 SERVER = """
-import json, os, signal, socket, subprocess, sys
+import json, os, signal, socket, subprocess, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,6 +61,13 @@ class Handler(BaseHTTPRequestHandler):
             except OSError as error:
                 return self.answer(200, type(error).__name__)
             return self.answer(200, "connected")
+        if what == "listen":
+            def greet(listener=socket.create_server((os.environ.get("HOST", "127.0.0.1"), int(query["port"])))):
+                while True:
+                    listener.accept()[0].sendall(b"here")
+
+            threading.Thread(target=greet, daemon=True).start()
+            return self.answer(200, None)
         if what == "scan":
             from concurrent.futures import ThreadPoolExecutor
 

@@ -15,6 +15,7 @@ import pytest
 
 from ship_agent.files.names import label_of
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+from tests.ship_agent.images import free_port
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab, opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab
 
@@ -356,3 +357,118 @@ async def test_a_command_that_does_not_exist_is_named(lab: Lab) -> None:
     ended = await lab.exited(spec.id)
     assert ended.failure == "command_missing"
     assert "/no/such/program" in ended.detail
+
+
+async def greeting(port: int) -> bytes:
+    """What a port of this machine says first; empty if nobody is there."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return b""
+    async with asyncio.timeout(30):
+        try:
+            return await reader.read(4)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+
+async def test_a_further_port_leads_to_what_listens_where_its_variable_says(lab: Lab) -> None:
+    project = await lab.project(ports={"dash-board": 8787, "idle": 6006})
+    spec = lab.spec(project, ports={"dash-board": free_port(), "idle": free_port()})
+    await lab.runtime.pull(project, project.digest, lambda _: None)
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    told = await lab.ask(spec, "environment")
+
+    await lab.ask(spec, "listen", port=told["MUX_PORT_DASH_BOARD"])
+
+    assert await greeting(spec.ports["dash-board"]) == b"here"
+    assert await greeting(spec.ports["idle"]) == b""
+    inside = lab.runtime.name == "docker"
+    assert told["MUX_PORT_IDLE"] == str(6006 if inside else spec.ports["idle"])
+    assert told["MUX_PORT"] == seen_port(lab, spec)
+
+
+async def test_a_further_port_in_use_is_said_before_anything_is_started(lab: Lab) -> None:
+    project = await lab.project(ports={"dash": 8787})
+    spec = lab.spec(project, ports={"dash": free_port()})
+    await lab.runtime.pull(project, project.digest, lambda _: None)
+
+    with socket.create_server(("127.0.0.1", spec.ports["dash"])), pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(spec)
+
+    assert failure.value.code == "port_in_use"
+    assert str(spec.ports["dash"]) in failure.value.detail
+
+
+@pytest.mark.long
+async def test_ports_named_later_restart_nothing_and_are_there_after_the_next_start(lab: Lab) -> None:
+    spec = await lab.started()
+    later = replace(
+        spec, project=spec.project.model_copy(update={"ports": {"dash": 8787}}), ports={"dash": free_port()}
+    )
+    assert later.run_key() == spec.run_key()
+
+    await lab.runtime.stop(spec.id, 5)
+    await lab.runtime.start(later)
+    await lab.answers(later)
+
+    await lab.ask(later, "listen", port=(await lab.ask(later, "environment"))["MUX_PORT_DASH"])
+    assert await greeting(later.ports["dash"]) == b"here"
+
+
+async def test_projects_of_one_attendee_share_what_both_name_and_see_nothing_else_of_each_other(lab: Lab) -> None:
+    """Each has its own files and limits; another attendee on the same ship shares neither."""
+    project = await lab.project(shared=["data"])
+    await lab.runtime.pull(project, project.digest, lambda _: None)
+    other = project.model_copy(update={"name": "other", "base_path": "/camp/other/", "pids": 20})
+    alone = project.model_copy(update={"name": "alone", "base_path": "/camp/alone/", "shared": []})
+    mine = lab.spec(project, shared="ship-1.0.intro.1")
+    also_mine = lab.spec(other, "ship-1.0.other.2", shared=mine.shared)
+    apart = lab.spec(alone, "ship-1.0.alone.3", shared=mine.shared)
+    theirs = lab.spec(project, "ship-1.1.intro.4", seat=1, shared="ship-1.1.intro.4")
+    specs = (mine, also_mine, apart, theirs)
+    await asyncio.gather(*(lab.runtime.start(spec) for spec in specs))
+    for spec in specs:
+        await lab.answers(spec)
+    places = [(await lab.ask(spec, "environment")).get("MUX_SHARED_DATA") for spec in specs]
+    assert [bool(place) for place in places] == [True, True, False, True]
+
+    await lab.ask(mine, "write", name="shared-data/found.txt", text="of mine")
+    await lab.ask(mine, "write", name="own.txt", text="of mine alone")
+
+    assert await lab.ask(also_mine, "read", name="shared-data/found.txt") == "of mine"
+    assert await lab.ask(also_mine, "read", name=f"{places[1]}/found.txt") == "of mine"
+    await lab.ask(also_mine, "write", name="shared-data/found.txt", text="changed")
+    assert await lab.ask(mine, "read", name="shared-data/found.txt") == "changed"
+    for spec, name in ((also_mine, "own.txt"), (apart, "shared-data/found.txt"), (theirs, "shared-data/found.txt")):
+        with pytest.raises(Exception, match="404"):
+            await lab.ask(spec, "read", name=name)
+    if "pids" in lab.runtime.limits().enforced:
+        assert await lab.ask(also_mine, "forks", n="30") < 20
+        assert await lab.ask(mine, "forks", n="30") == 30
+
+
+async def test_what_is_shared_outlives_swaps_and_agents_and_goes_with_the_last_workspace(lab: Lab) -> None:
+    project = await lab.project(shared=["data"])
+    await lab.runtime.pull(project, project.digest, lambda _: None)
+    first, second = (lab.spec(project, f"ship-1.0.{name}.1", shared="ship-1.0.a.1") for name in "ab")
+    for spec in (first, second):
+        await lab.runtime.start(spec)
+        await lab.answers(spec)
+    await lab.ask(first, "write", name="shared-data/found.txt", text="kept")
+
+    await lab.runtime.stop(first.id, 5)
+    fixed = await lab.project(text="fixed", shared=["data"])
+    await lab.runtime.pull(fixed, fixed.digest, lambda _: None)
+    swapped = replace(first, project=fixed, digest=fixed.digest)
+    await (await lab.again()).start(swapped)
+    await lab.answers(swapped)
+    assert await lab.ask(swapped, "read", name="shared-data/found.txt") == "kept"
+
+    await lab.runtime.remove(first.id)
+    assert await lab.ask(second, "read", name="shared-data/found.txt") == "kept"
+    await lab.runtime.remove(second.id)
+    assert list((lab.directory / "ship/shared").iterdir()) == []

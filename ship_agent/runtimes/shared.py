@@ -1,0 +1,114 @@
+"""Directories that the workspaces of one seat share, outside of each one's own files.
+
+Owns the layout of ``DIR/shared``: ``<shared>/<name>``, where ``<shared>`` comes from the mux and is one attendee's.
+Knows no container and no process. Blocking: call it in a thread.
+
+Rules: both parts of a path are names without a slash that begin with a letter or digit, so nothing leads out; what an
+attendee may write lies below ``<name>`` only. A directory lives as long as any workspace with its ``<shared>``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from ship_agent.files.place import remove_tree
+from ship_agent.runtimes.base import WorkspaceSpec
+from ship_agent.runtimes.images import TEMPORARY, translated
+from ship_agent.runtimes.launch import variable_part
+
+log = structlog.get_logger(__name__)
+
+NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,127})?")
+"""What the mux may call the directories of one attendee on a seat; empty for none."""
+LINK = "shared-"
+"""In a home: first part of the name of the symlink to a shared directory."""
+
+
+class SharedDirectories:
+    """The shared directories of one ship.
+
+    Args:
+        root: ``DIR/shared``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._shared_of: dict[str, str] = {}
+        self._turn = threading.Lock()
+
+    def open(self, found: Mapping[str, str]) -> None:
+        """Take over what an earlier agent left; what belongs to none of ``found`` goes. Raises RuntimeFailure.
+
+        Args:
+            found: workspaces on this ship, and what each one shares by.
+        """
+        with self._turn, translated("the shared directories"):
+            self._shared_of = {workspace: shared for workspace, shared in found.items() if NAME.fullmatch(shared)}
+            if self._root.is_dir():
+                for directory in self._root.iterdir():
+                    if directory.name not in self._shared_of.values():
+                        remove_tree(directory)
+
+    def give(self, spec: WorkspaceSpec, home: Path, inside: str = "") -> dict[str, str]:
+        """The directories that a workspace shares, by the project's names; made if they are not there.
+
+        Args:
+            spec: of the workspace.
+            home: its files, where links to them are made.
+            inside: directory in which it finds them; empty if it sees them where they are.
+
+        Raises:
+            RuntimeFailure: they cannot be made.
+        """
+        if not spec.shared:
+            return {}
+        with self._turn, translated("the shared directories"):
+            self._shared_of[spec.id] = spec.shared
+            found = {name: self._root / spec.shared / name for name in spec.project.shared}
+            for directory in found.values():
+                self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                directory.parent.mkdir(exist_ok=True, mode=0o700)
+                if not directory.exists():
+                    # Images may run as different users; who gets this far is decided by the directories above.
+                    directory.mkdir()
+                    directory.chmod(0o777)
+            for name, directory in found.items():
+                _link(home, name, f"{inside}/{name}" if inside else str(directory))
+            return {name: str(directory) for name, directory in found.items()}
+
+    def release(self, workspace: str) -> None:
+        """A workspace is gone for good; with the last one that shared a directory, that goes. Raises RuntimeFailure."""
+        with self._turn, translated("the shared directories"):
+            shared = self._shared_of.pop(workspace, "")
+            if shared and shared not in self._shared_of.values():
+                debris = self._root / f"{TEMPORARY}{shared}"
+                with contextlib.suppress(FileNotFoundError):
+                    (self._root / shared).rename(debris)
+                remove_tree(debris)
+
+
+def variables(places: Mapping[str, str]) -> dict[str, str]:
+    """What tells a workspace its shared directories: ``MUX_SHARED_<NAME>``."""
+    return {f"MUX_SHARED_{variable_part(name)}": place for name, place in places.items()}
+
+
+def _link(home: Path, name: str, place: str) -> None:
+    """Have a symlink in a home to a shared directory; what else bears the link's name is left alone.
+
+    A link that cannot be made is no reason not to start: a variable says where the directory is, too.
+    """
+    path = home / f"{LINK}{name}"
+    try:
+        if path.is_symlink() and os.readlink(path) != place:  # noqa: PTH115 - compared as it stands there
+            path.unlink()
+        if not os.path.lexists(path):
+            path.symlink_to(place)
+    except OSError as error:
+        log.warning("no link to a shared directory", link=path.name, error=str(error)[:200])
