@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from mux.keys import Keyring
 from mux.store.base import ApiToken, ConflictError, Store
 
-SCOPES = ("read", "fleet", "roster", "apply")
+SCOPES = ("read", "fleet", "roster", "apply", "files")
 PREFIX = "mux_"
 """Lets people, and scanners for leaked secrets, see what it is."""
 TOKEN_BYTES = 32

@@ -9,12 +9,14 @@ over TLS or to this machine only; redirects are not followed; an answer has a bo
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import socket
 import stat
 import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +122,21 @@ class Api:
         """The JSON of a POST."""
         return self._call("POST", path, body, timeout_s)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, *, timeout_s: float = TIMEOUT_S) -> Any:
         """The JSON of a DELETE."""
-        return self._call("DELETE", path, None, TIMEOUT_S)
+        return self._call("DELETE", path, None, timeout_s)
+
+    def download(self, path: str, take: Callable[[bytes], object]) -> None:
+        """The bytes of a GET, piece by piece; ``take`` may raise."""
+        connection, where = self._connection(LONG_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        with _translated(where, LONG_TIMEOUT_S, connection):
+            connection.request("GET", API_PREFIX + path, headers=headers)
+            response = connection.getresponse()
+            if response.status >= 400:
+                _parsed(response.status, response.read(ANSWER_BYTES_MAX), where)
+            while piece := response.read(1 << 16):
+                take(piece)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
         headers = {"Accept": "application/json"}
@@ -133,26 +147,10 @@ class Api:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         connection, where = self._connection(timeout_s)
-        try:
+        with _translated(where, timeout_s, connection):
             connection.request(method, API_PREFIX + path, body=data, headers=headers)
             response = connection.getresponse()
             raw = response.read(ANSWER_BYTES_MAX + 1)
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise NotRunningError(
-                f"mux is not running: nothing answers at {where}; start it with `mux serve`"
-            ) from error
-        except PermissionError as error:
-            raise CliError(f"{where}: permission denied; run this as the user that mux runs as") from error
-        except TimeoutError as error:
-            raise CliError(
-                f"mux did not answer within {timeout_s:.0f} seconds; `mux status` shows what it did"
-            ) from error
-        except (http.client.HTTPException, ConnectionError) as error:
-            raise NotRunningError("mux went away while it was asked; `mux status` shows whether it is back") from error
-        except OSError as error:
-            raise NotRunningError(f"mux cannot be reached at {where}: {error.strerror or error}") from error
-        finally:
-            connection.close()
         if len(raw) > ANSWER_BYTES_MAX:
             raise CliError("mux answered with more than this program takes; are both of the same version?")
         return _parsed(response.status, raw, where)
@@ -165,6 +163,25 @@ class Api:
         if scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=timeout_s), self._place.url
         return http.client.HTTPConnection(host, port, timeout=timeout_s), self._place.url
+
+
+@contextlib.contextmanager
+def _translated(where: str, timeout_s: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+    """Turn what goes wrong on the way into sentences for people, and close the connection."""
+    try:
+        yield
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NotRunningError(f"mux is not running: nothing answers at {where}; start it with `mux serve`") from error
+    except PermissionError as error:
+        raise CliError(f"{where}: permission denied; run this as the user that mux runs as") from error
+    except TimeoutError as error:
+        raise CliError(f"mux did not answer within {timeout_s:.0f} seconds; `mux status` shows what it did") from error
+    except (http.client.HTTPException, ConnectionError) as error:
+        raise NotRunningError("mux went away while it was asked; `mux status` shows whether it is back") from error
+    except OSError as error:
+        raise NotRunningError(f"mux cannot be reached at {where}: {error.strerror or error}") from error
+    finally:
+        connection.close()
 
 
 def segment(text: str) -> str:

@@ -46,6 +46,7 @@ class ScopeWord(StrEnum):
     FLEET = "fleet"
     ROSTER = "roster"
     APPLY = "apply"
+    FILES = "files"
 
 
 def register(app: typer.Typer) -> None:

@@ -265,6 +265,7 @@ class Control:
             roster=Roster(self.store, self.keys, self.auth.passwords),
             tokens=ApiTokens(self.store, self.keys),
             reaper=self.reaper,
+            files=self.files,
             applier=EventApplier(self.engine, self.store, base=base, environ=environ, applied=self._applied),
             images=ImageAsker(self.store, base, environ),
             clock=self.clock,

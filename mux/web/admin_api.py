@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from mux.store.base import ConflictError
 from mux.web import (
     admin_api_event,
+    admin_api_files,
     admin_api_fleet,
     admin_api_rollout,
     admin_api_roster,
@@ -31,7 +32,7 @@ from mux.web import (
     admin_api_warming,
 )
 from mux.web.admin_api_deps import AdminDeps
-from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope
+from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Caller, Endpoint, Scope, Streamed
 from mux.web.admin_api_guard import Guard, require
 from mux.web.admin_api_openapi import openapi_document
 from mux.web.api_models import (
@@ -258,6 +259,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         flags={"release": "Give the seat back too; what was bound there is destroyed."},
         tag="roster",
     ),
+    *admin_api_files.ENDPOINTS,
     Endpoint("GET", "/tokens", Scope.LOCAL, "Tokens of this API", _roster.tokens, Tokens, tag="tokens"),
     Endpoint(
         "POST",
@@ -351,6 +353,8 @@ async def _answer(
     result = await endpoint.handler(deps, Call(caller, dict(request.match_info), flags, body))
     if endpoint.method != hdrs.METH_GET:
         log.info("admin api: done", operation=endpoint.operation_id, caller=caller.name)
+    if isinstance(result, Streamed):
+        return await _stream(request, endpoint, result)
     if isinstance(result, str):
         return web.Response(
             body=result.encode(),
@@ -358,6 +362,31 @@ async def _answer(
             status=endpoint.status,
         )
     return _json(endpoint.status, result)
+
+
+async def _stream(request: web.Request, endpoint: Endpoint, result: Streamed) -> web.StreamResponse:
+    """Send an answer as it is made. One that cannot be finished is cut off: its end, and so its length, is missing."""
+    name = f'attachment; filename="{result.file_name}"'
+    response = web.StreamResponse(
+        status=endpoint.status,
+        headers={hdrs.CONTENT_TYPE: str(endpoint.response), hdrs.CONTENT_DISPOSITION: name, **_HEADERS},
+    )
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    if request.method == hdrs.METH_HEAD:
+        return response
+    try:
+        async for block in result.blocks:
+            if block:
+                await response.write(block)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # whoever asked has gone
+    except Exception:
+        log.exception("admin api: an answer was cut off", operation=endpoint.operation_id)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def _is_open(endpoint: Endpoint | None) -> bool:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mux.core.events import Event
+from mux.core.files import FilesView
 from mux.core.model import HeldImage, ProjectName, ProjectSpec, Role, UserId
 from mux.core.rollout_views import RolloutView
 from mux.core.views import FleetStatus
 from mux.core.warming_views import Forecast, WarmingView
+from mux.files.base import FilesStore
 from mux.store.base import ApiToken, Store, User
 from mux.tls.keeper import SiteStatus
 from mux.web.admin_api_guard import BrowserScopes, CheckToken
@@ -42,6 +44,9 @@ class AdminEngine(Protocol):
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects."""
+
+    def files(self, user: UserId) -> tuple[FilesView, ...]:
+        """An attendee's files, project by project."""
 
     async def submit(self, *events: Event) -> None:
         """Hand events over; returns when they have been persisted and published. Raises StoreError."""
@@ -239,6 +244,7 @@ class AdminDeps:
         applier: puts event files in force.
         images: knows what images stand for.
         reaper: ends whatever bears the event's marks.
+        files: where attendees' work is kept.
         clock: seconds since the epoch.
         metrics: the Prometheus text.
         version: the program's.
@@ -256,6 +262,7 @@ class AdminDeps:
     applier: Applier
     images: ImageAdmin
     reaper: ReapAdmin
+    files: FilesStore
     clock: Callable[[], float]
     metrics: Callable[[], str]
     version: str

@@ -9,7 +9,7 @@ Rules: an endpoint names its scope; None means that it is open to everybody, and
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
@@ -27,10 +27,11 @@ class Scope(StrEnum):
     FLEET = "fleet"
     ROSTER = "roster"
     APPLY = "apply"
+    FILES = "files"
     LOCAL = "local"
 
 
-TOKEN_SCOPES = frozenset({Scope.READ, Scope.FLEET, Scope.ROSTER, Scope.APPLY})
+TOKEN_SCOPES = frozenset({Scope.READ, Scope.FLEET, Scope.ROSTER, Scope.APPLY, Scope.FILES})
 """Scopes that a token may have."""
 ALL_SCOPES = TOKEN_SCOPES | {Scope.LOCAL}
 """What the Unix socket has."""
@@ -116,7 +117,20 @@ class Call:
         return self.body
 
 
-Handler = Callable[["AdminDeps", Call], Awaitable["BaseModel | str"]]
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is made while it is sent; its content type is the endpoint's.
+
+    Args:
+        blocks: the bytes.
+        file_name: what a browser calls it; ASCII.
+    """
+
+    blocks: AsyncIterator[bytes]
+    file_name: str
+
+
+Handler = Callable[["AdminDeps", Call], Awaitable["BaseModel | str | Streamed"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +143,7 @@ class Endpoint:
         scope: what a caller needs; None for everybody.
         summary: one line, for the document.
         handler: does it.
-        response: model of the answer, or a content type for text.
+        response: model of the answer, or a content type for text and streams.
         request: model of the body, or None.
         status: of success.
         body_bytes_max: bound of the body.

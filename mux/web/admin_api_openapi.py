@@ -49,8 +49,8 @@ def openapi_document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Made by `mux token add`. Scopes: read, fleet, roster, apply. What needs `local` "
-                    "is served on the Unix socket only.",
+                    "description": "Made by `mux token add`. Scopes: read, fleet, roster, apply, files. What needs "
+                    "`local` is served on the Unix socket only.",
                 }
             },
         },

@@ -27,7 +27,7 @@ ShortText = Annotated[str, StringConstraints(max_length=200)]
 Login = Annotated[str, StringConstraints(min_length=1, max_length=320, strip_whitespace=True)]
 """A name, an e-mail address (RFC 5321 section 4.5.3.1: at most 64 + 1 + 255 characters) or an id."""
 TokenName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
-ScopeName = Literal["read", "fleet", "roster", "apply"]
+ScopeName = Literal["read", "fleet", "roster", "apply", "files"]
 RoleName = Literal["attendee", "helper", "organizer"]
 DoorsName = Literal["auto", "open", "closed"]
 Secrets = dict[str, dict[str, dict[str, str]]]

@@ -1,4 +1,4 @@
-"""``/files/``: what an attendee did to a project's files, and the way to start them over.
+"""``/files/``: what an attendee did to a project's files, the way to start them over, and to take them home.
 
 Rules: a GET changes nothing; starting over is asked for on a page of its own and takes a form of ours. What can start
 over is listed from the newest snapshot, which may be seconds old: the ship says what it finds.
@@ -6,13 +6,17 @@ over is listed from the newest snapshot, which may be seconds old: the ship says
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
-from aiohttp import web
+import structlog
+from aiohttp import hdrs, web
 
 from mux.core.events import StartOverAsked
 from mux.core.files import PATH_CHARS_MAX, FilesView
-from mux.core.model import ProjectName, ProjectSpec
+from mux.core.model import ProjectName, ProjectSpec, UserId
+from mux.files.archive import archive, parts_of
 from mux.files.base import FilesStore, FilesStoreError
 from mux.files.changed import Work, shown, work
 from mux.web.deps import WebDeps
@@ -21,8 +25,15 @@ from mux.web.pages import Pages, Refusal, json_refusal, redirect, wants_json
 from mux.web.signed_in import SignedIn, Visitor, act_purpose
 from ship_agent.protocol.snapshot import is_path
 
+log = structlog.get_logger(__name__)
+
 LISTED_MAX = 300
 """Files of one page; who changed more finds the others by their name in the notebook itself."""
+DOWNLOADS_MAX = 4
+"""Archives that are made at once: each takes up to one core, which all who log in share."""
+DOWNLOAD_S = 3600.0
+"""How long one may take: a gigabyte at 300 KB a second."""
+DOWNLOAD_RETRY_S = 5
 REFRESH_S = 2
 """How often the page looks again while something starts over."""
 
@@ -44,9 +55,11 @@ class FilesPage:
         self._pages = pages
         self._forms = forms
         self._visitors = visitors
+        self._downloading: set[UserId] = set()
 
     def add_routes(self, app: web.Application) -> None:
         """Put the handlers under ``/files``."""
+        app.router.add_get("/work.zip", self.download)
         app.router.add_get("/files/{project}", self.files)
         app.router.add_get("/files/{project}/start-over", self.ask)
         app.router.add_post("/files/{project}/start-over", self.start_over)
@@ -72,6 +85,45 @@ class FilesPage:
             trouble=trouble,
             refresh_s=REFRESH_S,
         )
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """``GET /work.zip``: all that is kept of a visitor's work, of every project."""
+        visitor = self._visitor(request)
+        if visitor is None:
+            return self._no_session(request)
+        parts = parts_of(self._store, visitor.user)
+        if not parts:
+            text = "What you change is kept some seconds after you save it."
+            raise Refusal(404, "no_files", "Nothing is kept yet", text)
+        if visitor.user in self._downloading or len(self._downloading) >= DOWNLOADS_MAX:
+            text = "This page tries again by itself."
+            raise Refusal(503, "busy", "Others are downloading", text, retry_after_s=DOWNLOAD_RETRY_S)
+        self._downloading.add(visitor.user)
+        try:
+            return await self._send(request, archive(self._store, parts))
+        finally:
+            self._downloading.discard(visitor.user)
+
+    async def _send(self, request: web.Request, blocks: AsyncIterator[bytes]) -> web.StreamResponse:
+        """Send an archive as it is made. One that cannot be finished is cut off, and no program takes it for whole."""
+        name = 'attachment; filename="my-work.zip"'
+        headers = {hdrs.CONTENT_TYPE: "application/zip", hdrs.CONTENT_DISPOSITION: name}
+        response = web.StreamResponse(headers=headers)
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            async with asyncio.timeout(DOWNLOAD_S):
+                async for block in blocks if request.method != hdrs.METH_HEAD else _nothing():
+                    if block:
+                        await response.write(block)
+                await response.write_eof()
+        except ConnectionError:
+            pass  # whoever asked has gone
+        except (FilesStoreError, TimeoutError) as error:
+            log.warning("an archive was cut off", error=str(error) or type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
     async def ask(self, request: web.Request) -> web.Response:
         """``GET /files/<project>/start-over?path=…``: what it would do; without a path, to everything."""
@@ -125,7 +177,14 @@ class FilesPage:
     def _no_session(self, request: web.Request) -> web.Response:
         if wants_json(request):
             return json_refusal(401, "no_session", "Log in first: open this event's page in a browser.")
-        return redirect(f"/login?next={quote('/files/' + request.match_info['project'], safe='/')}")
+        name = request.match_info.get("project")
+        return redirect(f"/login?next={quote(f'/files/{name}' if name else '/work.zip', safe='/')}")
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """The body of an answer to HEAD."""
+    return
+    yield b""
 
 
 def said_of(view: FilesView) -> str:

@@ -16,12 +16,14 @@ from aiohttp import web
 
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.core.events import Event
+from mux.core.files import FilesView
 from mux.core.fleet import Fleet
 from mux.core.model import Doors, HeldImage, ProjectName, ProjectSpec, Resources, ShipId, ShipState, UserId
 from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.spend import SpendSpec
 from mux.core.views import FleetStatus, SeatView, ShipView
 from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
+from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from mux.store.sql import SqlStore, sqlite_url
 from mux.web.admin_api import admin_api
@@ -90,6 +92,7 @@ class FakeEngine:
         spend = SpendSpec(price_micros=250_000, limit=10.0, hours=8.0)
         self.fleet = Fleet.restored(replace(event_spec(attendees=4), spend=spend), NOW)
         self.error: Exception | None = None
+        self.work: dict[UserId, tuple[FilesView, ...]] = {}
 
     def status(self, now: float) -> FleetStatus:
         return self.room
@@ -102,6 +105,9 @@ class FakeEngine:
 
     def rollouts(self) -> tuple[RolloutView, ...]:
         return rollout_views(self.fleet.world)
+
+    def files(self, user: UserId) -> tuple[FilesView, ...]:
+        return self.work.get(user, tuple(FilesView(spec.name) for spec in self.projects()))
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         return self.fleet.world.spec.projects
@@ -191,7 +197,7 @@ class Admin:
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.request(method, f"{base}/api/v1{path}", allow_redirects=False, **options) as response,
         ):
-            return Answer(response.status, response.headers, await response.text())
+            return Answer(response.status, response.headers, (await response.read()).decode(errors="replace"))
 
     async def raw(self, request: bytes) -> bytes:
         """Bytes over TCP, and the head and body of the one answer that comes back."""
@@ -241,6 +247,8 @@ async def open_store(directory: Path) -> SqlStore:
 async def running_admin(directory: Path, **changes: Any) -> AsyncIterator[Admin]:
     """An API whose deps have ``changes``, until the block ends."""
     engine, keys, store = FakeEngine(), Keyring(b"k" * 32), await open_store(directory)
+    files = DirectoryStore(directory / "files", 64 << 20)
+    await files.open()
     deps = replace(
         AdminDeps(
             engine=engine,
@@ -250,6 +258,7 @@ async def running_admin(directory: Path, **changes: Any) -> AsyncIterator[Admin]
             applier=FakeApplier(),
             images=FakeImages(),
             reaper=FakeReaper(),
+            files=files,
             clock=lambda: admin.clock,
             metrics=lambda: "# TYPE mux_up gauge\nmux_up 1\n",
             version="0.0.1",

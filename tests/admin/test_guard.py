@@ -18,7 +18,7 @@ from mux.web.admin_api_endpoint import Endpoint, Scope
 from mux.web.admin_api_guard import FAILURES_PER_WINDOW, WINDOW_S, Failures
 from tests.admin.support import Admin, running_admin, token_for
 
-SCOPES = ("read", "fleet", "roster", "apply")
+SCOPES = ("read", "fleet", "roster", "apply", "files")
 
 
 def filled(endpoint: Endpoint) -> str:

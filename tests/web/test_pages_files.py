@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 
 import pytest
 
@@ -105,3 +107,19 @@ async def test_what_became_of_the_last_wish_is_said(home: House, view: FilesView
     page = await (await (await home.signed_in()).get("/files/intro")).text()
     assert said in page
     assert ('http-equiv="refresh"' in page) == (view.ended is None)
+
+
+async def test_an_attendees_work_is_one_archive_of_their_own(home: House) -> None:
+    await worked(home)
+    await keep(home.files, UserId("u-bob"), INTRO, {b"bobs.txt": b"his"}, now=home.clock())
+    answer = await (await home.signed_in()).get("/work.zip")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="my-work.zip"'
+    with zipfile.ZipFile(io.BytesIO(await answer.read())) as made:
+        assert made.read("intro/mine.txt") == b"mine"
+        assert "intro/bobs.txt" not in made.namelist()
+    answer = await (await home.attendee()).get("/work.zip")
+    assert answer.headers["Location"] == "/login?next=/work.zip"
+
+
+async def test_without_work_there_is_nothing_to_download(home: House) -> None:
+    assert (await (await home.signed_in()).get("/work.zip")).status == 404

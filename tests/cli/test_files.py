@@ -1,0 +1,153 @@
+"""`mux files`: what is kept, start over, archives, deletion."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mux.core.events import Event, StartOverAsked
+from mux.core.files import FilesView
+from mux.core.model import ProjectName, StartedOver, StartOver, UserId
+from tests.admin.support import token_for
+from tests.cli.conftest import Cli
+from tests.files.snapshots import keep
+
+INTRO = ProjectName("intro")
+
+
+async def ana(cli: Cli) -> UserId:
+    """Somebody of the roster, of whom two snapshots and a recovered copy are kept."""
+    assert (await cli("roster", "add", "ana")).code == 0
+    user = await cli.admin.store.find_user("ana")
+    assert user is not None
+    store, now = cli.admin.deps.files, cli.admin.clock
+    await keep(store, user.id, INTRO, {b"a.txt": b"old"}, now=now - 200)
+    await keep(store, user.id, INTRO, {b"a.txt": b"new" * 1000}, now=now - 90)
+    await keep(store, user.id, INTRO, {b"a.txt": b"old"}, now=now - 30, kind="recovered")
+    return user.id
+
+
+def seat(cli: Cli, user: UserId) -> None:
+    """Give the one who sits in the fake room's seat another id."""
+    from dataclasses import replace
+
+    ship = cli.admin.engine.room.ships[0]
+    seats = (replace(ship.seats[0], user=user), *ship.seats[1:])
+    cli.admin.engine.room = replace(cli.admin.engine.room, ships=(replace(ship, seats=seats),))
+
+
+def asked(cli: Cli) -> list[Event]:
+    return [event for event in cli.admin.engine.events if isinstance(event, StartOverAsked)]
+
+
+async def test_what_is_kept_is_listed(cli: Cli) -> None:
+    assert "Nothing is kept" in (await cli("files", "list")).out
+    user = await ana(cli)
+    await keep(cli.admin.deps.files, UserId("u-gone"), INTRO, {b"x": b"x"}, now=cli.admin.clock - 7200)
+    head, gone, one = (await cli("files", "list")).out.splitlines()
+    assert head.split()[:4] == ["ATTENDEE", "SEAT", "SNAPSHOTS", "RECOVERED"]
+    assert one.split()[:4] == ["ana", "no", "2", "1"]
+    assert gone.split()[0] == "-"
+    assert "2 h" in gone
+    lines = (await cli("files", "list", "ana")).out.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["snapshot", "snapshot", "recovered"]
+    assert lines[2].split()[-3:] == ["1", "2.9", "KiB"]
+    found = json.loads((await cli("files", "list", user, "--json")).out)
+    assert [one["files"] for one in found["snapshots"]] == [1, 1, 1]
+    assert (await cli("files", "list", "nobody")).code == 1
+
+
+async def test_an_archive_is_checked_and_has_its_name_only_then(cli: Cli, tmp_path: Path) -> None:
+    await ana(cli)
+    target = tmp_path / "out"
+    target.mkdir()
+    assert (await cli("files", "export", "ana", str(target))).code == 0
+    with zipfile.ZipFile(target / "ana.zip") as made:
+        assert made.read("intro/a.txt") == b"new" * 1000
+    assert (target / "ana.zip").stat().st_mode & 0o777 == 0o600
+    assert "exists already" in (await cli("files", "export", "ana", str(target))).err
+    assert (await cli("files", "export", "--all", str(target))).code == 0
+    with zipfile.ZipFile(target / "everybody.zip") as made:
+        assert made.read("ana/intro/a.txt") == b"new" * 1000
+    assert (await cli("files", "export")).code == 2
+    assert (await cli("files", "export", "nobody", str(target / "n.zip"))).code == 1
+    assert sorted(path.name for path in target.iterdir()) == ["ana.zip", "everybody.zip"]
+
+
+async def test_an_archive_goes_to_stdout(cli: Cli) -> None:
+    await ana(cli)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mux.cli", "files", "export", "--all", "-", "--data", str(cli.data)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    whole, _ = await process.communicate()
+    assert process.returncode == 0
+    assert "ana/intro/a.txt" in zipfile.ZipFile(io.BytesIO(whole)).namelist()
+
+
+async def test_an_archive_that_is_cut_off_is_none(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ana(cli)
+
+    async def broken(*_: object) -> object:
+        raise RuntimeError("a defect in the middle")
+
+    monkeypatch.setattr(cli.admin.deps.files, "chunk", broken)
+    said = await cli("files", "export", "ana", str(tmp_path / "a.zip"))
+    assert said.code != 0
+    assert "went away" in said.err
+    assert list(tmp_path.glob("*a.zip*")) == []
+
+
+async def test_starting_over_waits_for_the_ships_word(cli: Cli) -> None:
+    user = await ana(cli)
+    wish = StartOver(3, "a%20b.ipynb")
+    done = StartedOver(3, done=True, kept="a%20b.before-start-over.ipynb")
+    cli.admin.engine.work[user] = (FilesView(INTRO, held=True, wish=wish, ended=done),)
+    assert (await cli("files", "reset", "ana", "intro", "a b.ipynb")).code == 2, "there is no terminal to ask on"
+    said = await cli("files", "reset", "ana", "intro", "a b.ipynb", "--yes")
+    assert said.code == 0
+    assert "what was theirs is in a b.before-start-over.ipynb" in said.out
+    assert asked(cli) == [StartOverAsked(user, INTRO, "a b.ipynb")]
+    failed = StartedOver(3, done=False, detail="the disk is full")
+    cli.admin.engine.work[user] = (FilesView(INTRO, held=True, wish=StartOver(3), ended=failed),)
+    said = await cli("files", "reset", "ana", "--yes")
+    assert said.code == 1
+    assert "everything did not start over: the disk is full" in said.out
+    assert asked(cli)[1:] == [StartOverAsked(user, INTRO)]
+    assert (await cli("files", "reset", "ana", "nope", "--yes")).code == 1
+    assert (await cli("files", "reset", "ana", "intro", "../x", "--yes")).code == 1
+    cli.admin.engine.work[user] = (FilesView(INTRO),)
+    assert "no workspace" in (await cli("files", "reset", "ana", "--yes")).err
+    assert len(asked(cli)) == 2
+
+
+async def test_deleting_says_what_went_and_spares_who_has_a_seat(cli: Cli) -> None:
+    user = await ana(cli)
+    assert (await cli("files", "delete", "ana")).code == 2
+    seat(cli, user)
+    for whose in ("ana", "--all"):
+        said = await cli("files", "delete", whose, "--yes")
+        assert (said.code, "seat" in said.err) == (1, True)
+    assert len(cli.admin.deps.files.all()) == 3
+    said = await cli("files", "delete", "ana", "--force", "--yes")
+    assert said.out.startswith("ana: 2 snapshots, 1 recovered copies, ")
+    assert cli.admin.deps.files.all() == []
+    await keep(cli.admin.deps.files, UserId("u-gone"), INTRO, {b"x": b"x"}, now=cli.admin.clock)
+    assert "u-gone: 1 snapshots" in (await cli("files", "delete", "--all", "--yes")).out
+    assert cli.admin.deps.files.all() == []
+    assert "Nothing was kept" in (await cli("files", "delete", "--all", "--yes")).out
+
+
+async def test_files_need_their_own_scope(cli: Cli) -> None:
+    await ana(cli)
+    token = await token_for(cli.admin, "read", "fleet", "roster", "apply")
+    for path in ("/files", "/files/ana", "/files/ana/archive", "/archive"):
+        assert (await cli.admin.remote("GET", path, token=token)).status == 403
+    token = await token_for(cli.admin, "files")
+    assert (await cli.admin.remote("GET", "/archive", token=token)).status == 200
