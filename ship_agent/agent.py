@@ -23,10 +23,11 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
+from ship_agent.activity import Activity, Server
 from ship_agent.health import HealthChecks, Probe
 from ship_agent.memory import START_MAX_S, Memory, failed, of_specification, seen
 from ship_agent.notices import Notices
-from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project
+from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project, Quiet
 from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.resources import resources
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
@@ -117,6 +118,7 @@ class Agent:
         self._notices = Notices(metadata_url, self._report_notices) if metadata_url else None
         self._files = files
         self._health = HealthChecks(self._wake_up)
+        self._activity = Activity()
         self._wake = asyncio.Event()
         self._first_look = asyncio.Event()
         self._incoming: Desired | None = None
@@ -149,6 +151,7 @@ class Agent:
             directory,
             asyncio.create_task(self._work(), name="agent work"),
             asyncio.create_task(self._watch_runtime(), name="agent runtime changes"),
+            asyncio.create_task(self._activity.run(), name="agent activity"),
         ]
         if self._link is not None:
             tasks.append(asyncio.create_task(self._keep_link(self._link), name="agent link"))
@@ -194,6 +197,7 @@ class Agent:
             workspaces=workspaces,
             stage=stage(self._target, self._view, workspaces),
             notices=list(self._notices.announced) if self._notices else [],
+            quiet=[Quiet(workspace=identity, idle_s=idle_s) for identity, idle_s in self._activity.idle().items()],
         )
 
     # --- what comes in ----------------------------------------------------------------------------------------------
@@ -239,6 +243,7 @@ class Agent:
                 self._reached = self._target.generation if settled(self._target, self._view) else self._reached
                 due = next_deadline(self._target, self._view)
             self._report()
+            self._activity.watch(self._servers())
             if self._files is not None and self._target is not None:
                 self._files.watch(homes(self._target, self._view), frozenset(self._busy))
             self._first_look.set()
@@ -367,6 +372,14 @@ class Agent:
                 project = item.spec.project
                 url = f"http://{self._runtime.address}:{here.port}{project.base_path}{project.health_path.lstrip('/')}"
                 yield Probe(here.id, here.starts, url, item.spec.token)
+
+    def _servers(self) -> Iterator[Server]:
+        """The Jupyter servers that work for somebody."""
+        for identity in self._healthy():
+            here, wanted = self._view.workspaces[identity], self._target and self._target.workspaces.get(identity)
+            if wanted and wanted.wanted == "bound" and wanted.spec.project.kind == "jupyter":
+                url = f"http://{self._runtime.address}:{here.port}{wanted.spec.project.base_path}api/"
+                yield Server(identity, here.epoch, url, wanted.spec.token)
 
     def _healthy(self) -> frozenset[str]:
         healthy = self._health.healthy()

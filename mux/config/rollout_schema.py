@@ -68,7 +68,7 @@ class RolloutTable(Table):
         float,
         Key(
             kinds.number(1, 86_400, unit="seconds"),
-            "Time without a request after which an attendee counts as idle, for `mux push --when idle`.",
+            "Time without work after which an attendee counts as idle, for `mux push --when idle`.",
             120.0,
         ),
     ] = 120.0

@@ -166,6 +166,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
             ShipNotice(each.kind, each.at, clean_text(each.detail, chars_max=LINE_CHARS_MAX))
             for each in observed.notices
         ),
+        quiet=tuple((WorkspaceId(each.workspace), each.idle_s) for each in observed.quiet),
     )
 
 

@@ -327,9 +327,14 @@ class UpdateAccepted:
 
 @dataclass(frozen=True, slots=True)
 class AttendeesActive:
-    """A proxy said for whom bytes moved lately, and in which project."""
+    """Who was active lately, and in which project.
+
+    ``source``: ``bytes``, a proxy moved some for them, which an open tab alone may bring about; ``page``, their
+    notebook's page says that they work.
+    """
 
     active: tuple[tuple[UserId, ProjectName], ...]
+    source: Literal["bytes", "page"] = "bytes"
 
 
 Event = (

@@ -74,6 +74,7 @@ def reported(world: World, event: ShipReported) -> None:
     _alive(world, ship)
     heard(world, ship, event.report)
     heard_of_trials(world, ship, event.report)
+    ship.worked = {workspace: world.now - idle_s for workspace, idle_s in event.report.quiet}
     for notice in event.report.notices:
         noticed(world, ship, notice)
     boots.staged(world, ship, event.report.stage)

@@ -235,7 +235,7 @@ class RolloutSpec:
         monitor_s: how long a wave is watched before the next one.
         start_max_s: time within which a workspace of a new image must answer.
         failures_max: ships and workspaces that may fail before a rollout stops itself.
-        idle_after_s: time without a request after which an attendee counts as idle.
+        idle_after_s: time without work after which an attendee counts as idle.
     """
 
     share: float = 0.1
@@ -410,6 +410,7 @@ class ShipReport:
         limits_missing: limits that the runtime cannot enforce here, by name.
         stage: how far it is with getting ready.
         notices: what is announced for its machine.
+        quiet: for how many seconds nobody has worked in a workspace, of those of which it is known.
     """
 
     seq: int
@@ -421,6 +422,7 @@ class ShipReport:
     limits_missing: tuple[str, ...] = ()
     stage: BootStage = BootStage.STARTING
     notices: tuple[ShipNotice, ...] = ()
+    quiet: tuple[tuple[WorkspaceId, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

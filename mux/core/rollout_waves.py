@@ -164,12 +164,17 @@ def user_of(ship: Ship, workspace: Workspace) -> UserId | None:
 
 
 def _active_at(world: World, ship: Ship, workspace: Workspace) -> float:
+    """When an attendee was last active: worked, or where nobody says that, moved bytes, as an open tab does too."""
     user = user_of(ship, workspace)
-    return 0.0 if user is None else world.active.get((user, workspace.project), 0.0)
+    if user is None:
+        return 0.0
+    key = (user, workspace.project)
+    worked = ship.worked.get(workspace.id)
+    return max(world.worked.get(key, 0.0), world.active.get(key, 0.0) if worked is None else worked)
 
 
 def idle_now(world: World, ship: Ship, workspace: Workspace) -> bool:
-    """Whether an attendee has made no request for a while, as far as is known since the mux started."""
+    """Whether an attendee has not been active for a while, as far as is known since the mux started."""
     last = max(_active_at(world, ship, workspace), world.started)
     return world.now - last >= world.spec.rollout.idle_after_s
 

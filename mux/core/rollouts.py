@@ -141,9 +141,10 @@ def accepted(world: World, event: UpdateAccepted) -> None:
 
 def active(world: World, event: AttendeesActive) -> None:
     """Remember when attendees were last active, of those who are led anywhere."""
+    times = world.worked if event.source == "page" else world.active
     for pair in event.active:
         if pair in world.published_routes:
-            world.active[pair] = world.now
+            times[pair] = world.now
 
 
 def look(world: World, subject: str) -> None:

@@ -197,6 +197,7 @@ class Ship:
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
         stage: how far it said that it is with getting ready, in this boot.
         trials: throw-away workspaces that prove images of rollouts, by project.
+        worked: when somebody last worked in a workspace, in seconds since the epoch, of those of which it says that.
     """
 
     id: ShipId
@@ -238,6 +239,7 @@ class Ship:
     sent_at: float = 0.0
     stage: BootStage | None = None
     trials: dict[ProjectName, Trial] = field(default_factory=dict)
+    worked: dict[WorkspaceId, float] = field(default_factory=dict)
 
     @classmethod
     def new(cls, ship: ShipId, seats: int, now: float) -> Ship:

@@ -94,6 +94,7 @@ class World:
         self.rollouts: dict[ProjectName, Rollout] = {}
         self.saved_rollouts: dict[ProjectName, Rollout] = {}
         self.active: dict[RouteKey, float] = {}
+        self.worked: dict[RouteKey, float] = {}
         self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()

@@ -351,6 +351,19 @@ class Notice(Message):
     detail: Annotated[str, Field(max_length=200)] = ""
 
 
+class Quiet(Message):
+    """How long nobody has worked in a workspace.
+
+    Args:
+        workspace: its id.
+        idle_s: seconds since a kernel last executed, printed or was given input, or since anything went through a
+            terminal; 0 while a kernel is busy.
+    """
+
+    workspace: Id
+    idle_s: Annotated[float, Field(ge=0, le=1e11)]
+
+
 class Observed(Message):
     """ship → mux: what is so, as a whole; also the heartbeat.
 
@@ -365,6 +378,7 @@ class Observed(Message):
         stage: installing (not told yet what is wanted), pulling (an image is missing), starting (a workspace does not
             answer yet), ready (all that is wanted is so, or has been given up).
         notices: what is announced for this machine.
+        quiet: how long nobody has worked in attendees' workspaces, of those that say it.
     """
 
     type: Literal["observed"] = "observed"
@@ -377,6 +391,7 @@ class Observed(Message):
     workspaces: Annotated[list[ObservedWorkspace], Field(max_length=WORKSPACES_MAX)]
     stage: Stage = "starting"
     notices: Annotated[list[Notice], Field(max_length=NOTICES_MAX)] = []
+    quiet: Annotated[list[Quiet], Field(max_length=WORKSPACES_MAX)] = []
 
 
 MuxMessage = Annotated[

@@ -21,7 +21,7 @@ from mux.core.model import (
     WorkspaceReport,
 )
 from mux.keys import Keyring
-from ship_agent.protocol.messages import Notice
+from ship_agent.protocol.messages import Notice, Quiet
 from tests.ship_agent.protocol.samples import DIGEST, OBSERVED_WORKSPACE, observed
 
 KEYS = Keyring(b"k" * 32)
@@ -138,7 +138,9 @@ def test_a_report_becomes_the_cores_value_without_control_characters() -> None:
 def test_stage_and_notices_become_the_cores_values() -> None:
     notice = Notice(kind="interruption", at=1_700_000_000.0, detail="term\x1binate")
 
-    report = ship_report(observed(stage="pulling", notices=[notice]))
+    quiet = Quiet(workspace="w-1", idle_s=12.5)
+    report = ship_report(observed(stage="pulling", notices=[notice], quiet=[quiet]))
 
     assert report.stage is BootStage.PULLING
     assert report.notices == (ShipNotice("interruption", 1_700_000_000.0, "terminate"),)
+    assert report.quiet == ((WorkspaceId("w-1"), 12.5),)

@@ -170,6 +170,7 @@ class SimulatedShip:
     slow_digests: frozenset[str] = frozenset()
     bad_reason: str = "exited"
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
+    quiet: dict[WorkspaceId, float] = field(default_factory=dict)
 
     def settle(self) -> None:
         """Make true what is desired."""
@@ -201,7 +202,7 @@ class SimulatedShip:
         """What it says next."""
         self.seq += 1
         generation = self.desired.generation if self.desired else 0
-        return ShipReport(self.seq, generation, "", tuple(self.running.values()))
+        return ShipReport(self.seq, generation, "", tuple(self.running.values()), quiet=tuple(self.quiet.items()))
 
 
 class Room:

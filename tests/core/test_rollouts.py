@@ -14,11 +14,11 @@ from mux.core.events import (
     ShipReported,
     UpdateAccepted,
 )
-from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId
+from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId, WorkspaceId
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import rollout_views
 from mux.core.views import attendee_view
-from tests.core.room import DIGEST, Room, event_spec, project
+from tests.core.room import DIGEST, Room, SimulatedShip, event_spec, project
 
 INTRO = ProjectName("intro")
 NEW, NEWER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -479,3 +479,50 @@ def test_those_who_work_are_counted_while_idle_ones_are_waited_for() -> None:
     run(found, 3)
     (view,) = rollout_views(found.fleet.world)
     assert (view.working, view.waiting, view.eta_s, view.waits_for) == (4, 4, None, "4 to be idle")
+
+
+def workspace_of(found: Room, name: str) -> tuple[SimulatedShip, WorkspaceId]:
+    """Where somebody works."""
+    seat = found.fleet.world.assignments[UserId(name)]
+    ship = found.fleet.world.ships[seat.ship]
+    return found.machines[seat.ship], ship.seats[seat.seat].workspaces[INTRO].id
+
+
+def test_an_open_tab_is_idle_and_a_cell_that_runs_is_not() -> None:
+    found = room(people=2)
+    for name, idle_s in (("ada", 500.0), ("bob", 0.0)):
+        machine, workspace = workspace_of(found, name)
+        machine.quiet[workspace] = idle_s
+    push(found, pace=Pace(count=4, idle=True))
+    tabs = AttendeesActive(tuple((UserId(name), INTRO) for name in ("ada", "bob")))
+    for _ in range(20):
+        found.do(tabs)
+        found.settle()
+        found.do(after=11.0)
+    assert digests(found) == {"ada": NEW, "bob": DIGEST}
+    machine, workspace = workspace_of(found, "bob")
+    machine.quiet[workspace] = 500.0
+    found.settle()
+    assert digests(found)["bob"] == NEW, "the cell has ended"
+
+
+def test_where_a_ship_cannot_tell_who_works_requests_count() -> None:
+    found = room(people=2)
+    push(found, pace=Pace(count=4, idle=True))
+    for _ in range(20):
+        found.do(AttendeesActive(((UserId("ada"), INTRO),)))
+        found.settle()
+        found.do(after=11.0)
+    assert digests(found) == {"ada": DIGEST, "bob": NEW}
+
+
+def test_a_page_that_says_that_somebody_works_is_believed() -> None:
+    found = room(people=1)
+    machine, workspace = workspace_of(found, "ada")
+    machine.quiet[workspace] = 500.0
+    push(found, pace=Pace(count=4, idle=True))
+    for _ in range(20):
+        found.do(AttendeesActive(((UserId("ada"), INTRO),), source="page"))
+        found.settle()
+        found.do(after=11.0)
+    assert digests(found) == {"ada": DIGEST}
