@@ -7,6 +7,7 @@ is shown, never sent to the terminal raw.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,8 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, say, say_json, say_painted, warn
+from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, warn
+from mux.cli.rollout_progress import bars, eta, summary
 
 LOOK_S = 0.5
 """Between two looks at a rollout."""
@@ -74,27 +76,39 @@ def _of(api: Api, project: str) -> dict[str, Any]:
 def _watch(api: Api, project: str, number: int, *, as_json: bool) -> None:
     """Look until the rollout has ended. Raises CliError unless everybody has the image."""
     answered_at, last = time.monotonic(), ""
-    while True:
-        try:
-            found = _of(api, project)
-            answered_at = time.monotonic()
-        except NotRunningError:
-            if time.monotonic() - answered_at > AWAY_S:
-                raise
-        else:
-            if found["number"] != number:
-                raise CliError(f"a later push of {project} has taken over; `mux rollout status` shows it")
-            line = summary(found)
-            if line != last:
-                say_json(found, compact=True) if as_json else say(line)
-                last = line
-            if found["phase"] in {"done", "rolled back"}:
-                if not as_json:
-                    say_painted(f"{found['swapped']} of {found['bound']} attendees have it.", "green")
-                return
-            if found["phase"] in {"stopped", "aborted"}:
-                raise CliError(f"the rollout of {project} has {_ended(found)}", detail=_failures(found))
-        time.sleep(LOOK_S)
+    with _screen(as_json=as_json) as screen:
+        while True:
+            try:
+                found = _of(api, project)
+                answered_at = time.monotonic()
+            except NotRunningError:
+                if time.monotonic() - answered_at > AWAY_S:
+                    raise
+            else:
+                if found["number"] != number:
+                    raise CliError(f"a later push of {project} has taken over; `mux rollout status` shows it")
+                line = summary(found)
+                if screen is not None:
+                    screen.update(bars(found))
+                elif line != last:
+                    say_json(found, compact=True) if as_json else say(line)
+                    last = line
+                if found["phase"] in {"done", "rolled back"}:
+                    break
+                if found["phase"] in {"stopped", "aborted"}:
+                    raise CliError(f"the rollout of {project} has {_ended(found)}", detail=_failures(found))
+            time.sleep(LOOK_S)
+    if not as_json:
+        say_painted(f"{found['swapped']} of {found['bound']} attendees have it.", "green")
+
+
+def _screen(*, as_json: bool) -> AbstractContextManager[Any]:
+    """A live display on a terminal, else None."""
+    if as_json or not on_terminal():
+        return nullcontext(None)
+    from rich.live import Live  # noqa: PLC0415 - only terminals need it
+
+    return Live(refresh_per_second=4)
 
 
 def _ended(found: dict[str, Any]) -> str:
@@ -103,23 +117,6 @@ def _ended(found: dict[str, Any]) -> str:
 
 def _failures(found: dict[str, Any]) -> list[str]:
     return [f"{one['subject']}: {one['why']}" for one in found["failures"][:FAILURES_SHOWN]]
-
-
-def summary(found: dict[str, Any]) -> str:
-    """One line: how far a rollout is."""
-    words = f"{found['project']}: {'paused, ' if found['paused'] else ''}{found['phase']}"
-    parts = [
-        f"{found['pulled']} of {found['ships']} ships pulled",
-        f"{found['proved']} proved",
-        f"{found['swapped']} of {found['bound']} attendees swapped",
-    ]
-    parts += [f"{found[name]} {name}" for name in ("swapping", "waiting") if found[name]]
-    if found["when"] == "offer":
-        parts.append(f"{found['accepted']} of {found['offered']} offers accepted")
-    if found["failures"]:
-        parts.append(f"{len(found['failures'])} failed")
-    waits = f"; waits for {found['waits_for']}" if found["waits_for"] else ""
-    return f"{words}: {', '.join(parts)}{waits}"
 
 
 @rollout.command("status")
@@ -134,6 +131,8 @@ def status(ctx: typer.Context, project: ProjectArgument = None, as_json: JsonOpt
         say("Nothing was pushed.")
     for each in shown:
         say(summary(each))
+        if left := eta(each):
+            say(f"  {left}")
         if each["why"]:
             say(f"  {each['why']}")
         for line in _failures(each):

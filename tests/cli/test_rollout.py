@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Literal
 
 import pytest
+from rich.console import Console
 
+from mux.cli.rollout_progress import bars, eta
 from mux.core.events import ProjectPushed, RolloutSteered
 from mux.core.model import ProjectName
 from mux.core.rollout import Pace
@@ -54,6 +57,7 @@ async def test_status_says_how_far_it_is_and_what_it_waits_for(cli: Cli) -> None
     said = await cli("rollout", "status", "intro")
     assert said.out == (
         "intro: pulling: 0 of 0 ships pulled, 0 proved, 0 of 0 attendees swapped; waits for a ship that is up\n"
+        "  time left: unknown\n"
     )
     shown = json.loads((await cli("rollout", "status", "--json")).out)["rollouts"]
     assert [(each["project"], each["image"], each["failures"]) for each in shown] == [("intro", "fix", [])]
@@ -77,3 +81,28 @@ async def test_an_order_that_does_not_fit_is_refused(cli: Cli) -> None:
     assert "push the image again" in (await cli("rollout", "resume", "intro")).err
     cli.admin.engine.fleet.handle(RolloutSteered(INTRO, "rollback"), now=NOW)
     assert "rolled back" in (await cli("rollout", "rollback", "intro", "--yes")).err
+
+
+FOUND = {
+    "project": "intro", "phase": "swapping", "paused": False, "when": "offer", "ships": 3, "pulled": 3, "proved": 2,
+    "bound": 40, "swapped": 11, "swapping": 1, "waiting": 28, "working": 0, "offered": 40, "accepted": 12,
+    "eta_s": None, "waits_for": "28 to accept it",
+    "failures": [{"subject": "ship-0002", "why": "exited\x1b[31m"}, {"subject": "ship-0003", "why": "exited\x1b[31m"}],
+}  # fmt: skip
+
+
+def test_a_terminal_gets_bars_reasons_in_groups_and_what_is_not_known() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(bars(FOUND))
+    shown = console.export_text()
+    for part in ("offers accepted", "12 of 40", "11 of 40", "28 to accept it", "time left: unknown", "2 × exited"):
+        assert part in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(None, "unknown"), (12.4, "about 12 s"), (0.0, "about 1 s"), (200.0, "about 3 min")]
+)
+def test_the_time_left_is_told_in_the_unit_that_reads_best(seconds: float | None, told: str) -> None:
+    assert eta({**FOUND, "eta_s": seconds}) == f"time left: {told}"
+    assert not eta({**FOUND, "phase": "done"})

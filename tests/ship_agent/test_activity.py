@@ -72,7 +72,8 @@ async def jupyter() -> AsyncIterator[tuple[Jupyter, TestServer]]:
     fake = Jupyter()
     app = web.Application()
     app.router.add_get("/camp/intro/api/{what}", fake.answer)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         yield fake, server
 
 
