@@ -48,6 +48,7 @@ from mux.core.events import (
 from mux.core.files import FilesView, files_views
 from mux.core.fleet import Fleet
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, ShipId, ShipWanted, UserId, WorkspaceId
+from mux.core.pages import NotebookView, notebook_view
 from mux.core.quarantine import Quarantine
 from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.routes import SessionEntry
@@ -294,6 +295,10 @@ class Engine:
     def route_ready(self, user: UserId, project: ProjectName) -> bool:
         """Whether requests of this attendee for this project have somewhere to go."""
         return (user, project) in self._publisher.table.routes
+
+    def notebook_view(self, user: UserId, project: ProjectName) -> NotebookView | None:
+        """What the pages of an attendee's notebook are told; None where there is no workspace."""
+        return notebook_view(self._fleet.world, user, project)
 
     def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - views may come to need it
         """The room at a glance."""

@@ -24,8 +24,8 @@ export interface IWord {
   save: number;
   /** The workspace is being exchanged: requests wait, sockets are cut. */
   updating: boolean;
-  /** Changes with the image that the workspace runs. */
-  image: string;
+  /** Another one with each start of the workspace. */
+  run: string;
   notices: INotice[];
 }
 
@@ -71,7 +71,7 @@ export function read(data: unknown): IWord {
   return {
     save: count(raw.save),
     updating: raw.updating === true,
-    image: text(raw.image, 80),
+    run: text(raw.run, 200),
     notices: notices.map(notice).filter(each => each.id !== '' && each.text !== '')
   };
 }

@@ -24,7 +24,7 @@ const BACK_TRIES = 6;
 const BACK_MS = 2000;
 
 const UPDATING =
-  'Your workspace is being updated and is back in a moment. Leave this page open: what you typed stays in it.';
+  'Your workspace is being started anew and is back in a moment. Leave this page open: what you typed stays in it.';
 const AWAY = 'There is no connection to the event now. What you type stays in this page; it reconnects by itself.';
 
 export class Page {
@@ -80,7 +80,7 @@ export class Page {
       this.kernels.look();
       void this.save(word.save);
     }
-    if (before && !word.updating && (before.updating || before.image !== word.image)) {
+    if (before?.run && word.run && !word.updating && (before.updating || before.run !== word.run)) {
       void this.comeBack();
     }
     this.show();
@@ -109,14 +109,14 @@ export class Page {
       const id = `kernel/${context.path}`;
       this.own.set(id, {
         id,
-        text: `${context.path}: the workspace was updated, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
+        text: `${context.path}: the workspace was started anew, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
         button: { label: 'Start a kernel', press: () => void this.start(id, context) },
         closable: true
       });
     }
     for (const path of both) {
       const id = `both/${path}`;
-      const text = `${path} has edits that are not saved, and its file has changed with the update. Save it to keep yours.`;
+      const text = `${path} has edits that are not saved, and its file has changed in the workspace. Save it to keep yours.`;
       this.own.set(id, { id, text, closable: true });
     }
     this.show();

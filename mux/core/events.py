@@ -337,6 +337,36 @@ class AttendeesActive:
     source: Literal["bytes", "page"] = "bytes"
 
 
+@dataclass(frozen=True, slots=True)
+class PageSaid:
+    """A page of an attendee's notebook said how it is.
+
+    Args:
+        user, project: whose workspace.
+        page: as the page calls itself.
+        link: its connection, counted since the start of the mux.
+        unsaved: documents with edits that are not saved.
+        saved: number of the last request to save that it has carried out as far as it could; 0 for none.
+    """
+
+    user: UserId
+    project: ProjectName
+    page: str
+    link: int
+    unsaved: int
+    saved: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageGone:
+    """A connection of a page has ended."""
+
+    user: UserId
+    project: ProjectName
+    page: str
+    link: int
+
+
 Event = (
     EventSpecApplied
     | LoggedIn
@@ -374,4 +404,6 @@ Event = (
     | RolloutSteered
     | UpdateAccepted
     | AttendeesActive
+    | PageSaid
+    | PageGone
 )

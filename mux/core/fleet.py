@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mux.core import attendance, files, liveness, machines, notices, paths, rollouts, warming, workspaces
+from mux.core import attendance, files, liveness, machines, notices, pages, paths, rollouts, warming, workspaces
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -53,6 +53,8 @@ from mux.core.events import (
     MachineEnded,
     MachineNoticed,
     MachinesListed,
+    PageGone,
+    PageSaid,
     PathsReported,
     ProjectPushed,
     ProjectRequested,
@@ -432,6 +434,8 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     RolloutSteered: rollouts.steered,
     UpdateAccepted: rollouts.accepted,
     AttendeesActive: rollouts.active,
+    PageSaid: pages.said,
+    PageGone: pages.gone,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from mux.core.commands import Notify
 from mux.core.model import UserId, WorkspaceId, WorkspaceState
+from mux.core.pages import ask_to_save, has_saved
 from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import lets_down
 from mux.core.ships import Seat, Ship, Workspace
@@ -48,7 +49,8 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
         if rollout.wave:
             world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
         return True
-    if any(not each.healthy and world.now < each.swap_until for _, each in found):
+    saving = [_keep_save(world, rollout, ship, each) for ship, each in found]
+    if any(saving) or any(not each.healthy and world.now < each.swap_until for _, each in found):
         return False
     if not rollout.watched_until:
         until = world.now + world.spec.rollout.monitor_s
@@ -92,6 +94,27 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
             _set_end(world, ship, workspace)
         else:
             _back(world, ship, workspace, f"it did not answer within {_swap_max_s(world):g} s")
+
+
+def _keep_save(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> bool:
+    """Swap one that was waited for once its pages have saved; whether it is waited for on."""
+    request = world.save_requests.get(workspace.id)
+    if request is None:
+        return False
+    user = ship.seats[workspace.seat].user
+    if user != request.user or not may_begin(world, rollout) or ship.link is None or ship.unreachable:
+        del world.save_requests[workspace.id]
+        return False
+    if not has_saved(world, request):
+        return True
+    del world.save_requests[workspace.id]
+    _swap(world, rollout, ship, workspace)
+    return False
+
+
+def _swap(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> None:
+    workspace.previous = workspace.digest
+    _run(world, ship, workspace, rollout.digest)
 
 
 def _swap_max_s(world: World) -> float:
@@ -192,8 +215,8 @@ def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]
     chosen = able[: rollout.pace.at_once(total, world.spec.rollout)]
     wave: list[WorkspaceId] = []
     for ship, workspace in chosen:
-        workspace.previous = workspace.digest
-        _run(world, ship, workspace, rollout.digest)
+        if not ask_to_save(world, ship, workspace):
+            _swap(world, rollout, ship, workspace)
         wave.append(workspace.id)
     if wave:
         world.rollouts[rollout.project] = replace(rollout, wave=tuple(wave), watched_until=0.0, wave_began_at=world.now)
@@ -201,7 +224,7 @@ def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]
 
 def may_begin(world: World, rollout: Rollout) -> bool:
     """Whether attendees may be touched now: every ship that is up has given its verdict, and nobody holds it."""
-    if rollout.paused or not rollout.active or world.now < rollout.pace.not_before:
+    if rollout.paused or not rollout.active or world.now < max(rollout.pace.not_before, world.pages_back_at):
         return False
     if rollout.state is RolloutState.DONE:
         return True

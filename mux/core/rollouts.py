@@ -18,6 +18,7 @@ from typing import Literal
 from mux.core.commands import Notify
 from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered, UpdateAccepted
 from mux.core.model import ProjectName, ShipId
+from mux.core.pages import PAGES_BACK_S
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import keep_trials
 from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, waiting
@@ -30,6 +31,9 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     """Rollouts as they were stored; those that the event file in force has overruled are dropped."""
     world.rollouts = {rollout.project: rollout for rollout in stored}
     world.saved_rollouts = dict(world.rollouts)
+    if world.rollouts:
+        world.pages_back_at = world.now + PAGES_BACK_S
+        world.deadlines.set(("rollout", "/pages"), world.pages_back_at)
     for rollout in world.rollouts.values():
         for ship in world.ships.values():
             # It may have been told of a trial, which is not known any more: what it is told now is something else.

@@ -22,7 +22,9 @@ from mux.core.model import (
     ShipId,
     UserId,
     Waiting,
+    WorkspaceId,
 )
+from mux.core.pages import OpenPage, SaveRequest
 from mux.core.planner import LaunchPatience, Tally
 from mux.core.rollout import Rollout
 from mux.core.routes import RouteKey, SessionEntry
@@ -95,6 +97,9 @@ class World:
         self.saved_rollouts: dict[ProjectName, Rollout] = {}
         self.active: dict[RouteKey, float] = {}
         self.worked: dict[RouteKey, float] = {}
+        self.pages: dict[RouteKey, dict[str, OpenPage]] = {}
+        self.pages_back_at = 0.0
+        self.save_requests: dict[WorkspaceId, SaveRequest] = {}
         self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()

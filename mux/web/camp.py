@@ -24,6 +24,7 @@ from mux.web.camp_view import Card, camp_message, camp_view, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import SESSION_ENDED, Live
+from mux.web.notebook import NotebookPage, notebook_message
 from mux.web.offers import accept_update
 from mux.web.pages import Pages, Refusal, bad_origin, is_upgrade, json_refusal, redirect, same_origin, wants_json
 from mux.web.signed_in import SignedIn, Visitor, act_purpose
@@ -67,6 +68,7 @@ class Camp:
         app.router.add_get("/camp", self.to_camp)
         app.router.add_get("/camp/", self.camp)
         app.router.add_get("/camp/live", self.live)
+        app.router.add_get("/camp/live/{project}", self.notebook)
         app.router.add_route("*", "/camp/{rest:.+}", self.project)
         app.router.add_post("/retry", self.retry)
         app.router.add_post("/update", self.update)
@@ -94,11 +96,29 @@ class Camp:
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """``/camp/live``: the live messages as a WebSocket, or the newest one as JSON."""
+        return await self._serve(request, self._message)
+
+    async def notebook(self, request: web.Request) -> web.StreamResponse:
+        """``/camp/live/<project>``: the same for pages of a notebook, which also say how they are."""
+        project = ProjectName(request.match_info["project"])
+        if all(each.name != project for each in self._engine.projects()):
+            return self._unknown(request)
+        visitor = self._visitors.visitor(request)
+        page = NotebookPage(self._engine, visitor.user, project) if visitor else None
+        try:
+            return await self._serve(request, lambda whose: self._notebook_message(whose, project), page)
+        finally:
+            if page is not None:
+                await page.closed()
+
+    async def _serve(
+        self, request: web.Request, message: Callable[[Visitor], str], page: NotebookPage | None = None
+    ) -> web.StreamResponse:
         visitor = self._visitors.visitor(request)
         if not is_upgrade(request):
             if visitor is None:
                 return json_refusal(401, "no_session", "Log in first.")
-            return web.Response(text=self._message(visitor), content_type="application/json")
+            return web.Response(text=message(visitor), content_type="application/json")
         if not same_origin(request, self._pages.origin):
             raise bad_origin()
         if visitor is None:
@@ -111,7 +131,8 @@ class Camp:
             request,
             visitor.session,
             lambda: self._visitors.expires_at(visitor),
-            lambda: self._message(visitor),
+            lambda: message(visitor),
+            page.heard if page else None,
         )
 
     async def project(self, request: web.Request) -> web.Response:
@@ -184,6 +205,11 @@ class Camp:
     def _message(self, visitor: Visitor) -> str:
         view = self._engine.attendee_view(visitor.user, self._clock())
         return camp_message(camp_view(view, self._route_ready(visitor)))
+
+    def _notebook_message(self, visitor: Visitor, project: ProjectName) -> str:
+        view = camp_view(self._engine.attendee_view(visitor.user, self._clock()), self._route_ready(visitor))
+        notices = [notice for notice in view["notices"] if notice["project"] in ("", project)]
+        return notebook_message(self._engine.notebook_view(visitor.user, project), notices)
 
     def _route_ready(self, visitor: Visitor) -> Callable[[ProjectName], bool]:
         return lambda project: self._engine.route_ready(visitor.user, project)

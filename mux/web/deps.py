@@ -13,6 +13,7 @@ from mux.auth.login import Auth
 from mux.core.events import Event
 from mux.core.files import FilesView
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
+from mux.core.pages import NotebookView
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus
 from mux.files.base import FilesStore
@@ -28,6 +29,9 @@ class EngineLike(Protocol):
 
     def attendee_view(self, user: UserId, now: float) -> AttendeeView:
         """What ``/camp/`` shows this attendee."""
+
+    def notebook_view(self, user: UserId, project: ProjectName) -> NotebookView | None:
+        """What the pages of an attendee's notebook are told; None where there is no workspace."""
 
     def route_ready(self, user: UserId, project: ProjectName) -> bool:
         """Whether requests of this attendee for this project have somewhere to go."""

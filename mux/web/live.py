@@ -6,7 +6,7 @@ Rules:
 - A page is told only when what it shows is different, and no more often than its pace, so that a full waiting room
   costs a bounded share of the control process: the more pages, the slower each one's pace.
 - A socket never outlives its session: it is closed with 4401 and the page goes to the login.
-- Nothing is expected from the page; one that speaks is closed.
+- A page is heard only where somebody listens, at a bounded pace; any other that speaks is closed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ PAGES_PER_SESSION_MAX = 24
 CLOSE_TIMEOUT_S = 2.0
 """How long a page may take to answer a close; a page that is gone holds up no restart."""
 MESSAGE_BYTES_MAX = 1024
-"""Nothing is expected from pages."""
+"""What pages say is a few numbers."""
+WORDS_MAX = 30
+"""Messages that a page may send at once, and then one a second: their own pace is far slower."""
+
+Listener = Callable[[str], Awaitable[None]]
+"""Takes what a page says. Raises ValueError for what cannot be read."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +78,7 @@ class Live:
         session: str,
         expires_at: Callable[[], Awaitable[float | None]],
         message: Callable[[], str],
+        heard: Listener | None = None,
     ) -> web.WebSocketResponse:
         """Serve one page until either side ends it.
 
@@ -81,6 +87,7 @@ class Live:
             session: what pages are counted by; never a token.
             expires_at: when the session ends, in seconds since the epoch; None once it has ended.
             message: what the page shows now, as JSON text; sent whenever it differs from the last one.
+            heard: takes what the page says; without it the page has nothing to say.
 
         Raises Refusal (429) when the session has too many pages open.
         """
@@ -96,7 +103,7 @@ class Live:
         self._count += 1
         try:
             await socket.prepare(request)
-            code = await self._until_end(page, expires_at, message)
+            code = await self._until_end(page, expires_at, message, heard)
             await socket.close(code=code)
         finally:
             self._count -= 1
@@ -123,11 +130,15 @@ class Live:
                 page.ended.set_result(code)
 
     async def _until_end(
-        self, page: _Page, expires_at: Callable[[], Awaitable[float | None]], message: Callable[[], str]
+        self,
+        page: _Page,
+        expires_at: Callable[[], Awaitable[float | None]],
+        message: Callable[[], str],
+        heard: Listener | None,
     ) -> int:
         """Push and listen until one of both ends, or somebody else ends the page. Returns the close code."""
         pushing = asyncio.create_task(self._push(page.socket, expires_at, message), name="live page: push")
-        hearing = asyncio.create_task(_hear(page.socket), name="live page: hear")
+        hearing = asyncio.create_task(_hear(page.socket, heard), name="live page: hear")
         ways: tuple[asyncio.Future[int], ...] = (page.ended, pushing, hearing)
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +179,20 @@ class Live:
         return SESSION_ENDED
 
 
-async def _hear(socket: web.WebSocketResponse) -> int:
-    """Until the page goes away or speaks. Pings and pongs are answered on the way."""
-    message = await socket.receive()
-    return WSCloseCode.POLICY_VIOLATION if message.type in (WSMsgType.TEXT, WSMsgType.BINARY) else WSCloseCode.OK
+async def _hear(socket: web.WebSocketResponse, heard: Listener | None) -> int:
+    """Until the page goes away, or says what it may not. Pings and pongs are answered on the way."""
+    clock = asyncio.get_running_loop().time
+    allowed, at = float(WORDS_MAX), clock()
+    while (message := await socket.receive()).type is WSMsgType.TEXT:
+        allowed, at = min(WORDS_MAX, allowed + clock() - at) - 1, clock()
+        if heard is None or allowed < 0:
+            return WSCloseCode.POLICY_VIOLATION
+        try:
+            await heard(message.data)
+        except ValueError:
+            return WSCloseCode.POLICY_VIOLATION
+        except Exception as error:
+            if not getattr(error, "retryable", False):
+                log.exception("what a live page said could not be taken in")
+            return WSCloseCode.INTERNAL_ERROR
+    return WSCloseCode.POLICY_VIOLATION if message.type is WSMsgType.BINARY else WSCloseCode.OK

@@ -63,6 +63,11 @@ heartbeat_s = 1.0
 heartbeat_grace_s = 10.0
 ports = "{ports}"
 
+[rollout]
+monitor_s = 1.0
+start_max_s = 120.0
+swap_hold_s = 60.0
+
 [listen]
 public = "127.0.0.1:{public}"
 admin = "127.0.0.1:{admin}"

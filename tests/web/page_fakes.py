@@ -8,6 +8,7 @@ from dataclasses import replace
 from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequested, SeatReleased, UpdateAccepted
 from mux.core.files import FilesView
 from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHash, ShipId, ShipState, UserId
+from mux.core.pages import NotebookView
 from mux.core.rollout_views import Offer
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
@@ -43,6 +44,7 @@ class FakeEngine:
         self.views: dict[UserId, AttendeeView] = {}
         self.work: dict[UserId, tuple[FilesView, ...]] = {}
         self.routes: set[tuple[UserId, ProjectName]] = set()
+        self.notebooks: dict[tuple[UserId, ProjectName], NotebookView] = {}
         self.events: list[Event] = []
         self.fleet = status()
         self.busy = False
@@ -57,6 +59,9 @@ class FakeEngine:
     def attendee_view(self, user: UserId, now: float) -> AttendeeView:
         self.looks += 1
         return self.views.get(user, self._seated({}))
+
+    def notebook_view(self, user: UserId, project: ProjectName) -> NotebookView | None:
+        return self.notebooks.get((user, project))
 
     def route_ready(self, user: UserId, project: ProjectName) -> bool:
         return (user, project) in self.routes

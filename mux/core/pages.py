@@ -1,0 +1,128 @@
+"""Pages of notebooks that attendees have open: what they say, and what is asked of them before a swap.
+
+A workspace that is about to be swapped is left running while its pages save: until each of them has answered, or
+`SAVE_MAX_S` have passed. Pages are memory only, like requests: after a restart of the mux they come back within
+`PAGES_BACK_S`, before which no wave begins, and whoever was asked and not swapped is asked anew.
+
+Rules: a page that does not answer delays a swap and never prevents it. What a page says is believed of its attendee
+alone: nothing that it says touches anybody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mux.core.events import PageGone, PageSaid
+from mux.core.model import ProjectName, UserId, WorkspaceState
+
+if TYPE_CHECKING:
+    from mux.core.ships import Ship, Workspace
+    from mux.core.world import World
+
+SAVE_MAX_S = 5.0
+"""How long a swap waits for its pages: the largest notebooks save within a second or two."""
+PAGES_BACK_S = 3.0
+"""How long a wave waits after a restart of the mux: pages try again twice within that."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPage:
+    """What a page said last.
+
+    Args:
+        link: its connection; a later one of the same page counts.
+        unsaved: documents with edits that are not saved.
+        saved: number of the last request to save that it has carried out as far as it could.
+    """
+
+    link: int
+    unsaved: int = 0
+    saved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRequest:
+    """What the pages of a workspace were asked.
+
+    Args:
+        user, project: whose pages.
+        number: tells it from earlier ones, also from those before a restart.
+        pages: who was asked.
+        until: when it is waited for no longer, in seconds since the epoch.
+    """
+
+    user: UserId
+    project: ProjectName
+    number: int
+    pages: frozenset[str]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookView:
+    """What the pages of a workspace are told.
+
+    Args:
+        save: number of the request to save everything; 0 when there is none.
+        updating: the workspace is being exchanged, or is not there.
+        run: another one with each start of the workspace.
+    """
+
+    save: int
+    updating: bool
+    run: str
+
+
+def said(world: World, event: PageSaid) -> None:
+    """Take in what a page says."""
+    pages = world.pages.setdefault((event.user, event.project), {})
+    pages[event.page] = OpenPage(event.link, event.unsaved, event.saved)
+
+
+def gone(world: World, event: PageGone) -> None:
+    """A page's connection has ended."""
+    key = (event.user, event.project)
+    pages = world.pages.get(key, {})
+    page = pages.get(event.page)
+    if page is not None and page.link == event.link:
+        del pages[event.page]
+        if not pages:
+            del world.pages[key]
+
+
+def ask_to_save(world: World, ship: Ship, workspace: Workspace) -> bool:
+    """Ask the pages of a workspace to save; False when there is nobody to be asked."""
+    user = ship.seats[workspace.seat].user
+    pages = world.pages.get((user, workspace.project)) if user is not None else None
+    if user is None or not pages or not workspace.healthy:
+        return False
+    until = world.now + SAVE_MAX_S
+    number = int(world.now * 1000)
+    world.save_requests[workspace.id] = SaveRequest(user, workspace.project, number, frozenset(pages), until)
+    world.deadlines.set(("rollout", workspace.id), until)
+    return True
+
+
+def has_saved(world: World, request: SaveRequest) -> bool:
+    """Whether a swap need not wait for its pages any more."""
+    if world.now >= request.until:
+        return True
+    pages = world.pages.get((request.user, request.project), {})
+    return all(name in pages and pages[name].saved == request.number for name in request.pages)
+
+
+def notebook_view(world: World, user: UserId, project: ProjectName) -> NotebookView | None:
+    """What the pages of an attendee's workspace are told; None where there is no workspace of theirs."""
+    found = world.seat_of(user)
+    workspace = found[1].workspaces.get(project) if found is not None else None
+    if workspace is None or workspace.state is not WorkspaceState.BOUND:
+        return None
+    request = world.save_requests.get(workspace.id)
+    place = world.published_routes.get((user, project))
+    restarts = workspace.reported.restarts if workspace.reported is not None else 0
+    return NotebookView(
+        save=request.number if request is not None and request.user == user else 0,
+        updating=place is None or place.hold,
+        run=f"{workspace.id} {workspace.digest[-12:]} {restarts}",
+    )

@@ -1,0 +1,136 @@
+"""Pages of notebooks: a swap waits until they have saved, and for no page longer than it may."""
+
+from __future__ import annotations
+
+import pytest
+
+from mux.core.events import PageGone, PageSaid, RolloutSteered
+from mux.core.model import UserId
+from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
+from mux.core.rollout import RolloutState
+from tests.core.room import DIGEST, Room
+from tests.core.test_rollouts import INTRO, NEW, digests, held, push, room, run, state
+
+ADA = UserId("ada")
+PAGE, OTHER = "a" * 16, "b" * 16
+
+
+def says(found: Room, user: UserId = ADA, page: str = PAGE, *, saved: int = 0, unsaved: int = 1, link: int = 1) -> None:
+    found.do(PageSaid(user, INTRO, page, link, unsaved, saved))
+
+
+def told(found: Room, user: UserId = ADA) -> NotebookView:
+    view = notebook_view(found.fleet.world, user, INTRO)
+    assert view is not None
+    return view
+
+
+def asked() -> Room:
+    """Ada is alone, her page is open, and the image is proved: she has been asked."""
+    found = room(people=1)
+    says(found)
+    push(found)
+    found.settle()
+    assert told(found).save
+    return found
+
+
+def test_a_workspace_runs_on_until_its_pages_have_saved_and_is_swapped_at_once_then() -> None:
+    found = asked()
+    assert (digests(found), held(found)) == ({"ada": DIGEST}, set())
+    says(found, saved=told(found).save, unsaved=0)
+    assert (digests(found), held(found)) == ({"ada": NEW}, {"ada"})
+    assert told(found).updating
+    run(found)
+    assert state(found) is RolloutState.DONE
+    assert (told(found).save, told(found).updating) == (0, False)
+
+
+def test_a_page_that_could_not_save_has_answered_too() -> None:
+    found = asked()
+    says(found, saved=told(found).save, unsaved=1)
+    assert digests(found) == {"ada": NEW}
+
+
+def test_a_page_that_does_not_answer_is_waited_for_no_longer_than_it_may() -> None:
+    found = asked()
+    found.do(after=SAVE_MAX_S - 0.1)
+    assert digests(found) == {"ada": DIGEST}
+    found.do(after=0.2)
+    assert digests(found) == {"ada": NEW}
+
+
+def test_every_page_that_was_asked_has_to_answer_and_no_page_of_anybody_else() -> None:
+    found = room(people=2)
+    says(found)
+    says(found, page=OTHER)
+    push(found)
+    found.settle()
+    number = told(found).save
+    says(found, UserId("bob"), saved=number)
+    says(found, saved=number)
+    assert digests(found)["ada"] == DIGEST
+    says(found, page=OTHER, saved=number)
+    assert digests(found)["ada"] == NEW
+
+
+def test_an_earlier_answer_is_none_to_a_new_request() -> None:
+    found = asked()
+    says(found, saved=told(found).save - 1)
+    assert digests(found) == {"ada": DIGEST}
+
+
+def test_without_an_open_page_nothing_is_waited_for() -> None:
+    found = room(people=1)
+    says(found)
+    found.do(PageGone(ADA, INTRO, PAGE, 1))
+    assert not found.fleet.world.pages
+    push(found)
+    found.settle()
+    assert digests(found) == {"ada": NEW}
+
+
+def test_the_end_of_an_earlier_connection_is_not_the_end_of_the_page() -> None:
+    found = room(people=1)
+    says(found, link=1)
+    says(found, link=2)
+    found.do(PageGone(ADA, INTRO, PAGE, 1))
+    push(found)
+    found.settle()
+    assert told(found).save
+
+
+@pytest.mark.parametrize("order", ["pause", "abort"])
+def test_who_was_asked_is_not_swapped_by_a_rollout_that_was_held_meanwhile(order: str) -> None:
+    found = asked()
+    number = told(found).save
+    found.do(RolloutSteered(INTRO, order))  # type: ignore[arg-type]
+    assert told(found).save == 0
+    says(found, saved=number)
+    found.do(after=SAVE_MAX_S)
+    assert digests(found) == {"ada": DIGEST}
+
+
+def test_after_a_restart_pages_have_time_to_come_back_and_are_asked_anew() -> None:
+    found = asked()
+    before = told(found).save
+    found.do(after=1.0)
+    found.restart()
+    found.settle()
+    assert digests(found) == {"ada": DIGEST}
+    says(found)
+    found.do(after=PAGES_BACK_S)
+    run(found, 1)
+    found.settle()
+    number = told(found).save
+    assert number > before
+    assert digests(found) == {"ada": DIGEST}
+    says(found, saved=number)
+    assert digests(found) == {"ada": NEW}
+
+
+def test_a_start_of_the_workspace_is_another_run() -> None:
+    found = asked()
+    before = told(found).run
+    says(found, saved=told(found).save)
+    assert told(found).run != before

@@ -1,0 +1,153 @@
+"""The live channel of notebooks: what pages are told, what they may say, and that nothing else gets through."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mux.core.events import AttendeesActive, Event, PageGone, PageSaid, UpdateAccepted
+from mux.core.model import ProjectName, UserId
+from mux.core.pages import NotebookView
+from mux.web import live
+from tests.web.page_parts import House
+
+ADA, INTRO = UserId("u-ada"), ProjectName("intro")
+CHANNEL = "/camp/live/intro"
+PAGE = "0123456789abcdef"
+STATE: dict[str, Any] = {"page": PAGE, "unsaved": 0, "busy": False, "active": False, "saved": 0}
+
+
+async def heard(home: House, wanted: type[Event]) -> Any:
+    """The next event of a kind."""
+    async with asyncio.timeout(60):
+        while True:
+            for event in home.engine.events:
+                if isinstance(event, wanted):
+                    home.engine.events.remove(event)
+                    return event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_page_is_told_how_its_workspace_is(home: House) -> None:
+    browser = await home.signed_in()
+    home.engine.notebooks[ADA, INTRO] = NotebookView(0, updating=False, run="one")
+    async with browser.live(CHANNEL) as socket:
+        assert await socket.receive_json() == {"save": 0, "updating": False, "run": "one", "notices": []}
+        home.engine.notebooks[ADA, INTRO] = NotebookView(7, updating=False, run="one")
+        await home.engine.news()
+        assert (await socket.receive_json())["save"] == 7
+
+
+async def test_what_a_page_says_becomes_events_of_its_attendee(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.send_json({**STATE, "unsaved": 2, "active": True})
+        said = await heard(home, PageSaid)
+        assert (said.user, said.project, said.page, said.unsaved, said.saved) == (ADA, INTRO, PAGE, 2, 0)
+        assert (await heard(home, AttendeesActive)).active == ((ADA, INTRO),)
+        await socket.send_json({**STATE, "unsaved": 2, "busy": True})
+        await socket.send_json({**STATE, "saved": 7})
+        assert (await heard(home, PageSaid)).saved == 7, "what has not changed is no event"
+    assert await heard(home, PageGone) == PageGone(ADA, INTRO, PAGE, said.link)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hello",
+        "[]",
+        "null",
+        '"text"',
+        json.dumps({**STATE, "more": 1}),
+        json.dumps({**STATE, "page": "../../etc"}),
+        json.dumps({**STATE, "unsaved": -1}),
+        json.dumps({**STATE, "unsaved": True}),
+        json.dumps({**STATE, "saved": 2**60}),
+        json.dumps({**STATE, "busy": "yes"}),
+        json.dumps({"page": PAGE}),
+        json.dumps({"accept": {"project": "intro", "number": "3"}}),
+        json.dumps({"accept": {"project": "intro", "number": 3}, "more": 1}),
+        "[" * 900,
+    ],
+)
+async def test_what_cannot_be_read_closes_the_socket_and_is_no_event(home: House, word: str) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        home.engine.events.clear()
+        await socket.send_str(word)
+        await socket.receive()
+        assert socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
+    assert home.engine.events == []
+
+
+async def test_a_message_that_is_too_long_closes_the_socket(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        await socket.send_str(" " * (live.MESSAGE_BYTES_MAX + 1))
+        assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+
+
+async def test_a_page_cannot_become_another_one(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        await socket.send_json(STATE)
+        await socket.send_json({**STATE, "page": "f" * 16})
+        await socket.receive()
+        assert socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
+
+
+async def test_a_page_that_speaks_without_end_is_closed(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        for number in range(10 * live.WORDS_MAX):
+            if socket.closed:
+                break
+            await socket.send_json({**STATE, "saved": number})
+        await socket.receive()
+        assert socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
+    assert len(home.engine.events) < 5 * live.WORDS_MAX
+
+
+async def test_a_mux_that_is_busy_closes_the_socket_so_that_the_page_says_it_again(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        home.engine.busy = True
+        await socket.send_json(STATE)
+        await socket.receive()
+        assert socket.close_code == aiohttp.WSCloseCode.INTERNAL_ERROR
+    home.engine.busy = False
+
+
+async def test_what_a_page_accepts_is_accepted_for_its_attendee(home: House) -> None:
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.receive_json()
+        await socket.send_json({"accept": {"project": "nowhere", "number": 3}})
+        await socket.send_json({"accept": {"project": "intro", "number": 3}})
+        assert await heard(home, UpdateAccepted) == UpdateAccepted(ADA, INTRO, 3)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.test", "null"])
+async def test_a_socket_of_another_site_is_refused(home: House, origin: str) -> None:
+    browser = await home.signed_in()
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await browser.live(CHANNEL, origin)
+    assert refused.value.status == 403
+
+
+async def test_without_a_session_or_for_no_project_there_is_no_channel(home: House) -> None:
+    async with (await home.attendee()).live(CHANNEL) as socket:
+        await socket.receive()
+        assert socket.close_code == live.SESSION_ENDED
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await (await home.signed_in()).live("/camp/live/nowhere")
+    assert refused.value.status == 404
