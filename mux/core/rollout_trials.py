@@ -20,6 +20,10 @@ PULL_MAX_S = 3600.0
 """A ship that has not got an image by then never will: 10 GB at 25 Mbit/s."""
 AWAY_MAX_S = 300.0
 """A registry, or an engine, that is away for longer is somebody's to mend first: it restarts within a minute."""
+PORT_PAUSE_S = 2.0
+PORT_MAX_S = 60.0
+"""How often, and for how long, ports are tried again that were found taken: by what another mux process has begun and
+this one ends, or by a program that is about to end."""
 AWAY = frozenset({"registry_away", "engine_away"})
 """Reasons that a ship gives which say nothing of the image."""
 FAILED = (ReportedState.FAILED, ReportedState.RESTARTING)
@@ -69,12 +73,12 @@ def _matters(rollout: Rollout, ship: Ship) -> bool:
 
 
 def _begin(world: World, rollout: Rollout, ship: Ship) -> None:
+    if world.now < ship.trial_port_at:
+        return
     spec = world.projects.get(rollout.project)
     ports = ship.free_ports(spec.ports if spec else ())
     if ports is None:
-        ship.ports_taken.clear()
-        why = "it has no free port for a trial: give ships a larger port range"
-        _verdict(world, ship, rollout, why)
+        _without_port(world, rollout, ship)
         return
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{len(ship.seats)}.{rollout.project}.{ship.incarnations}")
@@ -82,6 +86,19 @@ def _begin(world: World, rollout: Rollout, ship: Ship) -> None:
     _set_end(world, trial, PULL_MAX_S)
     ship.trials[rollout.project] = trial
     wanted_changed(world, ship)
+
+
+def _without_port(world: World, rollout: Rollout, ship: Ship) -> None:
+    """Ports that were found taken are tried again for a while. Without any such the range is too small."""
+    if ship.ports_taken and not ship.trial_port_until:
+        ship.trial_port_until = world.now + PORT_MAX_S
+    ship.ports_taken.clear()
+    if world.now < ship.trial_port_until:
+        ship.trial_port_at = world.now + PORT_PAUSE_S
+        world.deadlines.set(("rollout", f"{ship.id}.port"), ship.trial_port_at)
+    else:
+        why = "it has no free port for a trial: give ships a larger port range"
+        _verdict(world, ship, rollout, why)
 
 
 def _set_end(world: World, trial: Trial, seconds: float) -> None:
@@ -106,6 +123,7 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
             continue
         if word.state is ReportedState.HEALTHY:
             _end(world, ship, trial)
+            ship.trial_port_at = ship.trial_port_until = 0.0
             world.rollouts[trial.project] = replace(rollout, proved=(*rollout.proved, ship.id))
         elif word.reason == PORT_IN_USE:
             # Another trial follows, at another port.
@@ -129,6 +147,7 @@ def refuse(world: World, ship: Ship, trial: Trial, why: str) -> None:
 
 
 def _verdict(world: World, ship: Ship, rollout: Rollout, why: str) -> None:
+    ship.trial_port_at = ship.trial_port_until = 0.0
     world.rollouts[rollout.project] = replace(rollout, refused=(*rollout.refused, (ship.id, why)))
     text = f"{rollout.project}: the image pushed last does not run on {ship.id}, where nobody is touched: {why}"
     world.notify(Notify("warning", "image_refused", rollout.project, text))

@@ -197,6 +197,8 @@ class Ship:
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
         stage: how far it said that it is with getting ready, in this boot.
         trials: throw-away workspaces that prove images of rollouts, by project.
+        trial_port_at: when a port for a trial is looked for again, in seconds since the epoch; 0 while there is one.
+        trial_port_until: when that is given up.
         worked: when somebody last worked in a workspace, in seconds since the epoch, of those of which it says that.
     """
 
@@ -239,6 +241,8 @@ class Ship:
     sent_at: float = 0.0
     stage: BootStage | None = None
     trials: dict[ProjectName, Trial] = field(default_factory=dict)
+    trial_port_at: float = 0.0
+    trial_port_until: float = 0.0
     worked: dict[WorkspaceId, float] = field(default_factory=dict)
 
     @classmethod

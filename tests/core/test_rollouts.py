@@ -143,6 +143,35 @@ def test_a_registry_that_stays_away_stops_the_rollout_and_is_named() -> None:
     assert "registry_away (tried for 300 s)" in found.fleet.world.rollouts[INTRO].why
 
 
+def take_all_ports(found: Room) -> None:
+    """Others hold every port that no workspace has: as a trial does that an earlier mux has begun."""
+    for identity, known in found.machines.items():
+        first, count = known.machine.port_first, known.machine.port_count
+        own = {each.port for each in found.fleet.world.ships[identity].workspaces.values()}
+        known.taken = frozenset(range(first, first + count)) - own
+
+
+def test_ports_that_are_taken_for_a_while_are_no_verdict() -> None:
+    found = room()
+    take_all_ports(found)
+    push(found)
+    run(found, 3)
+    assert (state(found), found.fleet.world.rollouts[INTRO].refused) == (RolloutState.RUNNING, ())
+    for ship in found.machines.values():
+        ship.taken = frozenset()
+    run(found, 20)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {NEW})
+
+
+def test_ports_that_stay_taken_stop_the_rollout_and_are_named() -> None:
+    found = room()
+    take_all_ports(found)
+    push(found)
+    run(found, 20)
+    assert (state(found), set(digests(found).values())) == (RolloutState.STOPPED, {DIGEST})
+    assert "no free port for a trial" in found.fleet.world.rollouts[INTRO].why
+
+
 def test_a_swap_that_fails_goes_back() -> None:
     found = room(failures_max=0)
     push(found)
