@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -314,6 +315,8 @@ def _sha256(raw: bytes) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()  # asyncio's own words quote the address once more
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()[:120]
     return type(error).__name__

@@ -108,6 +108,7 @@ async def test_a_registry_that_is_not_there_is_told(client: RegistryClient) -> N
     with pytest.raises(RegistryUnreachableError) as raised:
         await client.digest(Reference.parse(f"127.0.0.1:{free_port()}/a"))
     assert raised.value.retryable
+    assert "cannot be reached (connection refused); try again" in str(raised.value)
 
 
 # -- logins ---------------------------------------------------------------------------------------------------------
