@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import subprocess
 import sys
 from datetime import UTC, datetime
 
-from tests.docker_engine import ROOT
+from tests.docker_engine import ROOT, Engine, shared_engine
 from tests.e2e.lost.ages import figures, measured, write
+from tests.images.conftest import build
 
 
 def main() -> None:
@@ -17,22 +19,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.lost", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--containers", action="store_true", help="workspaces are JupyterLab in containers")
     options = parser.parse_args()
-    asyncio.run(measure(options.kills, options.seed))
+    with shared_engine() if options.containers else contextlib.nullcontext() as engine:
+        asyncio.run(measure(options.kills, options.seed, engine))
 
 
-async def measure(kills: int, seed: int) -> None:
+async def measure(kills: int, seed: int, engine: Engine | None) -> None:
     """Measure; what is there is written after each kill, so that a run can be cut off."""
     date = datetime.now(UTC).date().isoformat()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
     ages: list[float] = []
-    async for age in measured(kills, seed):
+    if engine is not None:
+        build(engine)
+    async for age in measured(kills, seed, engine):
         ages.append(age)
         sys.stdout.write(f"{len(ages)}: {age:.2f} s\n")
         sys.stdout.flush()
-        write(figures(ages, seed=seed, commit=commit, date=date))
+        write(figures(ages, seed=seed, commit=commit, date=date), containers=engine is not None)
 
 
 if __name__ == "__main__":

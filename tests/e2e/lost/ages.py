@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from tests.docker_engine import ROOT
+from tests.docker_engine import ROOT, Engine
 from tests.e2e.kills.attendee import Attendee
 from tests.e2e.lost.house import MOVED_S_MAX, House, first_answer, open_house
 
@@ -28,10 +28,10 @@ WORK_S = (3.0, 8.0)
 WIDTH, HEIGHT, LEFT, BASE = 640, 240, 48, 200
 
 
-async def measured(kills: int, seed: int) -> AsyncIterator[float]:
-    """The age after each kill, in seconds, as they come."""
+async def measured(kills: int, seed: int, engine: Engine | None = None) -> AsyncIterator[float]:
+    """The age after each kill, in seconds, as they come. ``engine``: see `House`."""
     dice = random.Random(seed)
-    async with open_house(light=True) as (house, attendee):
+    async with open_house(light=engine is None, engine=engine) as (house, attendee):
         for _ in range(kills):
             yield await _age(house, attendee, dice)
 
@@ -69,10 +69,20 @@ def figures(ages: list[float], *, seed: int, commit: str, date: str) -> dict[str
     }
 
 
-def write(found: dict[str, Any]) -> None:
-    """Keep figures and plot."""
+def write(found: dict[str, Any], *, containers: bool = False) -> None:
+    """Keep figures and plot; ``containers``: they are of workspaces in containers, which are kept beside the others."""
+    before = read()
+    if containers:
+        found = before | {"containers": found}
+    elif "containers" in before:
+        found |= {"containers": before["containers"]}
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PLOT.write_text(drawn(found), encoding="utf-8")
+
+
+def read() -> dict[str, Any]:
+    """What is kept; empty if nothing is."""
+    return dict(json.loads(FIGURES.read_text(encoding="utf-8"))) if FIGURES.exists() else {}
 
 
 def drawn(found: dict[str, Any]) -> str:

@@ -11,12 +11,13 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
 import psutil
 
+from tests.docker_engine import Engine
 from tests.e2e.harness import LOOK_S, MuxUnderTest, kill, processes_of
 from tests.e2e.kills.attendee import FILE, Attendee
 
@@ -66,16 +67,17 @@ class House(MuxUnderTest):
 
     Args:
         directory: for everything; its path must be short.
-        light: whether workspaces are `contents`.
+        light: whether workspaces are `contents`; in containers they are JupyterLab.
+        engine: the Docker engine that workspaces run on; None for processes.
     """
 
-    def __init__(self, directory: Path, *, light: bool) -> None:
+    def __init__(self, directory: Path, *, light: bool, engine: Engine | None = None) -> None:
         template = EVENT.replace("{command}", COMMAND if light else "")
         if light:
             (directory / "image" / "home").mkdir(parents=True)
             shutil.copy(SERVER, directory / "image" / "home" / SERVER.name)
             template = template.replace("{images[0]}", "image")
-        super().__init__(directory, template=template)
+        super().__init__(directory, engine, template=template)
 
     @property
     def files(self) -> Path:
@@ -99,11 +101,20 @@ class House(MuxUnderTest):
         return ship
 
     async def kill_ship(self, ship: str) -> None:
-        """``kill -9`` of its agent and of all that runs in its workspaces."""
+        """``kill -9`` of its agent and of all that runs in its workspaces, as if the machine were off."""
         place = self.directory / "data" / "ships" / ship
         found = processes_of(place)
         below = {child for process in found for child in _children(process)}
+        if self.engine is not None:
+            # The init of a container takes everything in it along.
+            below |= {psutil.Process(pid) for pid in self._inits(ship)}
         await kill({*found, *below})
+
+    def _inits(self, ship: str) -> Iterator[int]:
+        assert self.engine is not None
+        for each in self.engine.ask("GET", "/containers/json"):
+            if (each["Labels"].get("mux.event"), each["Labels"].get("mux.ship")) == (self.event, ship):
+                yield int(self.engine.ask("GET", f"/containers/{each['Id']}/json")["State"]["Pid"])
 
     async def until_kept(self, text: str) -> None:
         """Wait until a snapshot has that in the attendee's file."""
@@ -132,10 +143,10 @@ async def first_answer(attendee: Attendee) -> int | None:
 
 
 @contextlib.asynccontextmanager
-async def open_house(*, light: bool) -> AsyncIterator[tuple[House, Attendee]]:
-    """A mux with an attendee at work in it. ``light``: see `House`."""
+async def open_house(*, light: bool, engine: Engine | None = None) -> AsyncIterator[tuple[House, Attendee]]:
+    """A mux with an attendee at work in it. ``light`` and ``engine``: see `House`."""
     with tempfile.TemporaryDirectory(prefix="mux-lost-", ignore_cleanup_errors=True) as directory:
-        house = House(Path(directory), light=light)
+        house = House(Path(directory), light=light, engine=engine)
         try:
             await house.start()
             await house.ready()

@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from tests.docker_engine import Engine
+from tests.e2e.kills.attendee import Attendee
 from tests.e2e.lost.ages import FIGURES, PLOT, drawn
-from tests.e2e.lost.house import first_answer, open_house
+from tests.e2e.lost.house import House, first_answer, open_house
+from tests.images.conftest import build
 
 pytestmark = [pytest.mark.timeout(600)]
 
@@ -15,14 +18,25 @@ pytestmark = [pytest.mark.timeout(600)]
 @pytest.mark.parametrize("light", [True, pytest.param(False, marks=pytest.mark.long)], ids=["light", "jupyterlab"])
 async def test_whoever_is_moved_off_a_dead_ship_finds_their_files_there(light: bool) -> None:
     async with open_house(light=light) as (house, attendee):
-        lost = await house.ship_of_the_attendee()
-        assert await attendee.saves()
-        saved = attendee.seen.saved
-        await house.until_kept(str(saved))
-        await house.kill_ship(lost)
-        await house.run("ship", "lost", lost, "--yes")
-        assert await first_answer(attendee) == saved
-        assert await house.ship_of_the_attendee() != lost
+        await moved_with_files(house, attendee)
+
+
+async def moved_with_files(house: House, attendee: Attendee) -> None:
+    """The attendee's ship is killed once a snapshot has their last save."""
+    lost = await house.ship_of_the_attendee()
+    assert await attendee.saves()
+    saved = attendee.seen.saved
+    await house.until_kept(str(saved))
+    await house.kill_ship(lost)
+    await house.run("ship", "lost", lost, "--yes")
+    assert await first_answer(attendee) == saved
+    assert await house.ship_of_the_attendee() != lost
+
+
+@pytest.mark.long
+async def test_whoever_is_moved_off_a_dead_ship_of_containers_finds_their_files_there(docker_engine: Engine) -> None:
+    async with open_house(light=False, engine=build(docker_engine)) as (house, attendee):
+        await moved_with_files(house, attendee)
 
 
 def test_the_plot_shows_the_figures() -> None:

@@ -7,6 +7,7 @@ that run before the command, in both ways that Jupyter images have when one fail
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import tarfile
@@ -67,6 +68,16 @@ def root_archive() -> bytes:
         text(archive, "etc/group", "root:x:0:\nusers:x:100:\n")
         text(archive, "usr/local/bin/start.sh", START, mode=0o755)
     return buffer.getvalue()
+
+
+def have_base(host: str) -> None:
+    """Have `BASE` in an engine, made once. ``host``: as ``DOCKER_HOST`` wants it."""
+    environ = os.environ | {"DOCKER_HOST": host}
+    known = subprocess.run(["docker", "image", "inspect", BASE], env=environ, capture_output=True, check=False)
+    if known.returncode != 0:
+        subprocess.run(
+            ["docker", "import", "-", BASE], input=root_archive(), env=environ, capture_output=True, check=True
+        )
 
 
 def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -1,0 +1,127 @@
+"""One row of the table: an image is pushed, something may go wrong, and what came of it is written down.
+
+Knows how to watch; what is pushed and what goes wrong is `cases`', and the table on disk is `table`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from tests.e2e.pushes.house import LOOK_S, NAMES, House
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a push.
+
+    Args:
+        kind: what images are made of.
+        what: was pushed, or went wrong.
+        came: how the rollout ended; ``refused`` if it never began.
+        said: what the organizer reads; empty where all is well.
+        replaced: attendees whose workspace was stopped, of two.
+        back: of those, how many have the image before again.
+        polls: of both attendees.
+        failed: of those, what brought anything but a good answer, by how.
+        gap_s: the longest that somebody waited for an answer.
+        took_s: from the push to its end.
+    """
+
+    kind: str
+    what: str
+    came: str
+    said: str
+    replaced: int
+    back: int
+    polls: int
+    gap_s: float
+    took_s: float
+    failed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """One row for each."""
+        return self.kind, self.what
+
+
+@dataclass
+class Watch:
+    """What was seen while something went on.
+
+    Args:
+        began: monotonic seconds.
+        before: containers of attendees, by workspace.
+        after: the same, at the end.
+        unproved: workspaces that were stopped when not every ship had proved the image.
+    """
+
+    began: float
+    before: dict[str, str]
+    after: dict[str, str] = field(default_factory=dict)
+    unproved: set[str] = field(default_factory=set)
+
+    @property
+    def replaced(self) -> set[str]:
+        """Workspaces whose container is another one."""
+        return {name for name, identity in self.before.items() if self.after.get(name) != identity}
+
+
+@contextlib.asynccontextmanager
+async def watching(house: House) -> AsyncIterator[Watch]:
+    """Polls of both attendees, and a look at their containers beside one at the rollout, again and again."""
+    rollout = await house.rollout()
+    number = rollout["number"] + 1 if rollout else 1
+    watch = Watch(time.monotonic(), await house.bound())
+    assert len(watch.before) == len(NAMES), watch
+    tasks = [asyncio.create_task(guest.poll()) for guest in house.guests]
+    tasks.append(asyncio.create_task(_compare(house, watch, number)))
+    try:
+        yield watch
+        watch.after = await house.bound()
+        assert not any(task.done() for task in tasks), "watching broke off"
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+
+
+async def _compare(house: House, watch: Watch, number: int) -> None:
+    """Nobody's workspace is stopped before the image was proved. The containers first: what is proved stays so."""
+    while True:
+        here = await house.bound()
+        rollout = await house.rollout()
+        if rollout is not None:
+            proved = rollout["number"] == number and rollout["proved"] == house.ships
+            if not proved:
+                watch.unproved |= {name for name, identity in watch.before.items() if here.get(name) != identity}
+        await asyncio.sleep(LOOK_S)
+
+
+async def row(house: House, what: str, watch: Watch, *, came: str, said: str) -> Row:
+    """What came of it. Asserts what must be so whatever is pushed: proved before anybody is touched, edits kept."""
+    assert not watch.unproved, f"stopped before the image was proved: {watch.unproved}"
+    digest = (await house.rollout() or {}).get("digest")
+    running = await house.digests()
+    polls = sum((guest.polls.came for guest in house.guests), Counter[str]())
+    found = Row(
+        kind=house.kind.name,
+        what=what,
+        came=came,
+        said=said,
+        replaced=len(watch.replaced),
+        back=sum(running[name] != digest for name in watch.replaced),
+        polls=polls.total(),
+        gap_s=round(max(guest.polls.gap_s for guest in house.guests), 2),
+        took_s=round(time.monotonic() - watch.began, 1),
+        failed={how: number for how, number in sorted(polls.items()) if how != "200"},
+    )
+    for guest, name in zip(house.guests, NAMES, strict=True):
+        assert await guest.text("mine.txt") == name, found
+        assert await guest.is_logged_in(), found
+    return found

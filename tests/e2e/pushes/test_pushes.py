@@ -1,0 +1,41 @@
+"""Whatever is pushed: nobody is touched before the image was proved there, edits stay, and it says what came of it.
+
+How long it takes is measured and written down (`python -m tests.e2e.pushes`), never asserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.docker_engine import Engine
+from tests.e2e.pushes.cases import CASES
+from tests.e2e.pushes.house import House, open_house
+from tests.e2e.pushes.shelf import LAB
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+IN_SHORT = ("a good image", "its hook fails", "mux is killed while an attendee is swapped")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(docker_engine: Engine) -> AsyncIterator[House]:
+    """A mux with two attendees in small containers; its end is part of the proof."""
+    async with open_house(docker_engine) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[] if what in IN_SHORT else pytest.mark.long) for what in CASES]
+)
+async def test_on_containers_nobody_is_touched_unproved_and_edits_stay(what: str, house: House) -> None:
+    await CASES[what](house)
+
+
+@pytest.mark.long
+async def test_jupyterlab_goes_through_a_push_and_back(docker_engine: Engine) -> None:
+    async with open_house(docker_engine, LAB) as lab:
+        await CASES["a good image"](lab)
+        await CASES["`mux rollout rollback`"](lab)
