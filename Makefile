@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-docker test-long lint bench bench-proxy clean chromium docker servers rivals suite images lock-images labextension
+.PHONY: help demo test test-docker test-long fuzz lint bench bench-proxy clean chromium docker servers rivals suite images lock-images labextension
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-docker: $(VENV) chromium docker ## Of these, the tests on real containers a
 
 test-long: lint chromium docker servers suite ## All tests, and the full tables that they write
 	@$(PYTEST) $(ARGS)
+
+fuzz: $(VENV) ## Look for requests and answers that break the data plane's rules: make fuzz ARGS="--seconds 600"
+	@$(BIN)/python -m tests.proxy.fuzz $(ARGS)
 
 lint: $(VENV) ## Style, types and who may import whom
 	@$(BIN)/ruff check

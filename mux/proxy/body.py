@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from mux.proxy.grammar import parse_field
+from mux.proxy.grammar import TCHAR, parse_field
 from mux.proxy.limits import CHUNK_DIGITS_MAX, CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX
 from mux.proxy.refusal import Malformed
 
@@ -20,9 +20,10 @@ CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 """A body length: the response ends with its connection."""
 
-_CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,%d})((?:;[\t \x21-\x7e\x80-\xff]*)?)\r\n" % CHUNK_DIGITS_MAX,
-)
+# Extensions in the narrowest reading of their grammar (RFC 9112 section 7.1.1): names, perhaps values, no white space.
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
+_EXTENSION = rb";[%b]+(?:=(?:[%b]+|%b))?" % (TCHAR, TCHAR, _QUOTED)
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})((?:%b)*)\r\n" % (CHUNK_DIGITS_MAX, _EXTENSION))
 _TRAILER_LINE = re.compile(rb"[\t \x21-\x7e\x80-\xff]+\r\n")
 
 WHOLE_ORIGIN = frozenset(
