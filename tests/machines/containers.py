@@ -1,7 +1,8 @@
-"""Provider `containers`, for tests: a machine is a container of a Docker engine that runs systemd from a baked root.
+"""What stands behind an instance of the fake EC2: a container of a Docker engine that runs systemd from a baked root.
 
-It is a `mux.providers.base.Provider` over the engine's command line, and gives machines the user-data of real ones. The
-container has no more than a machine needs of its kernel: see `Rig.machine_options`.
+The fake decides what becomes of an instance; this carries it out, one thing after the other: an address of an instance
+that has ended may be the next one's. The container has the instance's address, and no more than a machine needs of its
+kernel: see `Rig.machine_options`.
 """
 
 from __future__ import annotations
@@ -9,77 +10,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import secrets
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mux.core.model import Machine, MachineStatus, ShipId
-from mux.providers.base import LaunchOrder, ProviderError, Reaped
-from mux.providers.user_data import user_data
+from tests.fakes.ec2 import Cloud, Instance, State
 
-VARIABLE = "RIG"
-"""Names the file with the `Rig`, for the control process."""
-LABEL_SHIP, LABEL_EVENT = "rig.ship", "rig.event"
-PORTS = (20_000, 64)
+LABEL = "rig.network"
 STOP_S = 30
 METADATA = "169.254.169.254"
 
 
-@dataclass(frozen=True)
-class Rig:
-    """What machines are made of.
-
-    Args:
-        image: the baked root, in the engine.
-        directory: for files that are mounted into machines, and their user-data.
-        metadata: ``address:port`` of the metadata service.
-        registry: ``address:port`` of the registry, which speaks plain HTTP.
-        host: of the engine, as DOCKER_HOST wants it.
-    """
-
-    image: str
-    directory: str
-    metadata: str
-    registry: str
-    host: str
-
-    def save(self) -> Path:
-        """Where the control process reads it."""
-        directory = Path(self.directory)
-        (directory / "machine.cfg").write_text(
-            "datasource_list: [Ec2]\ndatasource:\n  Ec2:\n    strict_id: false\n    timeout: 10\n    max_wait: 60\n"
-            f'    metadata_urls: ["http://{METADATA}:80"]\n'
-        )
-        (directory / "daemon.json").write_text(
-            json.dumps({"live-restore": True, "insecure-registries": [self.registry]})
-        )
-        (directory / "rig.json").write_text(json.dumps(asdict(self)))
-        return directory / "rig.json"
-
-    def machine_options(self) -> list[str]:
-        """Of ``docker run``: systemd's needs, and Docker's inside."""
-        directory = Path(self.directory)
-        return [
-            # systemd's, the packet filter's, and what it takes to enter a container (docker exec).
-            *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
-            *("--security-opt", "seccomp=unconfined"),
-            *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker", "--dns", "127.0.0.1"),
-            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
-            *("--volume", "/var/lib/docker"),  # not on an overlay: the engine inside makes overlays of its own
-            *("--volume", f"{directory}/machine.cfg:/etc/cloud/cloud.cfg.d/99-machine.cfg:ro"),
-            *("--volume", f"{directory}/daemon.json:/etc/docker/daemon.json:ro"),
-        ]
-
-    def init(self) -> str:
-        """A machine's first process: systemd, once its metadata service is where a cloud has it."""
-        return (
-            f"iptables -t nat -A OUTPUT -d {METADATA} -p tcp --dport 80 -j DNAT --to-destination {self.metadata}; "
-            "exec /sbin/init"
-        )
+class DockerError(Exception):
+    """A ``docker`` command failed."""
 
 
 async def docker(host: str, *words: str) -> str:
-    """One ``docker`` command; its output. Raises ProviderError."""
+    """One ``docker`` command; its output. Raises DockerError."""
     process = await asyncio.create_subprocess_exec(
         "docker",
         *words,
@@ -90,80 +39,154 @@ async def docker(host: str, *words: str) -> str:
     )
     out, err = await process.communicate()
     if process.returncode != 0:
-        raise ProviderError(f"docker {words[0]}: {err.decode(errors='replace')[-500:]}")
+        raise DockerError(f"docker {words[0]}: {err.decode(errors='replace')[-500:]}")
     return out.decode(errors="replace").strip()
 
 
-class ContainerProvider:
-    """See the module."""
+@dataclass(frozen=True)
+class Network:
+    """Where machines are.
 
-    name = "containers"
+    Args:
+        name: in the engine; containers bear it as a label.
+        cidr: its addresses.
+        gateway: this machine's address in it.
+    """
 
-    def __init__(self, rig: Rig, event: str) -> None:
+    name: str
+    cidr: str
+    gateway: str
+
+
+async def new_network(host: str) -> Network:
+    """A network with addresses that may be given to containers: the engine wants to be told which it has."""
+    name = f"rig-{secrets.token_hex(4)}"
+    await docker(host, "network", "create", name)
+    free = json.loads(await docker(host, "network", "inspect", name))[0]["IPAM"]["Config"][0]
+    await docker(host, "network", "rm", name)
+    await docker(host, "network", "create", "--subnet", free["Subnet"], "--gateway", free["Gateway"], name)
+    return Network(name, free["Subnet"], free["Gateway"])
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What machines are made of.
+
+    Args:
+        image: the baked root, in the engine.
+        directory: for files that are mounted into machines.
+        metadata: ``address:port`` of the metadata service.
+        registry: ``address:port`` of the registry, which speaks plain HTTP.
+        host: of the engine, as DOCKER_HOST wants it.
+        network: where machines are.
+    """
+
+    image: str
+    directory: Path
+    metadata: str
+    registry: str
+    host: str
+    network: Network
+
+    def write(self) -> None:
+        """The files that machines see."""
+        (self.directory / "machine.cfg").write_text(
+            "datasource_list: [Ec2]\ndatasource:\n  Ec2:\n    strict_id: false\n    timeout: 10\n    max_wait: 60\n"
+            f'    metadata_urls: ["http://{METADATA}:80"]\n'
+        )
+        (self.directory / "daemon.json").write_text(
+            json.dumps({"live-restore": True, "insecure-registries": [self.registry]})
+        )
+
+    def machine_options(self) -> list[str]:
+        """Of ``docker run``: systemd's needs, and Docker's inside."""
+        return [
+            # systemd's, the packet filter's, and what it takes to enter a container (docker exec).
+            *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
+            *("--security-opt", "seccomp=unconfined"),
+            *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker", "--dns", "127.0.0.1"),
+            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
+            *("--volume", "/var/lib/docker"),  # not on an overlay: the engine inside makes overlays of its own
+            *("--volume", f"{self.directory}/machine.cfg:/etc/cloud/cloud.cfg.d/99-machine.cfg:ro"),
+            *("--volume", f"{self.directory}/daemon.json:/etc/docker/daemon.json:ro"),
+        ]
+
+    def init(self) -> str:
+        """A machine's first process: systemd, once its metadata service is where a cloud has it."""
+        return (
+            f"iptables -t nat -A OUTPUT -d {METADATA} -p tcp --dport 80 -j DNAT --to-destination {self.metadata}; "
+            "exec /sbin/init"
+        )
+
+
+def instance_at(cloud: Cloud, address: str) -> Instance | None:
+    """The instance with that address."""
+    here = (one for one in cloud.instances.values() if one.address == address)
+    return next((one for one in here if one.state is not State.TERMINATED), None)
+
+
+class Containers:
+    """Gives every instance of a cloud its container; to be closed, after which none is left.
+
+    Args:
+        rig: what they are made of.
+        cloud: whose instances.
+    """
+
+    def __init__(self, rig: Rig, cloud: Cloud) -> None:
         self._rig = rig
-        self._event = event
-        self._locks: dict[ShipId, asyncio.Lock] = {}
+        self._cloud = cloud
+        self._doing: list[asyncio.Task[None]] = []
+        cloud.behind.on_running = lambda instance: self._next(self._run(instance))
+        cloud.behind.on_stopped = lambda instance: self._next(self._stop(instance))
+        cloud.behind.on_terminated = lambda instance: self._next(self._remove(instance))
 
-    @classmethod
-    def of_environment(cls, event: str) -> ContainerProvider:
-        """As the control process makes it."""
-        return cls(Rig(**json.loads(Path(os.environ[VARIABLE]).read_text())), event)
+    async def settled(self) -> None:
+        """Wait until everything that was to be done is done. Raises what went wrong."""
+        await asyncio.gather(*self._doing)
 
-    async def open(self) -> None:
-        """Machines are where they are."""
+    async def names(self) -> list[str]:
+        """Of all containers, which are the ids of their instances."""
+        filters = ("--filter", f"label={LABEL}={self._rig.network.name}")
+        return (await self._docker("ps", "--all", *filters, "--format", "{{.Names}}")).split()
 
     async def close(self) -> None:
-        """They go on."""
+        """Remove every container, and the network."""
+        for task in self._doing:
+            task.cancel()
+        await asyncio.gather(*self._doing, return_exceptions=True)
+        for name in await self.names():
+            await self._docker("rm", "--force", "--volumes", name)
+        await self._docker("network", "rm", self._rig.network.name)
 
-    async def launch(self, order: LaunchOrder) -> Machine:
-        async with self._locks.setdefault(order.ship, asyncio.Lock()):
-            if order.ship not in await self.list():
-                path = Path(self._rig.directory) / f"{order.ship}.user-data"
-                path.write_bytes(user_data(order))
-                await self._docker(
-                    *("run", "--detach", "--name", self._container(order.ship), "--hostname", order.ship),
-                    *("--label", f"{LABEL_SHIP}={order.ship}", "--label", f"{LABEL_EVENT}={self._event}"),
-                    *self._rig.machine_options(),
-                    *("--entrypoint", "/bin/sh", self._rig.image, "-c", self._rig.init()),
-                )
-            return (await self.list())[order.ship]
+    def _next(self, what: Coroutine[Any, Any, None]) -> None:
+        before = self._doing[-1:]
 
-    async def start(self, order: LaunchOrder) -> None:
-        await self._docker("start", self._container(order.ship))
+        async def after() -> None:
+            if before:
+                await asyncio.wait(before)
+            await what
 
-    async def park(self, ship: ShipId) -> None:
-        if ship in await self.list():
-            await self._docker("stop", "--time", str(STOP_S), self._container(ship))
+        self._doing.append(asyncio.create_task(after(), name="machines"))
 
-    async def terminate(self, ship: ShipId) -> None:
-        await self._docker("rm", "--force", "--volumes", self._container(ship))
+    async def _run(self, instance: Instance) -> None:
+        if instance.boots > 1:
+            await self._docker("start", instance.id)
+            return
+        network = self._rig.network.name
+        await self._docker(
+            *("run", "--detach", "--name", instance.id, "--hostname", f"ip-{instance.address.replace('.', '-')}"),
+            *("--network", network, "--ip", instance.address, "--label", f"{LABEL}={network}"),
+            *self._rig.machine_options(),
+            *("--entrypoint", "/bin/sh", self._rig.image, "-c", self._rig.init()),
+        )
 
-    async def list(self) -> Mapping[ShipId, Machine]:
-        identities = (
-            await self._docker("ps", "--all", "--quiet", "--filter", f"label={LABEL_EVENT}={self._event}")
-        ).split()
-        if not identities:
-            return {}
-        return {machine.ship: machine for machine in machines(await self._docker("inspect", *identities))}
+    async def _stop(self, instance: Instance) -> None:
+        await self._docker("stop", "--time", str(STOP_S), instance.id)
 
-    async def reap(self, *, foreign: bool) -> Reaped:
-        found = await self.list()
-        for ship in found:
-            await self.terminate(ship)
-        return Reaped(len(found))
-
-    def _container(self, ship: ShipId) -> str:
-        return f"{self._event}-{ship}"
+    async def _remove(self, instance: Instance) -> None:
+        if instance.id in await self.names():
+            await self._docker("rm", "--force", "--volumes", instance.id)
 
     async def _docker(self, *words: str) -> str:
         return await docker(self._rig.host, *words)
-
-
-def machines(inspected: str) -> Sequence[Machine]:
-    """What ``docker inspect`` says of machines."""
-    found = []
-    for each in json.loads(inspected):
-        ship = ShipId(each["Config"]["Labels"][LABEL_SHIP])
-        status = MachineStatus.RUNNING if each["State"]["Running"] else MachineStatus.STOPPED
-        found.append(Machine(ship, status, each["NetworkSettings"]["IPAddress"], *PORTS))
-    return found

@@ -1,7 +1,8 @@
-"""A fleet of machines in containers: a mux, a registry that wants a login, a metadata service, and the baked root.
+"""A fleet of machines in containers: a mux with provider ec2, the strict fake EC2, a registry that wants a login.
 
-What stands in for a cloud is the engine that starts the machines and the metadata service. Everything else is real:
-systemd, cloud-init, Docker inside, the agent under its unit, the image pulled by digest.
+What stands in for a cloud is the fake with its metadata service, and the engine that its instances are containers of.
+Everything else is real: the mux as people start it, systemd, cloud-init, Docker inside, the agent under its unit, the
+image pulled by digest.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import ipaddress
 import json
-import shlex
 import subprocess
-import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mux.providers.agent_bundle import agent_bundle
 from tests.docker_engine import ROOT, Engine
 from tests.e2e.harness import MuxUnderTest, free_ports
+from tests.fakes.ec2 import KEY_ID, REGION, SHIPS_GROUP, Catalog, Cloud, Settings, State, api_of, served
+from tests.fakes.ec2.catalog import Subnet
+from tests.fakes.ec2.imds import Imds, imds_served
+from tests.fakes.rig import IMAGE as MACHINE_IMAGE
+from tests.fakes.rig import SUBNET_A
 from tests.images.conftest import build
-from tests.machines.containers import LABEL_EVENT, LABEL_SHIP, VARIABLE, Rig, docker, machines
-from tests.machines.metadata import Metadata
+from tests.machines.containers import Containers, Rig, docker, instance_at, new_network
 from tests.parts import missing, require
 from tests.registry.server import PASSWORD, USER, Server, login, registry
 
@@ -36,6 +40,8 @@ IMAGE = "mux-tests/ship"
 BOOT_S_MAX = 600.0
 """From nothing to a ready seat: half a minute on a quiet machine."""
 LOOK_S = 0.5
+PROMPT = Settings(boot_s=(0, 0), stop_s=(0, 0), end_s=(0, 0), unlisted_s=(0.5, 0.5), lag_s=(0.5, 0.5))
+"""A cloud whose machines take as long as their containers do; its listings lag behind."""
 
 _T = TypeVar("_T")
 
@@ -52,7 +58,7 @@ title = "Introduction to notebooks"
 image = "{image}"
 
 [fleet]
-provider = "local"
+provider = "ec2"
 runtime = "docker"
 attendees = 1
 seats_per_ship = 1
@@ -62,10 +68,24 @@ heartbeat_grace_s = 60.0
 boot_deadline_s = 900
 listing_s = 1.0
 
+[ec2]
+region = "{region}"
+endpoint = "{endpoint}"
+image = "{machine_image}"
+instance_types = ["m6i.2xlarge"]
+subnets = ["{subnet}"]
+security_groups = ["{group}"]
+
+[warming]
+stall_s = 900
+
+[timetable]
+warm_at = "2099-01-01 08:00"
+
 [listen]
 public = "127.0.0.1:{public}"
 admin = "127.0.0.1:{admin}"
-control = "{gateway}:{control}"
+control = "{control}"
 
 [registry]
 config = "registry.json"
@@ -121,7 +141,7 @@ def _present(engine: Engine, name: str) -> bool:
 
 
 class Harbour(MuxUnderTest):
-    """A mux whose ships are machines.
+    """A mux whose ships are machines; to be opened, and closed in any case.
 
     Args:
         directory: for everything; its path must be short (Unix sockets).
@@ -130,104 +150,89 @@ class Harbour(MuxUnderTest):
         image: the baked root.
     """
 
+    cloud: Cloud
+    machines: Containers
+    registry: str
+    metadata: str
+    control: str
+
     def __init__(self, directory: Path, engine: Engine, server: Server, image: str) -> None:
         super().__init__(directory)
         self.machines_engine = engine
-        (pool,) = engine.ask("GET", "/networks/bridge")["IPAM"]["Config"]
-        # An engine of which nobody asked for another gateway does not say it: it is the first address.
-        self.gateway = str(pool.get("Gateway") or ipaddress.ip_network(pool["Subnet"])[1])
-        self.registry = f"{self.gateway}:{server.port}"
         self.server = server
-        self.metadata = Metadata(self._user_data)
-        self.metadata_address = ""
         self._image = image
-        self._addresses: dict[str, str] = {}
-        self.control = ""
+        self._parts = contextlib.AsyncExitStack()
 
     async def open(self, digest: str) -> None:
         """Start everything, with workspaces from the image of that digest; returns when the mux answers."""
-        self.metadata_address = f"{self.gateway}:{await self.metadata.start(self.gateway)}"
+        network = await new_network(self.machines_engine.host)
+        self.registry = f"{network.gateway}:{self.server.port}"
+        subnet = Subnet(SUBNET_A, Catalog.zones[0], network.cidr)
+        self.cloud = Cloud(PROMPT, Catalog(subnets=(subnet,)))
+        # cloud-init 22.4 asks without a token where it does not know that it is on EC2.
+        imds = Imds(self.cloud, partial(instance_at, self.cloud), legacy_without_token=True)
+        enter = self._parts.enter_async_context
+        api = await enter(api_of(self.cloud, follow=True))
+        endpoint = await enter(served(api))
+        self.metadata = (await enter(imds_served(imds, network.gateway))).removeprefix("http://")
+        rig = Rig(self._image, self.directory, self.metadata, self.registry, self.machines_engine.host, network)
+        rig.write()
+        self.machines = Containers(rig, self.cloud)
+        self._parts.push_async_callback(self.machines.close)
         public, admin, control = free_ports(3)
         self.public, self.admin = f"http://localhost:{public}", f"http://127.0.0.1:{admin}"
-        self.control = f"{self.gateway}:{control}"
+        self.control = f"{network.gateway}:{control}"
         self.config.write_text(
             EVENT.format(
                 event=self.event,
                 public=public,
                 admin=admin,
-                control=control,
-                gateway=self.gateway,
+                control=self.control,
                 image=f"{self.registry}/intro@{digest}",
+                region=REGION,
+                endpoint=endpoint,
+                machine_image=MACHINE_IMAGE,
+                subnet=SUBNET_A,
+                group=SHIPS_GROUP,
             )
         )
         (self.directory / "registry.json").write_text(json.dumps({"auths": {self.registry: {"auth": auth()}}}))
-        rig = Rig(self._image, str(self.directory), self.metadata_address, self.registry, self.machines_engine.host)
-        self.environment |= {VARIABLE: str(rig.save()), "PYTHONPATH": str(ROOT)}
-        self._replace_control_process()
+        self.environment |= {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": "not a secret"}
         await self.start()
 
     async def close(self) -> None:
         """Stop the mux, end every machine."""
         try:
-            await self._end_machines()  # at once: what the mux would do in order takes half a minute
             await self.stop()
         finally:
-            await self.metadata.stop()
-            await self._end_machines()
+            await self._parts.aclose()
 
-    async def _end_machines(self) -> None:
-        for each in await self._inspected():
-            await docker(self.machines_engine.host, "rm", "--force", "--volumes", each["Id"])
-
-    def _replace_control_process(self) -> None:
-        """Have `mux serve` start the control process of the rig: its supervisor starts it by `sys.executable`."""
-        python = shlex.quote(sys.executable)
-        interpreter = self.directory / "python"
-        interpreter.write_text(
-            "#!/bin/sh\n"
-            'if [ "$2 $3" = "mux.daemon run" ]; then\n'
-            f'  shift 2; exec {python} -m tests.machines.control "$@"\n'
-            "fi\n"
-            f'exec {python} "$@"\n'
-        )
-        interpreter.chmod(0o755)
-        start = f"import sys; sys.executable = {str(interpreter)!r}; from mux.cli import main; sys.exit(main())"
-        self.program = [sys.executable, "-c", start]
-
-    async def _inspected(self) -> list[dict[str, Any]]:
-        host = self.machines_engine.host
-        identities = (await docker(host, "ps", "-aq", "--filter", f"label={LABEL_EVENT}={self.event}")).split()
-        return list(json.loads(await docker(host, "inspect", *identities))) if identities else []
-
-    def _user_data(self, caller: str) -> bytes | None:
-        if caller not in self._addresses:
-            ask = self.machines_engine.run_docker
-            listed = ask("ps", "-q", "--filter", f"label={LABEL_EVENT}={self.event}").split()
-            inspected = ask("inspect", *listed) if listed else "[]"
-            self._addresses |= {machine.host: machine.ship for machine in machines(inspected)}
-        ship = self._addresses.get(caller)
-        return (self.directory / f"{ship}.user-data").read_bytes() if ship else None
+    @property
+    def calls(self) -> Counter[str]:
+        """How often the mux asked EC2 for what, without listings."""
+        changing = (call.action for call in self.cloud.calls if not call.action.startswith("Describe"))
+        return Counter(changing)
 
     # --- the one machine ---------------------------------------------------------------------------------------------
 
     async def machine(self) -> str:
-        """The container of the only machine."""
-        (each,) = await self._inspected()
-        return str(each["Id"])
-
-    async def ship(self) -> str:
-        """The ship that the only machine is."""
-        (each,) = await self._inspected()
-        return str(each["Config"]["Labels"][LABEL_SHIP])
+        """The container of the only machine, which is called as its instance."""
+        (instance,) = (one for one in self.cloud.instances.values() if one.state is not State.TERMINATED)
+        return instance.id
 
     async def inside(self, *words: str) -> str:
-        """Run a program on the machine; its output. Raises ProviderError when it fails."""
+        """Run a program on the machine; its output. Raises DockerError when it fails."""
         return await docker(self.machines_engine.host, "exec", await self.machine(), *words)
 
     async def workspace(self) -> str:
         """The container of the only workspace, in the machine's own engine."""
         (identity,) = (await self.inside("docker", "ps", "--quiet", "--no-trunc")).split()
         return identity
+
+    async def warm(self) -> None:
+        """Have a seat made ready, as an organizer does: `mux fleet warm` watches until it is."""
+        await self.run("fleet", "warm", "1", "--yes", "--timeout", str(BOOT_S_MAX))
+        await self.until_ready()
 
     async def until_ready(self) -> None:
         """Wait until a seat is ready or somebody's, all of it healthy, and its ship linked."""
@@ -292,7 +297,7 @@ def stocked_registry(engine: Engine, directory: Path, image: str = "mux/example"
 
 @contextlib.asynccontextmanager
 async def harbour(engine: Engine, *, agent: bool = True) -> AsyncIterator[Harbour]:
-    """A mux, and its one machine booting."""
+    """A mux without ships: the fleet's time has not come."""
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
         missing("control groups of version 1", "a systemd container cannot make its own under version 2 here")
     build(engine)

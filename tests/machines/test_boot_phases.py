@@ -55,7 +55,7 @@ async def test_a_boot_is_measured_phase_by_phase(docker_engine: Engine) -> None:
     boots: dict[str, dict[str, float]] = {}
     for kind, agent in KINDS.items():
         async with harbour(docker_engine, agent=agent) as fleet:
-            await fleet.until_ready()
+            await fleet.warm()
             ready = datetime.now(UTC).timestamp()
             if not agent:
                 assert "fetching the agent from the mux" in await fleet.inside("cat", "/var/log/cloud-init-output.log")

@@ -1,4 +1,7 @@
-"""A ship boots from nothing: real systemd, real cloud-init, Docker inside, an image from a registry with a login."""
+"""Ships boot from nothing: real systemd and cloud-init, Docker inside, an image from a registry with a login.
+
+An organizer warms, parks and reaps the fleet on the strict fake EC2, as on the real one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from playwright.async_api import Browser
 from tests.docker_engine import Engine
 from tests.e2e.conftest import browser
 from tests.e2e.people import Room
+from tests.fakes.ec2 import State
 from tests.machines.containers import METADATA
 from tests.machines.rig import Harbour, auth, harbour
 from tests.registry.server import PASSWORD
@@ -34,7 +38,8 @@ async def fleet(docker_engine: Engine) -> AsyncIterator[Harbour]:
     """A mux with one machine that has booted."""
     async with harbour(docker_engine) as opened:
         await opened.invite([NAME])
-        await opened.until_ready()
+        assert (await opened.status())["ships"] == [], "its time has not come"
+        await opened.warm()
         yield opened
 
 
@@ -68,6 +73,8 @@ async def logs_of(fleet: Harbour) -> str:
 async def test_a_machine_becomes_a_ship_that_serves_an_attendee(fleet: Harbour, room: Room) -> None:
     (ship,) = (await fleet.status())["ships"]
     assert (ship["state"], ship["linked"]) == ("available", True)
+    assert fleet.calls == {"CreateLaunchTemplate": 1, "CreateLaunchTemplateVersion": 1, "CreateFleet": 1}
+    assert await fleet.machines.names() == [await fleet.machine()]
 
     lab = await (await room.attendee(NAME)).notebook()
     assert await lab.run("open('kept.txt', 'w').write('kept'); print(6 * 7)") == "42"
@@ -103,7 +110,7 @@ async def test_the_join_token_is_for_root_alone_and_in_no_log(fleet: Harbour) ->
 
 
 async def test_workspaces_reach_neither_metadata_nor_the_mux(fleet: Harbour) -> None:
-    places = [f"{METADATA}:80", fleet.metadata_address, fleet.control]
+    places = [f"{METADATA}:80", fleet.metadata, fleet.control]
     workspace = await fleet.workspace()
     for place in places:
         host, _, port = place.partition(":")
@@ -134,12 +141,24 @@ async def test_a_killed_agent_comes_back_and_the_workspace_does_not_notice(fleet
 
 async def test_a_machine_that_was_stopped_comes_back_with_its_attendees_files(fleet: Harbour, room: Room) -> None:
     boot = (await join_information(fleet))["boot"]
+    machine = await fleet.machine()
 
     await fleet.run("fleet", "park", "--yes")
     await fleet.until(lambda status: {ship["state"] for ship in status["ships"]} == {"parked"}, fleet.status)
+    assert fleet.cloud.instances[machine].state is State.STOPPED
     await fleet.run("fleet", "unpark")
     await fleet.until_ready()
 
+    assert (await fleet.machine(), fleet.cloud.instances[machine].boots) == (machine, 2)
     assert (await join_information(fleet))["boot"] != boot
     lab = await (await room.attendee(NAME)).notebook()
     assert await lab.run("print(open('kept.txt').read())") == "kept"
+
+
+async def test_after_the_event_nothing_is_left_of_a_machine(fleet: Harbour) -> None:
+    said = await fleet.run("fleet", "reap", "--yes")
+    assert said.startswith("Nothing of the event is left")
+    await fleet.machines.settled()
+    assert await fleet.machines.names() == []
+    assert {one.state for one in fleet.cloud.instances.values()} == {State.TERMINATED}
+    assert (fleet.cloud.volumes, fleet.cloud.templates) == ({}, {})

@@ -12,7 +12,7 @@ from aiohttp import web
 from ship_agent import notices as module
 from ship_agent.notices import INTERRUPTION, MAINTENANCE, REBALANCE, Notices, notices
 from ship_agent.protocol.messages import NOTICES_MAX, Notice
-from tests.machines.metadata import Metadata
+from tests.ship_agent.metadata import Metadata
 
 STOP = json.dumps({"action": "terminate", "time": "2026-11-20T08:22:00Z"})
 STOP_AT = 1_795_162_920.0
@@ -50,7 +50,7 @@ def test_odd_answers_are_bounded_or_refused() -> None:
 
 @pytest.fixture
 async def metadata() -> AsyncIterator[Metadata]:
-    serving = Metadata(lambda caller: None)
+    serving = Metadata()
     yield serving
     await serving.stop()
 
@@ -103,8 +103,8 @@ async def test_an_answer_that_cannot_be_read_leaves_what_was_known(metadata: Met
     metadata.announced[INTERRUPTION] = STOP
     before = await heard.next()
     metadata.announced[INTERRUPTION] = "x" * 100_000
-    asked = len(metadata.asked)
-    while len(metadata.asked) < asked + 10:
+    asked = metadata.asked
+    while metadata.asked < asked + 10:
         await asyncio.sleep(0.01)
     assert heard.notices.announced == before
     metadata.announced.clear()
