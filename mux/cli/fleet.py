@@ -99,6 +99,8 @@ def _show_status(found: dict[str, Any], *, as_json: bool, compact: bool) -> None
     say(f"ships     {ships}")
     if not found["launching"]:
         say_painted(f"launching stopped: {found['launching_text']}", "yellow")
+    elif found["launching_text"]:
+        say_painted(f"launching {found['launching_text']}", "yellow")
     for project, reason in found["projects_broken"].items():
         say_painted(f"project {project} is broken: {reason}", "red")
     for project, allowed in found["opt_ins"].items():

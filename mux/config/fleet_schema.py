@@ -87,7 +87,8 @@ class FleetTable(Table):
         int,
         Key(
             kinds.whole(1, 1000),
-            "Launches that may fail in a row. Then launching stops until an organizer resumes it.",
+            "Machines in a row that may be launched and fail to become ships. Then launching stops until an organizer "
+            "resumes it. What the provider refuses for now, such as for want of capacity, is tried until it works.",
             6,
         ),
     ] = 6

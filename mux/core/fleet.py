@@ -13,7 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mux.core import attendance, files, liveness, machines, notices, pages, paths, rollouts, warming, workspaces
+from mux.core import (
+    attendance,
+    calls,
+    files,
+    liveness,
+    machines,
+    notices,
+    pages,
+    parking,
+    paths,
+    rollouts,
+    warming,
+    workspaces,
+)
 from mux.core.commands import (
     Command,
     ForgetAssignment,
@@ -409,7 +422,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     DoorsSet: lambda world, event: attendance.set_doors(world, event.doors),
     LaunchSucceeded: machines.launch_succeeded,
     LaunchFailed: machines.launch_failed,
-    MachineCallEnded: machines.call_ended,
+    MachineCallEnded: calls.call_ended,
     MachineEnded: notices.machine_ended,
     MachineNoticed: notices.machine_noticed,
     ProviderNoticed: notices.provider_noticed,
@@ -424,8 +437,8 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     ShipReplaced: _with_ship(_replaced),
     ShipDeclaredLost: _with_ship(_declared_lost),
     ShipReleased: _with_ship(_released),
-    FleetParked: lambda world, _event: machines.park_all(world),
-    FleetUnparked: lambda world, _event: machines.unpark_all(world),
+    FleetParked: lambda world, _event: parking.park_all(world),
+    FleetUnparked: lambda world, _event: parking.unpark_all(world),
     FleetEnded: lambda world, _event: machines.end_all(world),
     FleetWarmed: warming.warm,
     FleetCooled: lambda world, _event: warming.cool(world),
@@ -443,7 +456,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
 def _moment(world: World, _subject: str) -> None:
     warming.moment(world)
     if not warming.aim(world).seats:
-        machines.end_surplus(world)
+        parking.end_surplus(world)
 
 
 def _replan(world: World, _subject: str) -> None:
@@ -463,5 +476,5 @@ _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "rollout": rollouts.look,
     "launch": _replan,
     "list": lambda world, _: machines.ask_listing(world),
-    "surplus": lambda world, _: machines.end_surplus(world),
+    "surplus": lambda world, _: parking.end_surplus(world),
 }

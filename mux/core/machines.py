@@ -1,26 +1,22 @@
-"""Machines: launching, parking and ending ships, and what the provider's listing means for them.
+"""Machines: launching and ending ships, and what the provider's listing means for them.
 
-Every call to the provider is idempotent by ship id, so what is in flight when the mux dies is simply asked again. A
-machine that nobody knows is ended; one that is missing twice in a row is gone, and its attendees move. A ship that
-keeps work of attendees who were moved away is not ended before an organizer releases it.
+A machine that nobody knows is ended; one that is missing twice in a row is gone, and its attendees move. A ship that
+keeps work of attendees who were moved away is not ended before an organizer releases it. An order that the provider
+does not take is made again for as long as its seats are wanted; machines that fail one after the other end launching.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 
-from mux.core import boots, warming
+from mux.core import boots, calls, parking, warming
 from mux.core.attendance import move_everybody
-from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
-from mux.core.events import LaunchFailed, LaunchSucceeded, MachineCallEnded, MachinesListed
-from mux.core.failures import forget_ship
-from mux.core.lifecycles import SHIP_BOOT_STARTS
+from mux.core.commands import ListMachines, Notify, TerminateShip
+from mux.core.events import LaunchFailed, LaunchSucceeded, MachinesListed
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
 from mux.core.planner import BEYOND_LIMIT, plan
-from mux.core.ships import Call, Ship, attendees
-from mux.core.timetable import LetGo
+from mux.core.ships import Ship, attendees
 from mux.core.workspaces import empty, let_go
 from mux.core.world import World
 
@@ -44,7 +40,7 @@ def size_fleet(world: World) -> None:
     fleet = world.spec.fleet
     aimed = warming.keep_time(world)
     if aimed.phase == "stop":
-        _stop(world)
+        parking.hard_stop(world)
     affordable = warming.ships_affordable(world)
     backing_off = world.now < world.patience.not_before
     decided = plan(
@@ -52,7 +48,7 @@ def size_fleet(world: World) -> None:
         seats=aimed.seats, held=warming.held(world, aimed), affordable=affordable,
     )  # fmt: skip
     if decided.deficit and world.tally.parked and (affordable is None or affordable):
-        _unpark_some(world, decided.deficit, affordable)
+        parking.unpark_some(world, decided.deficit, affordable)
         return
     if decided.held == BEYOND_LIMIT and not decided.launch:
         warming.limit_holds(world, decided.deficit)
@@ -61,95 +57,37 @@ def size_fleet(world: World) -> None:
     may_launch = world.controls.launching and not (backing_off or warming.held(world, aimed))
     again = list(islice(world.unordered, room)) if may_launch else []
     for ship_id in again:
-        _call(world, world.ships[ship_id], "launch")
+        calls.call(world, world.ships[ship_id], "launch")
     for _ in range(min(decided.launch, room - len(again))):
         number = world.controls.ships_made + 1
         world.controls = replace(world.controls, ships_made=number)
         ship = Ship.new(ShipId(f"ship-{number:04d}"), fleet.seats_per_ship, world.now)
         world.ships[ship.id] = ship
         world.deadlines.set(("boot", ship.id), world.now + fleet.boot_deadline_s)
-        _call(world, ship, "launch")
+        calls.call(world, ship, "launch")
     if not decided.end:
         world.deadlines.clear(("surplus", ""))
     else:
         world.deadlines.set_once(("surplus", ""), world.now + fleet.surplus_hold_s)
 
 
-def end_surplus(world: World) -> None:
-    """Ships have been surplus for long enough: let whole free ones go, the youngest first, while seats are surplus."""
-    aimed = warming.aim(world)
-    held = warming.held(world, aimed)
-    surplus = plan(
-        world.tally, world.spec.fleet, enabled=True, backing_off=False, seats=aimed.seats, held=held
-    ).surplus  # fmt: skip
-    if held or aimed.phase == "stop":
-        return
-    free = [ship for ship in world.ships.values() if not (ship.gone or ship.assigned or ship.draining or ship.kept)]
-    for ship in sorted(free, key=lambda ship: ship.id, reverse=True):
-        # A ship launched before an apply may have more or fewer seats than one that would be launched now.
-        if ship.wanted is ShipWanted.RUN and (not aimed.seats or len(ship.seats) <= surplus):
-            surplus -= len(ship.seats)
-            _let_go(world, ship, world.spec.timetable.cool if not aimed.seats else "end")
-
-
-def _let_go(world: World, ship: Ship, how: LetGo) -> None:
-    """Park or end a ship that is not needed; one that never became available holds nothing worth keeping."""
-    if how == "park" and ship.state in (ShipState.AVAILABLE, ShipState.RUNNING):
-        _park(world, ship)
-    else:
-        end(world, ship)
-
-
-def _stop(world: World) -> None:
-    """The hard stop: every ship goes, with whoever is on it; one that keeps work is parked in any case."""
-    if world.controls.paused or world.controls.parked:
-        return
-    park = world.spec.timetable.stop == "park"
-    going = [ship for ship in world.ships.values() if not ship.gone and ship.wanted is not ShipWanted.PARKED]
-    if park:
-        world.controls = replace(world.controls, parked=True)
-    if going:
-        how = "parked, with the files on them" if park else "ended"
-        world.notify(Notify("warning", "hard_stop", "", f"The hard stop: {len(going)} ships are being {how}."))
-    for ship in going:
-        holds = ship.assigned or ship.state is not ShipState.PENDING
-        if ship.kept or (park and holds):
-            _park(world, ship)
-        else:
-            end(world, ship)
-
-
-_CALLS: Mapping[Call, type[LaunchShip | StartShip | ParkShip | TerminateShip]] = {
-    "launch": LaunchShip,
-    "start": StartShip,
-    "park": ParkShip,
-    "terminate": TerminateShip,
-}
-
-
-def _call(world: World, ship: Ship, call: Call) -> None:
-    """Have the provider do something; while the reconciler is paused that waits for the listing after the pause."""
-    if world.controls.paused:
-        return
-    ship.call = call
-    world.effect(_CALLS[call](ship.id))
-    world.touch(ship)
-
-
 def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
-    """The provider took the order."""
+    """The provider took the order; from now on the ship's boot counts, however often it was ordered in vain."""
     ship = world.ships.get(event.ship)
     if ship is None or ship.call != "launch":
         return
     ship.call = None
     ship.ordered = True
     ship.ordered_at = world.now
-    world.touch(ship, save=False)
+    if ship.state in (ShipState.PENDING, ShipState.BOOTING) and ship.wanted is ShipWanted.RUN:
+        ship.launched_at = world.now
+        boots.watch_boot(world, ship)
+    world.touch(ship)
     _place(world, ship, event.machine)
 
 
 def launch_failed(world: World, event: LaunchFailed) -> None:
-    """The provider did not take the order: pause, try again with the same id, and at last give up."""
+    """The provider did not take the order: pause, and try again with the same id for as long as the ship is wanted."""
     ship = world.ships.get(event.ship)
     if ship is None or ship.call != "launch":
         return
@@ -161,25 +99,38 @@ def launch_failed(world: World, event: LaunchFailed) -> None:
         world.deadlines.set(("launch", ""), world.patience.not_before)
         world.changes.plan = True
         return
-    launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
+    launching_failed(world, ship.id, event.reason, made=False, fatal=event.fatal)
 
 
-def launching_failed(world: World, reason: str, *, fatal: bool = False) -> None:
-    """A launch failed, at once or later: pause, and at last, or when another try would fail the same way, give up."""
-    give_up = world.patience.failed(reason, world.spec.fleet, world.now) or fatal
+def launching_failed(world: World, ship: ShipId, reason: str, *, made: bool, fatal: bool = False) -> None:
+    """A launch failed: pause, and at last, or when another try would fail the same way, give up.
+
+    Args:
+        world: the fleet.
+        ship: whose launch.
+        reason: for people.
+        made: a machine had been made.
+        fatal: another try would fail the same way.
+    """
+    patience = world.patience
+    news = reason != patience.reason
+    give_up = patience.failed(reason, world.spec.fleet, world.now, made=made) or fatal
     world.changes.plan = True
     if not give_up or not world.controls.launching:
-        world.deadlines.set(("launch", ""), world.patience.not_before)
-        world.notify(Notify("warning", "launch_failed", "", f"{reason} Trying again."))
+        world.deadlines.set(("launch", ""), patience.not_before)
+        # What lasts is told ever more rarely; `mux status` shows it all the time.
+        if news or made or patience.failures.bit_count() == 1:
+            pause_s = patience.not_before - world.now
+            text = f"{ship}: {reason} Trying again in {pause_s:.0f} s, and until it works."
+            world.notify(Notify("warning", "launch_failed", "", text))
         return
     world.controls = replace(world.controls, launching=False)
-    world.stopped_text = f"launching was given up after {world.patience.failures} failures in a row, the last: {reason}"
-    world.notify(
-        Notify("error", "launching_given_up", "", f"{world.stopped_text} Mend it, then resume with `mux fleet resume`.")
-    )
-    for ship in list(world.ships.values()):
-        if ship.state is ShipState.PENDING and not ship.host and not ship.assigned:
-            end(world, ship)
+    text = f"launching was given up after {patience.failures} failures in a row, the last: {ship}: {reason}"
+    world.stopped_text = text
+    world.notify(Notify("error", "launching_given_up", "", f"{text} Mend it, then resume with `mux fleet resume`."))
+    for pending in list(world.ships.values()):
+        if pending.state is ShipState.PENDING and not pending.host and not pending.assigned:
+            calls.end(world, pending)
 
 
 def _place(world: World, ship: Ship, machine: Machine) -> None:
@@ -197,66 +148,10 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
     if before is not None and before is not ship:
         before.host = ""
         world.touch(before)
-    _leave_place(world, ship)
+    calls.leave_place(world, ship)
     ship.host, ship.port_first, ship.port_count = place
     world.places[machine.host, machine.port_first] = ship.id
     world.touch(ship)
-
-
-def _leave_place(world: World, ship: Ship) -> None:
-    if world.places.get((ship.host, ship.port_first)) == ship.id:
-        del world.places[ship.host, ship.port_first]
-
-
-def call_ended(world: World, event: MachineCallEnded) -> None:
-    """A start, park or terminate call came back. What failed is asked again at the next listing."""
-    ship = world.ships.get(event.ship)
-    if ship is None or ship.call is None or ship.call == "launch":
-        return
-    call, ship.call = ship.call, None
-    world.touch(ship)
-    if event.error:
-        world.notify(Notify("warning", f"{call}_failed", ship.id, f"{ship.id}: {event.error} Trying again."))
-    elif call == "terminate":
-        _terminated(world, ship)
-    elif call == "park" and ship.wanted is ShipWanted.PARKED:
-        _parked(world, ship)
-
-
-def _terminated(world: World, ship: Ship) -> None:
-    move_everybody(world, ship)
-    if ship.state is not ShipState.TERMINATED:
-        ship.life.to(ShipState.TERMINATED)
-    _unlink(world, ship)
-    ship.kept.clear()
-    ship.trials.clear()
-    ship.workspaces.clear()
-    for seat in ship.seats:
-        seat.workspaces.clear()
-    forget_ship(world, ship)
-    _leave_place(world, ship)
-    for kind in ("heartbeat", "boot", "stage"):
-        world.deadlines.clear((kind, ship.id))
-    world.touch(ship)
-
-
-def _parked(world: World, ship: Ship) -> None:
-    if ship.state is not ShipState.PARKED:
-        ship.life.to(ShipState.PARKED)
-    _unlink(world, ship)
-    for workspace in ship.workspaces.values():
-        workspace.healthy = False
-        workspace.reported = None
-    for kind in ("heartbeat", "boot", "stage"):
-        world.deadlines.clear((kind, ship.id))
-    world.touch(ship)
-
-
-def _unlink(world: World, ship: Ship) -> None:
-    if ship.link is not None:
-        world.effect(CloseLink(ship.id, ship.link))
-        ship.link = None
-    ship.unreachable = False
 
 
 def listed(world: World, event: MachinesListed) -> None:
@@ -295,21 +190,21 @@ def _seen(world: World, ship: Ship, machine: Machine) -> None:
         return
     _place(world, ship, machine)
     if ship.wanted is ShipWanted.GONE:
-        _call(world, ship, "terminate")
+        calls.call(world, ship, "terminate")
     elif ship.wanted is ShipWanted.RUN and machine.status is MachineStatus.STOPPED:
-        _call(world, ship, "start")
+        calls.call(world, ship, "start")
     elif ship.wanted is ShipWanted.PARKED and machine.status is MachineStatus.STOPPED:
         if ship.state is not ShipState.PARKED:
-            _parked(world, ship)
+            calls.parked(world, ship)
     elif ship.wanted is ShipWanted.PARKED:
-        _call(world, ship, "park")
+        calls.call(world, ship, "park")
 
 
 def _unseen(world: World, ship: Ship, asked_at: float) -> None:
     if ship.state is ShipState.TERMINATED or ship.call is not None:
         return
     if ship.wanted is ShipWanted.GONE:
-        _terminated(world, ship)
+        calls.terminated(world, ship)
         return
     if ship.state is ShipState.PENDING and not (ship.host or ship.ordered):
         return
@@ -338,7 +233,7 @@ def lost(world: World, ship: Ship, why: str, *, returns: bool = True) -> None:
         world.touch(ship)
     else:
         ship.failed = why
-        end(world, ship)
+        calls.end(world, ship)
 
 
 def _keeps(ship: Ship) -> str:
@@ -365,37 +260,9 @@ def released(world: World, ship: Ship) -> None:
         return
     let_go(world, ship)
     if ship.unreachable:
-        end(world, ship)
+        calls.end(world, ship)
     elif ship.state in (ShipState.PENDING, ShipState.BOOTING):
         world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
-
-
-def end(world: World, ship: Ship) -> None:
-    """Have a ship's machine ended, unless it keeps somebody's work."""
-    if ship.state is ShipState.TERMINATED or ship.kept:
-        return
-    ship.wanted = ShipWanted.GONE
-    if ship.call in (None, "launch"):
-        _call(world, ship, "terminate")
-    world.touch(ship)
-
-
-def park_all(world: World) -> None:
-    """Every ship should be parked."""
-    world.controls = replace(world.controls, parked=True)
-    world.changes.plan = True
-    for ship in world.ships.values():
-        if not ship.gone and ship.wanted is not ShipWanted.PARKED:
-            _park(world, ship)
-
-
-def _park(world: World, ship: Ship) -> None:
-    ship.wanted = ShipWanted.PARKED
-    world.touch(ship)
-    if ship.host and ship.call is None:
-        _call(world, ship, "park")
-    elif not ship.host and ship.call is None:
-        _parked(world, ship)
 
 
 def end_all(world: World) -> None:
@@ -405,43 +272,8 @@ def end_all(world: World) -> None:
     world.stopped_text = "the event was ended by an organizer; `mux fleet resume` launches ships again."
     for ship in list(world.ships.values()):
         if not ship.gone:
-            end(world, ship)
+            calls.end(world, ship)
             move_everybody(world, ship)
-
-
-def unpark_all(world: World) -> None:
-    """Parked ships should run again; where the fleet was let go, that is the word on how many seats are wanted."""
-    parked = [ship for ship in world.ships.values() if ship.wanted is ShipWanted.PARKED]
-    world.controls = replace(world.controls, parked=False)
-    world.changes.plan = True
-    if parked and not warming.aim(world).seats:
-        seats = sum(len(ship.seats) for ship in world.ships.values() if not ship.gone)
-        world.controls = replace(world.controls, target_seats=seats, target_at=world.now, target_by=0.0)
-    for ship in parked:
-        _unpark(world, ship)
-
-
-def _unpark_some(world: World, missing: int, ships_max: int | None) -> None:
-    """Start as many parked ships as hold the seats that are missing, those with people first; ``ships_max`` at most."""
-    parked = [ship for ship in world.ships.values() if ship.wanted is ShipWanted.PARKED]
-    for ship in sorted(parked, key=lambda ship: (-ship.assigned, ship.id))[:ships_max]:
-        if missing > 0:
-            missing -= len(ship.seats)
-            _unpark(world, ship)
-
-
-def _unpark(world: World, ship: Ship) -> None:
-    """A parked ship should run again: a new boot."""
-    ship.wanted = ShipWanted.RUN
-    if ship.state is ShipState.PARKED:
-        ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
-        ship.launched_at = world.now
-    world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
-    # Its silence while it was being parked meant nothing; from now on it does.
-    world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
-    world.touch(ship)
-    if ship.host and ship.call is None:
-        _call(world, ship, "start")
 
 
 def boot_overdue(world: World, ship_id: ShipId) -> None:
@@ -461,6 +293,10 @@ def _overdue(world: World, ship_id: ShipId, why: str) -> None:
     if ship is None or ship.gone or ship.state not in (ShipState.PENDING, ShipState.BOOTING):
         return
     if ship.wanted is not ShipWanted.RUN or ship.kept or world.controls.paused:
+        return
+    if ship.unordered or ship.call == "launch":
+        # It has no machine that could be late.
+        boots.watch_boot(world, ship)
         return
     phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
     ship.failed = f"{why}{phase}"
@@ -485,8 +321,8 @@ def end_failed(world: World, ship: Ship) -> None:
         return
     if ship.failed:
         world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {ship.failed}"))
-        launching_failed(world, f"{ship.id}: {ship.failed}.")
-    end(world, ship)
+        launching_failed(world, ship.id, f"{ship.failed}.", made=True)
+    calls.end(world, ship)
 
 
 def set_launching(world: World, *, enabled: bool) -> None:

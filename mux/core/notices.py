@@ -7,9 +7,10 @@ nobody new from then on, and a replacement is launched as the planner sees fit.
 from __future__ import annotations
 
 from mux.core.attendance import move_everybody
+from mux.core.calls import end
 from mux.core.commands import Notify
 from mux.core.events import MachineEnded, MachineNoticed, ProviderNoticed
-from mux.core.machines import end, launching_failed, lost
+from mux.core.machines import launching_failed, lost
 from mux.core.model import ShipId, ShipNotice, ShipState
 from mux.core.ships import Ship
 from mux.core.world import World
@@ -71,7 +72,7 @@ def machine_ended(world: World, event: MachineEnded) -> None:
     ship.failed = event.reason
     world.notify(Notify("error", "ship_failed", ship.id, f"{ship.id} failed and is replaced: {event.reason}."))
     end(world, ship)
-    launching_failed(world, f"{ship.id}: {event.reason}", fatal=event.fatal)
+    launching_failed(world, ship.id, event.reason, made=True, fatal=event.fatal)
 
 
 def provider_noticed(world: World, event: ProviderNoticed) -> None:

@@ -13,6 +13,10 @@ from mux.core.model import FleetSpec
 BEYOND_LIMIT = "the spend limit leaves no room for more ships"
 
 
+DOUBLINGS_MAX = 30
+"""Of a pause: far beyond its bound, and a number still."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contribution:
     """What one ship adds to the totals.
@@ -145,30 +149,36 @@ def plan(
 class LaunchPatience:
     """How often launching has failed in a row, and what that means.
 
+    An order that the provider did not take has cost nothing: it is made again for as long as its seats are wanted.
+    Machines that were made and never became ships cost money, and the next would fail as well: that has an end.
+
     Args:
-        failures: in a row.
+        failures: in a row, of both sorts.
+        machines: machines among them.
         reason: of the last one.
         not_before: no launch before that time (seconds since the epoch).
     """
 
     failures: int = 0
+    machines: int = 0
     reason: str = ""
     not_before: float = 0.0
 
-    def failed(self, reason: str, spec: FleetSpec, now: float) -> bool:
-        """Note a failure. Returns whether launching should be given up."""
+    def failed(self, reason: str, spec: FleetSpec, now: float, *, made: bool) -> bool:
+        """Note a failure; ``made``: of a machine that was made. Returns whether launching should be given up."""
         self.failures += 1
+        self.machines += made
         self.reason = reason
         self.lasts(spec, now)
-        return self.failures >= spec.launch_failures_max
+        return self.machines >= spec.launch_failures_max
 
     def lasts(self, spec: FleetSpec, now: float) -> None:
         """The trouble lasts: pause from now on, for as long as the failures so far ask for."""
-        pause = min(spec.launch_backoff_s * 2 ** max(0, self.failures - 1), spec.launch_backoff_max_s)
+        pause = min(spec.launch_backoff_s * 2 ** min(self.failures - 1, DOUBLINGS_MAX), spec.launch_backoff_max_s)
         self.not_before = now + pause
 
     def forget(self) -> None:
         """A ship became available, or an organizer resumed launching."""
-        self.failures = 0
+        self.failures = self.machines = 0
         self.reason = ""
         self.not_before = 0.0

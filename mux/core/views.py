@@ -25,7 +25,7 @@ from mux.core.rollout_views import Offer, offer_to
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
 from mux.core.ships import Seat, Ship
-from mux.core.warming import aim
+from mux.core.warming import aim, launching_text
 from mux.core.workspaces import seat_ready
 from mux.core.world import World
 
@@ -137,7 +137,7 @@ class FleetStatus:
         doors: as set.
         doors_open: whether newcomers get seats now.
         launching: False when the reconciler is paused or has given up.
-        launching_text: why it is not launching; empty if it is.
+        launching_text: why it is not launching, or why that fails for now; empty while it goes well.
         seats_wanted: that should be there now: attendees and spare seats, or what organizers or the timetable say.
         seats_total: seats of ships that exist and are not going.
         seats_ready: free seats that can be offered now.
@@ -258,7 +258,7 @@ def fleet_status(world: World) -> FleetStatus:
         doors=world.controls.doors,
         doors_open=world.doors_open,
         launching=world.controls.launching and not world.controls.paused,
-        launching_text=world.stopped_text,
+        launching_text=launching_text(world),
         seats_wanted=aim(world).seats,
         seats_total=sum(len(ship.seats) for ship in ships if not ship.gone),
         seats_ready=world.offers.total,

@@ -307,7 +307,7 @@ def ready_at(world: World, aimed: Aim) -> float:
     if missing <= 0:
         return start
     coming = sorted(
-        (max(world.now, ship.launched_at + boot_s(world)), len(ship.seats) - ship.assigned)
+        (max(world.now, _ordered_at(world, ship) + boot_s(world)), len(ship.seats) - ship.assigned)
         for ship in world.ships.values()
         if not ship.gone and not ship.failed and ship.state in (ShipState.PENDING, ShipState.BOOTING)
     )
@@ -316,6 +316,20 @@ def ready_at(world: World, aimed: Aim) -> float:
         if missing <= 0:
             return at
     return start + boot_s(world)
+
+
+def _ordered_at(world: World, ship: Ship) -> float:
+    """When a ship's boot began, or begins: with the next try, where the provider has not taken the order yet."""
+    return max(world.now, world.patience.not_before) if ship.unordered else ship.launched_at
+
+
+def launching_text(world: World) -> str:
+    """Why nothing is launched, or why launching takes so long; empty while it goes well."""
+    patience = world.patience
+    if world.stopped_text or not patience.reason:
+        return world.stopped_text
+    tries = "once" if patience.failures == 1 else f"{patience.failures} times in a row"
+    return f"failed {tries}, and is tried until it works: {patience.reason}"
 
 
 def reasons(world: World) -> list[tuple[str, int]]:

@@ -13,7 +13,19 @@ from mux.core.model import ShipState, ShipWanted
 from mux.core.ships import Ship
 from mux.core.spend import HOUR_S, MICROS, estimate
 from mux.core.timetable import begins_at
-from mux.core.warming import Aim, aim, boot_s, held, hours_left, limit, meter, ready, ready_at, reasons
+from mux.core.warming import (
+    Aim,
+    aim,
+    boot_s,
+    held,
+    hours_left,
+    launching_text,
+    limit,
+    meter,
+    ready,
+    ready_at,
+    reasons,
+)
 from mux.core.world import World
 
 
@@ -52,8 +64,8 @@ class WarmingView:
         expected_at: when they are expected to be ready.
         phase: of the timetable, or ``word`` for the organizers'.
         held: why nothing is done now; empty if nothing holds mux back.
-        launching: whether ships may be launched, and in launching_text why not.
-        launching_text: empty if they may.
+        launching: whether ships may be launched.
+        launching_text: why not, or why that fails for now; empty while it goes well.
         stalled: no seat became ready for long.
         ships_by_state: ships and what they are doing.
         reasons: why seats are missing, with how many times each, the most frequent first.
@@ -136,7 +148,7 @@ def warming_view(world: World, now: float) -> WarmingView:
         phase=aimed.phase,
         held=held(world, aimed),
         launching=world.controls.launching and not world.controls.paused,
-        launching_text=world.stopped_text,
+        launching_text=launching_text(world),
         stalled=world.watch.stalled,
         ships_by_state=dict(states),
         reasons=tuple(reasons(world)),

@@ -165,7 +165,7 @@ class Status(ApiResponse):
     doors: DoorsName
     doors_open: bool = Field(description="Newcomers get seats now.")
     launching: bool = Field(description="The reconciler may launch ships.")
-    launching_text: str = Field(description="Why it may not; empty if it may.")
+    launching_text: str = Field(description="Why it may not, or why launching fails for now; else empty.")
     seats_wanted: int
     seats_total: int
     seats_ready: int

@@ -42,6 +42,7 @@ from mux.core.events import (
     LinkLost,
     LoggedIn,
     MachineCallEnded,
+    MachineEnded,
     MachinesListed,
     ShipDialed,
     ShipReported,
@@ -220,6 +221,7 @@ class Room:
         self.links = 0
         self.made = 0
         self.launches_fail = False
+        self.machines_fail = False
         self.do()
 
     def do(self, *events: Event, after: float = 0.0) -> list[Command]:
@@ -257,6 +259,9 @@ class Room:
                     SimulatedShip(Machine(ship, MachineStatus.RUNNING, "127.0.0.1", first, 64), key=f"key of {ship}"),
                 )
                 self.do(LaunchSucceeded(ship, known.machine))
+                if self.machines_fail:
+                    del self.machines[ship]
+                    self.do(MachineEnded(ship, "its machine ended at once"))
             case StartShip(ship) if ship not in self.machines:
                 self.do(MachineCallEnded(ship, "there is no such machine"))
             case ParkShip(ship) if ship not in self.machines:

@@ -308,14 +308,35 @@ def test_an_orphan_is_ended() -> None:
     assert TerminateShip(stray) in commands
 
 
+def test_what_the_provider_refuses_for_now_is_asked_for_until_it_works() -> None:
+    room = Room(event_spec(attendees=2, launch_failures_max=3, launch_backoff_s=2, launch_backoff_max_s=60))
+    room.launches_fail = True
+    room.answer_all()
+    (ship,) = room.states()
+    for _ in range(100):
+        room.do(after=61)
+        room.answer_all()
+    assert room.states() == {ship: ShipState.PENDING}, "the same ship, however late"
+    status = fleet_status(room.fleet.world)
+    assert status.launching
+    assert status.launching_text.startswith("failed 101 times in a row, and is tried until it works")
+    assert len([notice for notice in room.notices if notice.code == "launch_failed"]) == 7, "ever more rarely"
+    room.launches_fail = False
+    room.do(after=61)
+    room.settle()
+    assert room.states() == {ship: ShipState.AVAILABLE}
+    assert room.fleet.world.controls.boot_s < 61, "what it waited for its machine is not its boot"
+    assert fleet_status(room.fleet.world).launching_text == ""
+
+
 def test_launching_backs_off_and_is_given_up_loudly() -> None:
     room = Room(event_spec(attendees=2, launch_failures_max=3, launch_backoff_s=2))
-    room.launches_fail = True
+    room.machines_fail = True
     for _ in range(10):
         room.answer_all()
         room.do(after=10)
     assert not room.fleet.world.controls.launching
-    assert room.fleet.world.patience.failures == 3
+    assert room.fleet.world.patience.machines == 3
     assert "launching_given_up" in [notice.code for notice in room.notices]
     assert not room.states()
     room.log_in("ada")
@@ -323,7 +344,7 @@ def test_launching_backs_off_and_is_given_up_loudly() -> None:
     view = attendee_view(room.fleet.world, UserId("ada")).waiting
     assert view is not None
     assert view.code == "launching_stopped"
-    room.launches_fail = False
+    room.machines_fail = False
     room.do(LaunchingSet(enabled=True))
     room.settle()
     assert set(room.seats()) == {"ada"}

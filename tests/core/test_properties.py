@@ -336,7 +336,7 @@ def test_patience_doubles_its_pauses_up_to_a_bound_and_ends(failures: int) -> No
     patience = LaunchPatience()
     pauses, given_up = [], []
     for _ in range(failures):
-        given_up.append(patience.failed("no capacity", spec, now=100.0))
+        given_up.append(patience.failed("not available", spec, now=100.0, made=True))
         pauses.append(patience.not_before - 100.0)
     assert pauses == [min(2.0 * 2**n, 60.0) for n in range(failures)]
     assert given_up == [n + 1 >= 8 for n in range(failures)]

@@ -364,8 +364,8 @@ class Rules:
             raise BrokenRuleError("patience", "a launch follows a failed one at once")
         if any(isinstance(event, LaunchFailed) for event in events) and world.patience.failures:
             self._not_before = world.now + spec.launch_backoff_s
-        if world.patience.failures >= spec.launch_failures_max and world.controls.launching:
-            raise BrokenRuleError("patience", f"launching goes on after {world.patience.failures} failures in a row")
+        if world.patience.machines >= spec.launch_failures_max and world.controls.launching:
+            raise BrokenRuleError("patience", f"launching goes on after {world.patience.machines} machines in vain")
         if sum(ship.call == "launch" for ship in world.ships.values()) > spec.launches_in_flight_max:
             raise BrokenRuleError("launching", "too many launches at once")
         new = set(launches) - self._launched
