@@ -100,8 +100,9 @@ class Ec2Table(Table):
     market: Annotated[
         str,
         Key(
-            kinds.choice("on_demand", "spot"),
-            "on_demand: machines stay. spot: cheaper, and EC2 may take them back with two minutes' notice.",
+            kinds.choice("on_demand", "spot", "spot_first"),
+            "on_demand: machines stay. spot: cheaper, and EC2 may take them back with two minutes' notice. "
+            "spot_first: spot, and on demand while EC2 has no spot machine or the account's quota of them is used up.",
             "on_demand",
         ),
     ] = "on_demand"

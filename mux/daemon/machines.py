@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from mux.config import EventFile, ports_per_ship
 from mux.core.events import Event
 from mux.providers.base import Provider
-from mux.providers.ec2 import Ec2Api, Ec2Provider, Ec2Settings, connected
+from mux.providers.ec2 import Ec2Api, Ec2Provider, Ec2Settings, Market, connected
 from mux.providers.local import LocalProvider
 from mux.providers.user_data import user_data
 
@@ -63,7 +63,7 @@ def ec2_settings(file: EventFile, store: str) -> Ec2Settings:
         security_groups=table.security_groups or (),
         port_first=file.fleet.ports.first,
         port_count=ports_per_ship(file),
-        market=cast(Literal["on_demand", "spot"], table.market),
+        market=cast(Market, table.market),
         disk_gib=table.disk_gib,
         disk_initialization_mib_s=table.disk_initialization_mib_s,
         instance_profile=table.instance_profile or "",

@@ -30,7 +30,7 @@ def wanted_of(file: EventFile) -> Ec2Wanted:
         instance_types=table.instance_types or (),
         subnets=table.subnets or (),
         security_groups=table.security_groups or (),
-        spot=table.market == "spot",
+        markets={"spot": (True,), "spot_first": (True, False)}.get(table.market, (False,)),
         disk_gib=table.disk_gib,
         ships=fleet.ships_wanted,
         seats_per_ship=fleet.seats_per_ship,

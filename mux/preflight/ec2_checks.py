@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mux.preflight.ec2_facts import QUOTA_GP3, QUOTA_ON_DEMAND, QUOTA_SPOT, Ec2Facts, Ec2Wanted, Quota
-from mux.preflight.finding import Finding, failure, ok, shown, warning, within
+from mux.preflight.finding import Finding, Outcome, failure, ok, shown, warning, within
 
 GIB_PER_TIB = 1024
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
@@ -88,21 +89,29 @@ def _types(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
 
 
 def _vcpus(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
-    market = "spot" if wanted.spot else "on-demand"
+    """Every market by itself. Where another one can take all ships, too small a quota is no failure."""
+    found = [each for spot in wanted.markets for each in _vcpus_of(spot, wanted, facts)]
+    enough = any(each.outcome is not Outcome.FAILURE and each.number is not None for each in found)
+    for each in found:
+        yield replace(each, outcome=Outcome.WARNING) if enough and each.outcome is Outcome.FAILURE else each
+
+
+def _vcpus_of(spot: bool, wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    market = "spot" if spot else "on-demand"
     check = f"vCPU quota, {market}"
     others = [each.name for each in facts.types if not each.standard]
     if others:
         text = f"{', '.join(others)} have quotas of their own, which are not looked at"
         yield warning(check, text, "look them up in Service Quotas")
     largest = max((each.vcpus for each in facts.types if each.standard), default=0)
-    quota = QUOTA_SPOT if wanted.spot else QUOTA_ON_DEMAND
+    quota = QUOTA_SPOT if spot else QUOTA_ON_DEMAND
     if not largest:
         return
     if quota not in facts.quotas:
         yield _no_quota(check, quota, facts)
         return
     more = max(0, wanted.ships - facts.ships) * largest
-    now = facts.vcpus.get(wanted.spot, 0)
+    now = facts.vcpus.get(spot, 0)
     what = f"{shown(now)} run and up to {shown(more)} are asked for"
     remedy = f"ask for a quota of {shown(now + more)} at Service Quotas ({quota[1]}) days ahead, or take fewer ships"
     yield within(check, what, now + more, facts.quotas[quota], unit="vCPUs", remedy=remedy)

@@ -27,7 +27,7 @@ class Ec2Wanted:
         image: machine image.
         instance_types: the one to be tried first first.
         subnets, security_groups: of the ships.
-        spot: machines may be taken back.
+        markets: where machines come from, True for spot; with several the next is tried where one has none.
         disk_gib: of each ship.
         ships: in all, those that exist included.
         seats_per_ship: on each.
@@ -42,7 +42,7 @@ class Ec2Wanted:
     instance_types: tuple[str, ...]
     subnets: tuple[str, ...]
     security_groups: tuple[str, ...]
-    spot: bool
+    markets: tuple[bool, ...]
     disk_gib: int
     ships: int
     seats_per_ship: int

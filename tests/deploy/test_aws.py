@@ -87,7 +87,7 @@ def wanted(stack: Stack) -> Ec2Wanted:
         instance_types=("m6i.2xlarge",),
         subnets=tuple(stack.outputs["Subnets"].split(",")),
         security_groups=(stack.outputs["SecurityGroup"],),
-        spot=False,
+        markets=(False,),
         disk_gib=50,
         ships=1000,
         seats_per_ship=8,

@@ -25,7 +25,7 @@ WANTED = Ec2Wanted(
     instance_types=("m6i.2xlarge", "m6a.2xlarge"),
     subnets=SUBNETS,
     security_groups=(SHIPS_GROUP,),
-    spot=False,
+    markets=(False,),
     disk_gib=100,
     ships=10,
     seats_per_ship=4,
@@ -114,8 +114,13 @@ async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None
     assert found.outcome is Outcome.FAILURE
     assert found.said == "0 run and up to 80 are asked for: 80 of 64 vCPUs"
     assert "quota of 80 at Service Quotas (L-1216C47A)" in found.remedy
-    spot = by_check(judged(replace(WANTED, spot=True), facts))["vCPU quota, spot"]
+    spot = by_check(judged(replace(WANTED, markets=(True,)), facts))["vCPU quota, spot"]
     assert spot.limit == 10
+    fewer = by_check(judged(replace(WANTED, markets=(True, False), ships=6), facts))
+    assert fewer["vCPU quota, on-demand"].outcome is Outcome.OK
+    assert fewer["vCPU quota, spot"].outcome is Outcome.WARNING, "what it does not hold comes on demand"
+    both = by_check(judged(replace(WANTED, markets=(True, False)), facts))
+    assert {both[f"vCPU quota, {market}"].outcome for market in ("spot", "on-demand")} == {Outcome.FAILURE}
 
 
 async def test_every_permission_that_is_missing_is_named(cloud: Cloud) -> None:

@@ -168,6 +168,49 @@ def test_a_quota_ends_launching_and_is_named(market: str, quotas: Quotas, said: 
     on_an_account(test, Settings(quotas=quotas))
 
 
+@pytest.mark.parametrize("fleets", [True, False])
+@pytest.mark.parametrize("trouble", ["capacity", "quota"])
+def test_spot_first_launches_on_demand_while_there_is_no_spot_machine(fleets: bool, trouble: str) -> None:
+    async def test(account: Account) -> None:
+        cloud = account.cloud
+        if not fleets:
+            cloud.keys[KEY_ID] = replace(cloud.keys[KEY_ID], denied=frozenset({"ec2:CreateFleet"}))
+        if trouble == "capacity":
+            for kind in TYPES:
+                for zone in cloud.catalog.zones:
+                    cloud.capacity_gone(kind, zone, spot=True, for_s=300)
+        provider = account.provider(market="spot_first")
+        await provider.open()
+        await asyncio.gather(*(provider.launch(order(ShipId(f"ship-{number:04d}"))) for number in range(1, 4)))
+        assert [one.spot for one in account.alive] == [False] * 3
+        assert "on demand, which costs more" in account.said("no_spot")[0]
+        if trouble == "capacity":
+            await asyncio.sleep(300)
+            await provider.launch(order(ShipId("ship-0009")))
+            assert [one.spot for one in account.alive] == [False] * 3 + [True], "spot again, once there is some"
+
+    on_an_account(test, Settings(quotas=Quotas(spot_vcpu=2 if trouble == "quota" else 10_000)))
+
+
+def test_a_spot_order_whose_answer_is_lost_is_not_followed_by_one_on_demand() -> None:
+    async def test(account: Account) -> None:
+        account.faults.script("CreateFleet", *[Fault.LOST] * 4)
+        first = account.provider(market="spot_first")
+        await first.open()
+        with pytest.raises(ProviderError):
+            await first.launch(order(SHIP))
+        await first.close()
+        for kind in TYPES:
+            for zone in account.cloud.catalog.zones:
+                account.cloud.capacity_gone(kind, zone, spot=True, for_s=300)
+        second = account.provider(market="spot_first")
+        await second.open()  # the listing may not show the machine yet
+        await second.launch(order(SHIP))
+        assert [one.spot for one in account.alive] == [True]
+
+    on_an_account(test, Settings(unlisted_s=(6, 6)))
+
+
 def test_storage_that_runs_out_after_the_launch_is_noticed() -> None:
     async def test(account: Account) -> None:
         provider = account.provider(disk_gib=2048)

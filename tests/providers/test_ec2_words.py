@@ -126,7 +126,7 @@ def test_client_tokens_differ_by_store_event_ship_and_attempt_and_are_no_longer_
 
 def test_every_machine_is_private_encrypted_and_keeps_workspaces_from_its_metadata() -> None:
     data = machine(settings(), b"user-data", "/dev/xvda")
-    [run, *_] = runs(settings(), SHIP, data, 0)
+    [run, *_] = runs(settings(), SHIP, data, 0, spot=False)
     templated = version(settings(), SHIP, data)["LaunchTemplateData"]
     for request in (run, templated):
         assert request["MetadataOptions"] == {
@@ -160,5 +160,5 @@ def test_tags_hold_whose_a_machine_is_and_nothing_else() -> None:
 def test_the_same_try_is_the_same_to_the_letter_and_the_next_has_another_token() -> None:
     made = settings()
     where = pools(made, SHIP)
-    assert fleet(made, SHIP, 1, 0, where) == fleet(made, SHIP, 1, 0, where)
-    assert fleet(made, SHIP, 1, 0, where)["ClientToken"] != fleet(made, SHIP, 1, 1, where)["ClientToken"]
+    assert fleet(made, SHIP, 1, 0, where, spot=False) == fleet(made, SHIP, 1, 0, where, spot=False)
+    assert fleet(made, SHIP, 1, 0, where, spot=False)["ClientToken"] != fleet(made, SHIP, 1, 1, where, spot=False)["ClientToken"]

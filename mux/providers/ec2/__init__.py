@@ -11,6 +11,6 @@ nothing secret but the join token leaves the mux, and that only in user-data.
 
 from mux.providers.ec2.api import Ec2Api, connected
 from mux.providers.ec2.provider import Ec2Provider
-from mux.providers.ec2.settings import Ec2Settings
+from mux.providers.ec2.settings import Ec2Settings, Market
 
-__all__ = ["Ec2Api", "Ec2Provider", "Ec2Settings", "connected"]
+__all__ = ["Ec2Api", "Ec2Provider", "Ec2Settings", "Market", "connected"]

@@ -2,7 +2,9 @@
 
 Owns how often a ship was tried. A try that EC2 has answered with a refusal is over; one whose answer was lost is made
 again under the same client token, by this process or the next, and finds what it made. Rules: pools without capacity
-are passed over; throttling is waited out; whatever else EC2 says of a launch is told.
+are passed over, spot ones for those on demand where the event allows both; throttling is waited out; whatever else EC2
+says of a launch is told. A client token says nothing of the market: an order on demand after one for a spot machine
+whose answer was lost is refused by EC2, and what was made is found.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ TRIES_MAX = 8
 PAUSE_S = 2.0
 """Between them."""
 EMPTY_S = 60.0
-"""How long a pool that had no machine is tried last."""
+"""How long a pool that had no machine is tried last, and spot is not tried where machines are had on demand too."""
 FLEET_CALLS = frozenset({"CreateFleet", "CreateLaunchTemplate", "CreateLaunchTemplateVersion"})
 """Calls that the way round, RunInstances, does without."""
+SPOT_QUOTAS = frozenset({"MaxSpotInstanceCountExceeded", "MaxSpotFleetRequestCountExceeded"})
 _WORST_FIRST = (Kind.QUOTA, Kind.DENIED, Kind.THROTTLED, Kind.AGAIN, Kind.WRONG, Kind.UNSUPPORTED)
 
 
@@ -53,7 +56,8 @@ class Launching:
         self._say = say
         self._attempts: dict[ShipId, int] = {}
         self._asked: dict[ShipId, orders.Request] = {}
-        self._empty_until: dict[orders.Pool, float] = {}
+        self._empty_until: dict[tuple[orders.Pool, bool], float] = {}
+        self._no_spot_until = float("-inf")
         self._by_fleet = True
         self._template_made = False
         self._root_device = ""
@@ -65,15 +69,28 @@ class Launching:
             text = f"the ship's user-data has {len(user_data)} bytes and EC2 takes {orders.USER_DATA_BYTES_MAX}."
             raise ProviderError(text, fatal=True)
         data = orders.machine(self._settings, user_data, await self._device())
+        now = asyncio.get_running_loop().time()
+        if self._settings.market == "spot_first" and now >= self._no_spot_until:
+            try:
+                return await self._make(ship, data, spot=True)
+            except Ec2Error as fault:
+                if fault.kind is not Kind.CAPACITY and fault.ec2_code not in SPOT_QUOTAS:
+                    raise
+                self._no_spot_until = asyncio.get_running_loop().time() + EMPTY_S
+                self._attempts[ship] = self._attempts.get(ship, 0) + 1
+                self._say("no_spot", f"{fault} Until then ships are launched on demand, which costs more.")
+        return await self._make(ship, data, spot=self._settings.market == "spot")
+
+    async def _make(self, ship: ShipId, data: orders.Request, *, spot: bool) -> Instance:
         if self._by_fleet:
             try:
-                return await self._fleet(ship, data)
+                return await self._fleet(ship, data, spot=spot)
             except Ec2Error as fault:
                 refused = fault.kind is Kind.UNSUPPORTED or fault.ec2_code == "UnauthorizedOperation"
                 if not refused or fault.action not in FLEET_CALLS:
                     raise
                 self._without_fleets(fault)
-        return await self._run(ship, data)
+        return await self._run(ship, data, spot=spot)
 
     def _without_fleets(self, fault: Ec2Error) -> None:
         if self._by_fleet:
@@ -95,15 +112,15 @@ class Launching:
 
     # --- by fleet ---------------------------------------------------------------------------------------------------
 
-    async def _fleet(self, ship: ShipId, data: orders.Request) -> Instance:
+    async def _fleet(self, ship: ShipId, data: orders.Request, *, spot: bool) -> Instance:
         number = await self._version(ship, data)
         # What an earlier process was refused is answered once more in the same words: that is no refusal of now.
         answers_left = 1 if ship in self._attempts else 2
         for _ in range(TRIES_MAX):
-            answer = await self._ask_fleet(ship, number)
+            answer = await self._ask_fleet(ship, number, spot=spot)
             if isinstance(answer, Instance):
                 return answer
-            fault, untried = self._refusal(answer)
+            fault, untried = self._refusal(answer, spot=spot)
             if fault.kind is Kind.THROTTLED:
                 self._api.throttled("CreateFleet")
                 await asyncio.sleep(PAUSE_S)
@@ -111,13 +128,13 @@ class Launching:
             answers_left -= 1
             if fault.fatal or not (untried or answers_left > 0):
                 raise fault
-        raise self._no_capacity()
+        raise self._no_capacity(spot=spot)
 
-    async def _ask_fleet(self, ship: ShipId, number: int) -> Instance | Sequence[Mapping[str, Any]]:
+    async def _ask_fleet(self, ship: ShipId, number: int, *, spot: bool) -> Instance | Sequence[Mapping[str, Any]]:
         """The machine, or the refusals of the pools. A request whose answer was lost is made again to the letter."""
         attempt = self._attempts.setdefault(ship, 0)
-        where = self._pools(ship)
-        request = self._asked.setdefault(ship, orders.fleet(self._settings, ship, number, attempt, where))
+        where = self._pools(ship, spot=spot)
+        request = self._asked.setdefault(ship, orders.fleet(self._settings, ship, number, attempt, where, spot=spot))
         try:
             answer = await self._api.call("CreateFleet", **request)
         except Ec2Error as fault:
@@ -128,7 +145,7 @@ class Launching:
         names = [name for part in answer.get("Instances", ()) for name in part.get("InstanceIds", ())]
         if names:
             settings = self._settings
-            return Instance(str(names[0]), ship, settings.event, settings.store, spot=settings.market == "spot")
+            return Instance(str(names[0]), ship, settings.event, settings.store, spot=spot)
         self._attempts[ship] = attempt + 1
         return list(answer.get("Errors", ()))
 
@@ -147,12 +164,14 @@ class Launching:
     def _answered(self, ship: ShipId) -> None:
         self._asked.pop(ship, None)
 
-    def _pools(self, ship: ShipId) -> list[orders.Pool]:
+    def _pools(self, ship: ShipId, *, spot: bool) -> list[orders.Pool]:
         """Where to try, in order; pools that had nothing a moment ago come last."""
         now = asyncio.get_running_loop().time()
-        return sorted(orders.pools(self._settings, ship), key=lambda pool: self._empty_until.get(pool, now) > now)
+        return sorted(
+            orders.pools(self._settings, ship), key=lambda pool: self._empty_until.get((pool, spot), now) > now
+        )
 
-    def _refusal(self, errors: Sequence[Mapping[str, Any]]) -> tuple[Ec2Error, bool]:
+    def _refusal(self, errors: Sequence[Mapping[str, Any]], *, spot: bool) -> tuple[Ec2Error, bool]:
         """The fault that counts among those of all pools, and whether some were not even tried.
 
         One that another pool would not mend goes first.
@@ -168,16 +187,16 @@ class Launching:
             if code == "UnfulfillableCapacity":
                 untried = True
             elif faults[-1].kind is Kind.CAPACITY:
-                self._empty_until[pool] = asyncio.get_running_loop().time() + EMPTY_S
+                self._empty_until[pool, spot] = asyncio.get_running_loop().time() + EMPTY_S
         for kind in _WORST_FIRST:
             for fault in faults:
                 if fault.kind is kind:
                     return fault, untried
-        return self._no_capacity(), untried
+        return self._no_capacity(spot=spot), untried
 
-    def _no_capacity(self) -> Ec2Error:
+    def _no_capacity(self, *, spot: bool) -> Ec2Error:
         types, subnets = self._settings.instance_types, self._settings.subnets
-        market = "spot" if self._settings.market == "spot" else "on-demand"
+        market = "spot" if spot else "on-demand"
         text = (
             f"EC2 has no {market} capacity for {', '.join(types)} in any of {len(subnets)} subnets; "
             f"name more instance types or subnets in [ec2]."
@@ -213,9 +232,9 @@ class Launching:
 
     # --- by RunInstances --------------------------------------------------------------------------------------------
 
-    async def _run(self, ship: ShipId, data: orders.Request) -> Instance:
+    async def _run(self, ship: ShipId, data: orders.Request, *, spot: bool) -> Instance:
         attempt = self._attempts.setdefault(ship, 0)
-        for request in orders.runs(self._settings, ship, data, attempt):
+        for request in orders.runs(self._settings, ship, data, attempt, spot=spot):
             try:
                 answer = await self._api.call("RunInstances", **request)
             except Ec2Error as fault:
@@ -226,4 +245,4 @@ class Launching:
                 return await self._made_earlier(ship, fault)
             return read(answer["Instances"][0])
         self._attempts[ship] = attempt + 1
-        raise self._no_capacity()
+        raise self._no_capacity(spot=spot)

@@ -126,7 +126,9 @@ def version(settings: Ec2Settings, ship: ShipId, data: Request) -> Request:
     }
 
 
-def fleet(settings: Ec2Settings, ship: ShipId, number: int, attempt: int, where: Sequence[Pool]) -> Request:
+def fleet(
+    settings: Ec2Settings, ship: ShipId, number: int, attempt: int, where: Sequence[Pool], *, spot: bool
+) -> Request:
     """CreateFleet: one machine, at once, in the first pool that has one.
 
     Args:
@@ -135,8 +137,8 @@ def fleet(settings: Ec2Settings, ship: ShipId, number: int, attempt: int, where:
         number: of the ship's version of the template.
         attempt: tries of this ship that EC2 has answered with a refusal.
         where: pools, in order.
+        spot: EC2 may take the machine back.
     """
-    spot = settings.market == "spot"
     options: Request = (
         {
             "SpotOptions": {
@@ -168,7 +170,7 @@ def fleet(settings: Ec2Settings, ship: ShipId, number: int, attempt: int, where:
     }
 
 
-def runs(settings: Ec2Settings, ship: ShipId, data: Request, attempt: int) -> Iterator[Request]:
+def runs(settings: Ec2Settings, ship: ShipId, data: Request, attempt: int, *, spot: bool) -> Iterator[Request]:
     """RunInstances, pool after pool: for accounts and endpoints without CreateFleet."""
     marked = [{"ResourceType": kind, "Tags": tags(settings, ship)} for kind in ("instance", "volume")]
     options: Request = (
@@ -178,7 +180,7 @@ def runs(settings: Ec2Settings, ship: ShipId, data: Request, attempt: int) -> It
                 "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
             }
         }
-        if settings.market == "spot"
+        if spot
         else {}
     )
     for kind, subnet in pools(settings, ship):

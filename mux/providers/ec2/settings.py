@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Market = Literal["on_demand", "spot", "spot_first"]
+
 
 @dataclass(frozen=True, slots=True)
 class Ec2Settings:
@@ -20,7 +22,7 @@ class Ec2Settings:
         security_groups: of the machines.
         port_first: first TCP port of the workspaces of each ship.
         port_count: how many.
-        market: whether EC2 may take machines back.
+        market: whether EC2 may take machines back; ``spot_first``: it may, and others are taken while it has none such.
         disk_gib: size of the root disk.
         disk_initialization_mib_s: VolumeInitializationRate; 0 for none.
         instance_profile: name; empty for none.
@@ -36,7 +38,7 @@ class Ec2Settings:
     security_groups: tuple[str, ...]
     port_first: int
     port_count: int
-    market: Literal["on_demand", "spot"] = "on_demand"
+    market: Market = "on_demand"
     disk_gib: int = 50
     disk_initialization_mib_s: int = 300
     instance_profile: str = ""
