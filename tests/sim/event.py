@@ -29,7 +29,7 @@ def event_spec(scenario: Scenario, version: int, change: int) -> EventSpec:
         heartbeat_grace_s=25.0,
         lost_after_s=20.0,
         boot_deadline_s=90.0,
-        launch_failures_max=4,
+        launch_failures_max=2,
         launch_backoff_s=2.0,
         launch_backoff_max_s=20.0,
         launches_in_flight_max=max(2, scenario.attendees // 3),
