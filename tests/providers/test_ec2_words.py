@@ -160,5 +160,8 @@ def test_tags_hold_whose_a_machine_is_and_nothing_else() -> None:
 def test_the_same_try_is_the_same_to_the_letter_and_the_next_has_another_token() -> None:
     made = settings()
     where = pools(made, SHIP)
-    assert fleet(made, SHIP, 1, 0, where, spot=False) == fleet(made, SHIP, 1, 0, where, spot=False)
-    assert fleet(made, SHIP, 1, 0, where, spot=False)["ClientToken"] != fleet(made, SHIP, 1, 1, where, spot=False)["ClientToken"]
+    first, again, other = (fleet(made, SHIP, 1, attempt, where, spot=False) for attempt in (0, 0, 1))
+    assert first == again
+    assert first["ClientToken"] != other["ClientToken"]
+    on_spot = fleet(made, SHIP, 1, 0, where, spot=True)
+    assert on_spot["ClientToken"] == first["ClientToken"], "EC2 refuses the other market, and what was made is found"
