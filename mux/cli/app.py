@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli import check, daemon, event, files, fleet, image, people, rollout, ship_bundle, tls, warming
+from mux.cli import check, daemon, event, files, fleet, image, people, reaping, rollout, ship_bundle, tls, warming
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
@@ -58,6 +58,7 @@ image.register(app)
 daemon.register(app)
 fleet.register(app)
 warming.register(app, fleet.fleet, fleet.ship)
+reaping.register(fleet.fleet)
 rollout.register(app)
 ship_bundle.register()
 people.register(app)

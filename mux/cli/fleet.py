@@ -206,45 +206,6 @@ def fleet_resume(ctx: typer.Context, as_json: JsonOption = False) -> None:
     _report(api_of(ctx).post("/fleet/resume"), as_json=as_json)
 
 
-@fleet.command("reap")
-def fleet_reap(
-    ctx: typer.Context,
-    foreign: Annotated[
-        bool, typer.Option("--foreign", help="Also what another mux launched under this event's name.")
-    ] = False,
-    yes: YesOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """After the event: end every machine that bears its marks, known or not, and see that it is gone."""
-    api = api_of(ctx)
-    if not yes and not confirmed(_reap_question(api.get("/status"), foreign=foreign)):
-        raise CliError("nothing was changed")
-    found = api.post("/fleet/reap", {"foreign": foreign})
-    while found["running"]:
-        time.sleep(WATCH_S)
-        found = api.get("/fleet/reap")
-    if as_json:
-        say_json(found)
-    if found["error"]:
-        raise CliError(f"not everything has ended: {found['error']} Run `mux fleet reap` again.")
-    if as_json:
-        return
-    say(f"Nothing of the event is left: {found['machines']} machines ended, {found['things']} other things deleted.")
-    if found["foreign"]:
-        say_painted(
-            f"{found['foreign']} machines of this event's name belong to another mux and were left alone; "
-            f"`mux fleet reap --foreign` ends them.",
-            "yellow",
-        )
-
-
-def _reap_question(status: dict[str, Any], *, foreign: bool) -> str:
-    seats = status["seats_assigned"]
-    people = f" {seats} people still have seats: their files are destroyed." if seats else ""
-    others = " Machines of another mux with the same event name are ended too." if foreign else ""
-    return f"This ends every machine of {status['event']}, and no ship is launched any more.{people}{others} End them?"
-
-
 @ship.command("cordon")
 def ship_cordon(ctx: typer.Context, name: ShipArgument, as_json: JsonOption = False) -> None:
     """Let no new attendees onto a ship."""

@@ -65,7 +65,7 @@ async def test_what_a_ship_says_cannot_reach_the_terminal(cli: Cli, command: lis
 async def test_reaping_waits_until_nothing_is_left_and_tells_of_others(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mux.cli.fleet.WATCH_S", 0.01)
+    monkeypatch.setattr("mux.cli.reaping.LOOK_S", 0.01)
     reaper = cli.admin.deps.reaper
     assert isinstance(reaper, FakeReaper)
     said = await cli("fleet", "reap", "--yes")
@@ -78,7 +78,7 @@ async def test_reaping_waits_until_nothing_is_left_and_tells_of_others(
 
 
 async def test_reaping_that_fails_says_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mux.cli.fleet.WATCH_S", 0.01)
+    monkeypatch.setattr("mux.cli.reaping.LOOK_S", 0.01)
     reaper = cli.admin.deps.reaper
     assert isinstance(reaper, FakeReaper)
     reaper.error = "mux may not call TerminateInstances."
