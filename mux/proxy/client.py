@@ -98,19 +98,16 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, of a body, or of requests to come."""
-        self.touch()
-        if self.phase is Phase.LINGER:
-            self._lingered += len(data)
-            if self._lingered > limits.LINGER_BYTES_MAX:
-                self._close()
-        elif self.phase is Phase.HEAD:
+        plane = self._plane
+        self._touched = plane.now()
+        if self.phase is Phase.HEAD:
             if not self._reader.buffered:
-                memo = self._plane.memo
+                memo = plane.memo
                 if (
                     memo is not None
                     and not self._plain
                     and not self.write_paused
-                    and not self._plane.draining
+                    and not plane.draining
                     and self._quick.begin(memo, data)
                 ):
                     self.phase, self.exchange, self._keep_alive = Phase.EXCHANGE, self._quick, True
@@ -124,6 +121,10 @@ class ClientConnection(asyncio.Protocol):
                 self.update_reading()
             else:
                 self._body(data)
+        elif self.phase is Phase.LINGER:
+            self._lingered += len(data)
+            if self._lingered > limits.LINGER_BYTES_MAX:
+                self._close()
 
     def eof_received(self) -> bool:
         """The client will send no more; a complete request is still answered (RFC 9112 section 9.6).

@@ -149,6 +149,10 @@ MEMO_LINES: Final = 4096
 MEMO_LINE_BYTES_MAX: Final = 1024
 """Longer lines are judged anew each time."""
 
+AGAIN_BYTES_MAX: Final = 2048
+"""A connection's last request, and the head of its answer, are kept to be compared with the next if they are no longer.
+An idle connection costs so much more: a browser's heads are under 1 KB."""
+
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""
 

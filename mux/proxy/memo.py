@@ -97,12 +97,14 @@ class KnownAnswer:
     """A response head.
 
     Args:
+        raw: as the workspace sent it.
         head: as the client gets it.
-        same: whether that is what the workspace sent.
+        same: whether that is the same.
         body: a body length, see ``mux.proxy.body``; never until close.
         status_class: first digit of the status.
     """
 
+    raw: bytes
     head: bytes
     same: bool
     body: int
@@ -251,4 +253,4 @@ class Memo:
             parts.append(b"Transfer-Encoding: chunked\r\n")
         parts.append(b"\r\n")
         known = b"".join(parts)
-        return KnownAnswer(known, known == head, NO_BODY if bodiless else body, status // 100)
+        return KnownAnswer(head, known, known == head, NO_BODY if bodiless else body, status // 100)

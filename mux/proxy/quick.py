@@ -8,16 +8,18 @@ and the same bytes as if it had had them from the beginning.
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy.body import CHUNKED, ChunkedBody
 from mux.proxy.exchange import Exchange
-from mux.proxy.limits import CHUNK_DIGITS_MAX, HEAD_BYTES_MAX
-from mux.proxy.memo import KnownHead, Memo, Way
+from mux.proxy.like import LikeHead
+from mux.proxy.limits import AGAIN_BYTES_MAX, CHUNK_DIGITS_MAX, HEAD_BYTES_MAX
+from mux.proxy.memo import KnownAnswer, KnownHead, Memo, Way
 from mux.proxy.refusal import Malformed, Refusal
-from mux.proxy.request import PLAIN_LINE, RequestHead
+from mux.proxy.request import PLAIN_LINE, RequestHead, parse_request
 from mux.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -38,7 +40,19 @@ class Quick:
         client: whose requests they are.
     """
 
-    __slots__ = ("_client", "_connection", "_head_only", "_known", "_match", "_plane", "_way")
+    __slots__ = (
+        "_again",
+        "_answer",
+        "_client",
+        "_connection",
+        "_head_only",
+        "_known",
+        "_like",
+        "_match",
+        "_plane",
+        "_sent",
+        "_way",
+    )
 
     event_stream = False
 
@@ -47,7 +61,12 @@ class Quick:
         self._client = client
         self._connection: UpstreamConnection | None = None
         self._head_only = False
-        self._known: KnownHead
+        self._again = self._sent = b""
+        """The last request, as it came and as it went, if it is short: a page that asks for news asks the same."""
+        self._answer: KnownAnswer | None = None
+        """To the last request, whatever came after its head."""
+        self._like: LikeHead | None = None
+        self._known: KnownHead | None = None
         self._match: re.Match[bytes]
         self._way: Way
 
@@ -60,31 +79,34 @@ class Quick:
             memo: of the plane.
             data: the first bytes since the last request.
         """
+        plane = self._plane
+        router = plane.router
+        if data == self._again:
+            door = self._way.door
+            client = self._client
+            if (
+                door.router is router
+                and door.expires_at > plane.wall()
+                and (door.user is None or door.user == client.holder)
+                and (connection := door.pool.take())
+            ):
+                client.peer = client.direct if self._known is None else self._known.peer
+                self._connection = connection
+                connection.user = self
+                connection.transport.write(self._sent)
+                return True
         match = PLAIN_LINE.match(data)
         if match is None:
             return False
-        plane = self._plane
-        router = plane.router
         place = router.place(match[3])
-        end = match.end()
-        client = self._client
-        direct = client.direct
-        # What is known is one whole head, so there is nothing more to look for in these bytes.
-        known = memo.heads.young.get((direct.ip, data[end:])) or memo.head(direct, data, end)
-        if known is None or place is None:
+        if place is None:
             return False
+        client = self._client
         now = plane.wall()
-        way = known.ways.get(place)
-        if way is None or way.door.router is not router or way.door.expires_at <= now:
-            try:
-                known.peer = (
-                    plane.front.peer(direct, known.request(match[1], match[2])) if plane.front.lists else direct
-                )
-                way = memo.way(known, place, router, method=match[1], target=match[2], now=now)
-            except Refusal:
-                return False
-            if way is None:
-                return False
+        taken = self._known_way(memo, data, match, place, now)
+        if taken is None:
+            return False
+        known, way, rest = taken
         door = way.door
         if door.user is not None and door.user != client.holder:
             try:
@@ -96,15 +118,59 @@ class Quick:
             return False
         self._known, self._way, self._connection, self._match = known, way, connection, match
         self._head_only = data[0] == _H
-        client.peer = known.peer
+        self._answer = None
+        client.peer = client.direct if known is None else known.peer
         connection.user = self
-        connection.transport.write(data[:end] + way.rest)
+        sent = match[0] + rest
+        connection.transport.write(sent)
+        self._again, self._sent = (data, sent) if len(data) <= AGAIN_BYTES_MAX else (b"", b"")
         return True
+
+    def _known_way(
+        self, memo: Memo, data: bytes, match: re.Match[bytes], place: Hashable, now: float
+    ) -> tuple[KnownHead | None, Way, bytes] | None:
+        """What is known of a head, the way that it goes, and what follows its request line there; None if nothing is.
+
+        A head that is only like another one is parsed when somebody asks for it: then the first of the three is None.
+        """
+        plane, direct, end = self._plane, self._client.direct, match.end()
+        router, like = plane.router, self._like
+        # What is known is one whole head, so there is nothing more to look for in these bytes.
+        key = (direct.ip, data[end:])
+        known = memo.heads.young.get(key)
+        if known is None:
+            if (
+                like is not None
+                and like.place == place
+                and like.way.door.router is router
+                and like.way.door.expires_at > now
+                and len(data) <= AGAIN_BYTES_MAX
+                and (rest := like.rest(data, end))
+                and not memo.heads.seen(key)
+            ):
+                return None, like.way, rest
+            known = memo.head(direct, data, end)
+            if known is None:
+                return None
+        elif (way := known.ways.get(place)) and way.door.router is router and way.door.expires_at > now:
+            return known, way, way.rest
+        listed = plane.front.lists
+        try:
+            known.peer = plane.front.peer(direct, known.request(match[1], match[2])) if listed else direct
+            found = memo.way(known, place, router, method=match[1], target=match[2], now=now)
+        except Refusal:
+            return None
+        if found is None:
+            return None
+        # Behind a proxy, a line may say who the client is: no head is like another.
+        self._like = None if listed or len(data) > AGAIN_BYTES_MAX else LikeHead(data, end, known, found, place)
+        return known, found, found.rest
 
     @property
     def request(self) -> RequestHead:
         """As the strict way has it."""
-        return self._known.request(self._match[1], self._match[2])
+        known, match = self._known, self._match
+        return parse_request(self._again) if known is None else known.request(match[1], match[2])
 
     @property
     def session(self) -> SessionHash | None:
@@ -120,18 +186,27 @@ class Quick:
 
     def upstream_data(self, data: bytes) -> None:
         """See UpstreamUser."""
-        plane, client, memo, connection = self._plane, self._client, self._plane.memo, self._connection
-        end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
-        if end == 3 or memo is None or plane.draining or connection is None:
+        plane, memo, connection = self._plane, self._plane.memo, self._connection
+        if memo is None or plane.draining or connection is None:
             self.hand_over().upstream_data(data)
             return
-        head = data[:end]
-        answers = memo.answers_to_head if self._head_only else memo.answers
-        known = answers.young.get(head) or memo.answer(head, head_only=self._head_only)
+        known = self._answer
+        if known is not None and data.startswith(known.raw):
+            end = len(known.raw)
+        else:
+            end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
+            if end == 3:
+                self.hand_over().upstream_data(data)
+                return
+            head = data[:end]
+            answers = memo.answers_to_head if self._head_only else memo.answers
+            known = answers.young.get(head) or memo.answer(head, head_only=self._head_only)
+            self._answer = known if end <= AGAIN_BYTES_MAX else None
         if known is None or (len(data) - end != known.body and not _whole(known.body, data, end)):
             self.hand_over().upstream_data(data)
             return
         self._connection = None
+        client = self._client
         client.transport.write(data if known.same else known.head + data[end:])
         plane.tally.statuses[known.status_class] += 1
         door = self._way.door

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mux.core.routes import Delta, SessionEntry
 from mux.proxy.body import CHUNKED
 from mux.proxy.bounded import Bounded
+from mux.proxy.like import LikeHead
 from mux.proxy.lines import RequestLines
 from mux.proxy.memo import Memo
 from mux.proxy.refusal import Malformed, Refusal
@@ -119,6 +120,68 @@ def test_a_remembered_request_head_is_passed_on_as_the_strict_way_would(router: 
             assert short[0] == strictly(head, router)
             assert replace(short[1], options=frozenset()) == replace(parse_request(head), options=frozenset())
             assert short[1].options == parse_request(head).options
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[bytes]:
+    """Heads on one connection, each with some lines of the first one exchanged, dropped or added."""
+    first = draw(
+        st.lists(FIELDS, max_size=6).flatmap(lambda some: st.permutations([*some, HOST[:-2], cookie(ALICE)[:-2]]))
+    )
+    heads = []
+    for _ in range(4):
+        fields = list(first)
+        for _ in range(draw(st.integers(0, 2))):
+            at = draw(st.integers(0, len(fields) - 1))
+            name = fields[at].partition(b":")[0]
+            value = draw(
+                st.sampled_from(
+                    [b" 1", b" a b\t\xe4", b" ", b"", b" x ", b" a\rb", b" a\nb: c", b"1", b" \x00", b" \x7f"]
+                )
+            )
+            fields[at : at + draw(st.integers(0, 1))] = [draw(st.one_of(st.just(name + b":" + value), FIELDS))]
+        heads.append(b"\r\n".join([draw(REQUEST_LINES), *fields, b"", b""]))
+    return heads
+
+
+@settings(max_examples=2500, deadline=None)
+@given(alike())
+def test_a_head_like_the_last_one_is_passed_on_as_the_strict_way_would(router: FeedRouter, heads: list[bytes]) -> None:
+    memo = Memo(router.session_cookie, Pools(8))
+    like = None
+    for head in heads:
+        match = PLAIN_LINE.match(head)
+        place = router.place(match[3]) if match else None
+        if match is None or place is None:
+            continue
+        rest = like.rest(head, match.end()) if like is not None and like.place == place else None
+        if rest is not None:
+            assert match.group() + rest == strictly(head, router)
+        elif remembered(head, router, memo) is not None:
+            known = memo.head(PEER, head, match.end())
+            assert known is not None
+            known.peer = PEER
+            way = memo.way(known, place, router, method=match[1], target=match[2], now=0.0)
+            assert way is not None
+            like = LikeHead(head, match.end(), known, way, place)
+
+
+def test_a_browsers_next_head_is_like_its_last(router: FeedRouter) -> None:
+    memo = Memo(router.session_cookie, Pools(8))
+    heads = [request(b"GET /camp/intro/lab", b"Connection: keep-alive", b"Accept: */*", b"X: %d" % n) for n in range(3)]
+    match = PLAIN_LINE.match(heads[0])
+    assert match is not None and remembered(heads[0], router, memo) is not None
+    known = memo.head(PEER, heads[0], match.end())
+    assert known is not None
+    known.peer, place = PEER, router.place(match[3])
+    way = memo.way(known, place, router, method=match[1], target=match[2], now=0.0)
+    assert way is not None
+    like = LikeHead(heads[0], match.end(), known, way, place)
+    for head in (heads[1], heads[1], heads[2], heads[0]):
+        rest = like.rest(head, match.end())
+        assert rest is not None and match.group() + rest == strictly(head, router)
+    assert like.rest(heads[0].replace(b"token-of-alice", b"token-of-bobby"), match.end()) is None
+    assert like.rest(heads[0].replace(b"camp.test", b"camp.best"), match.end()) is None
 
 
 def test_a_browsers_head_is_remembered(router: FeedRouter) -> None:
@@ -232,6 +295,25 @@ async def test_a_workspace_that_moves_is_reached_where_it_is(rig: Rig) -> None:
     await rig.publish(rig.table.apply(Delta(routes={(ALICE, INTRO): rig.route(rig.bob, "moved")})))
     assert [(await client.ask(request())).body for _ in range(4)] == [b"bob"] * 4
     assert b"token secret-bob" in rig.bob.requests[-1]
+
+
+async def test_the_same_request_again_is_another_attendees_on_the_same_connection(rig: Rig) -> None:
+    """Behind a load balancer, connections are shared."""
+    client = await rig.client()
+    asked = [ALICE, ALICE, BOB, ALICE, ALICE, BOB, BOB, BOB, ALICE]
+    bodies = [(await client.ask(request(user=user))).body for user in asked]
+    assert bodies == [user.removeprefix("u-").encode() for user in asked]
+
+
+async def test_heads_that_differ_in_a_line_are_passed_on_whole(rig: Rig) -> None:
+    client = await rig.client()
+    for number in range(12):
+        sent = request(b"GET /camp/intro/%d" % (number // 3), b"Accept: */*", b"X-Turn: %d" % number)
+        assert (await client.ask(sent)).body == b"alice"
+        got = rig.alice.requests[-1]
+        assert got.startswith(b"GET /camp/intro/%d HTTP/1.1\r\n" % (number // 3))
+        assert b"X-Turn: %d\r\n" % number in got and got.count(b"Authorization: token secret-alice") == 1
+        assert b"mux_session" not in got
 
 
 async def test_large_heads_are_not_remembered(rig: Rig) -> None:
