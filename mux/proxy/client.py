@@ -374,6 +374,8 @@ class ClientConnection(asyncio.Protocol):
                 self.answer(Refusal(408, "head_timeout", "The request did not arrive in time."), None)
         elif idle > (limits.IDLE_S if self._head_began else limits.FIRST_BYTE_S):
             self._close()
+        elif idle > limits.AGAIN_S:
+            self._quick.forget()
 
     def _end_linger(self, idle: float) -> None:
         # A slow client is still taking its last response: that is bounded by its stalls, not by the linger.

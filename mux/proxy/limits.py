@@ -150,8 +150,10 @@ MEMO_LINE_BYTES_MAX: Final = 1024
 """Longer lines are judged anew each time."""
 
 AGAIN_BYTES_MAX: Final = 2048
-"""A connection's last request, and the head of its answer, are kept to be compared with the next if they are no longer.
-An idle connection costs so much more: a browser's heads are under 1 KB."""
+"""A connection's last request, and the head of its answer, are kept to be compared with the next if they are no longer:
+a browser's heads are under 1 KB."""
+AGAIN_S: Final = 5.0
+"""So long: an idle connection shall cost little, and pages that poll do so more often."""
 
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""

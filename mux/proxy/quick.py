@@ -231,6 +231,11 @@ class Quick:
         self._client.exchange = exchange
         return exchange
 
+    def forget(self) -> None:
+        """Keep nothing of the last request."""
+        self._again = self._sent = b""
+        self._answer = self._like = None
+
     # -- as an exchange -------------------------------------------------------------------------------------------
 
     def client_writable(self, writable: bool) -> None:
