@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from mux.config.rollout_schema import ALLOWED, share_or_count
 from mux.core.events import ProjectPushed, RolloutSteered
 from mux.core.model import HeldImage, ProjectName, ShipState
-from mux.core.rollout import Pace, RolloutState
+from mux.core.rollout import Pace
 from mux.core.rollout_views import RolloutView
 from mux.registry.manifest import UNPACKED_RATIO
 from mux.web.admin_api_deps import AdminDeps, PushedImage, PushError
@@ -18,6 +18,7 @@ from mux.web.admin_api_fleet import quoted
 from mux.web.admin_api_warming import due
 from mux.web.api_models import Done
 from mux.web.api_models_rollout import Failure, PushIn, RolloutOut, Rollouts, SteerIn
+from mux.web.steering import misfit
 
 GIB = 1 << 30
 
@@ -49,14 +50,8 @@ async def steer(deps: AdminDeps, call: Call) -> BaseModel:
     view = next((each for each in deps.engine.rollouts() if each.rollout.project == project), None)
     if view is None:
         raise NotFoundError("no_rollout", f"nothing was pushed for {project}; `mux push` does that")
-    state = view.rollout.state
-    goes_on = state is RolloutState.RUNNING
-    if order == "pause" and not goes_on:
-        raise ApiError(409, "not_running", f"the rollout of {project} is {view.phase}; there is nothing to pause")
-    if order in ("resume", "abort") and not (goes_on or state is RolloutState.STOPPED):
-        raise ApiError(409, "not_running", f"the rollout of {project} is {view.phase}; push the image again instead")
-    if order == "rollback" and view.rollout.rollback:
-        raise ApiError(409, "is_rollback", f"{project} is being, or was, rolled back; push the image that you want")
+    if (wrong := misfit(view, order)) is not None:
+        raise ApiError(409, *wrong)
     await deps.engine.submit(RolloutSteered(project, order))
     texts = {
         "pause": f"Nobody further is touched until `mux rollout resume {project}`.",

@@ -14,8 +14,10 @@ from mux.core.events import Event
 from mux.core.files import FilesView
 from mux.core.model import ProjectName, ProjectSpec, SessionHash, UserId
 from mux.core.pages import NotebookView
+from mux.core.rollout_views import RolloutView
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus
+from mux.core.warming_views import WarmingView
 from mux.files.base import FilesStore
 from mux.keys import Keyring
 from mux.store.base import Store
@@ -38,6 +40,12 @@ class EngineLike(Protocol):
 
     def status(self, now: float) -> FleetStatus:
         """The room at a glance."""
+
+    def rollouts(self) -> tuple[RolloutView, ...]:
+        """How the latest rollout of each project stands."""
+
+    def warming(self, now: float) -> WarmingView:
+        """How warming goes on, and what it costs."""
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         """The event's projects, in the order of the event file."""

@@ -19,10 +19,11 @@ from aiohttp.typedefs import Handler, Middleware
 from mux.auth.login import LoginRefused
 from mux.auth.redirects import local_path
 from mux.auth.sessions import NotAnOrganizerError, OrganizerSessions, organizer_cookie, token_hash
-from mux.core.events import DoorsSet, SeatReleased
+from mux.core.events import DoorsSet, RolloutSteered, SeatReleased
 from mux.core.model import Doors, Role, SessionHash, UserId
 from mux.store.base import User
 from mux.web import organizer_view as view
+from mux.web import organizer_work as work
 from mux.web.assets import add_assets
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
@@ -41,6 +42,7 @@ from mux.web.pages import (
 )
 from mux.web.peers import believed_peers
 from mux.web.signed_in import Who, act_purpose
+from mux.web.steering import misfit, order_of
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +161,7 @@ class OrganizerPages:
         app.router.add_post("/logout", self.logout)
         app.router.add_post("/doors", self.doors)
         app.router.add_post("/seats/release", self.release)
+        app.router.add_post("/rollouts/steer", self.steer)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -269,6 +272,8 @@ class OrganizerPages:
             door_choices=view.DOOR_CHOICES,
             doors_text=view.doors_text(room),
             figures=view.figures(room),
+            rollouts=work.rollout_panels(self._deps.engine.rollouts()),
+            warming=work.warming_panel(self._deps.engine.warming(self._deps.clock()), self._deps.clock()),
             ship_text=view.ship_text,
             refresh_s=REFRESH_S,
         )
@@ -316,6 +321,19 @@ class OrganizerPages:
         if any(seat.user == user for ship in room.ships for seat in ship.seats):
             await self._deps.engine.submit(SeatReleased(user))
             log.info("seat released", user=user, by=organizer.user.id)
+        return redirect("/", 303)
+
+    async def steer(self, request: web.Request) -> web.Response:
+        """``POST /rollouts/steer``: pause, go on, abort or roll back."""
+        organizer, fields = await self._acting(request)
+        order, project = order_of(fields.get("order", "")), fields.get("project", "")
+        found = next((each for each in self._deps.engine.rollouts() if each.rollout.project == project), None)
+        if order is None or found is None:
+            raise Refusal(404, "no_rollout", "There is no such rollout", "Go back and reload the page.")
+        if (wrong := misfit(found, order)) is not None:
+            raise Refusal(409, wrong[0], "That does not fit any more", f"{wrong[1].capitalize()}.")
+        await self._deps.engine.submit(RolloutSteered(found.rollout.project, order))
+        log.info("rollout steered", project=found.rollout.project, order=order, by=organizer.user.id)
         return redirect("/", 303)
 
 

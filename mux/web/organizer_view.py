@@ -20,7 +20,7 @@ class Figure:
     """One number of the room, and what it counts."""
 
     name: str
-    value: int
+    value: int | str
     text: str
 
 

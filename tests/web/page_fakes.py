@@ -9,9 +9,11 @@ from mux.core.events import DoorsSet, Event, LoggedIn, LoggedOut, ProjectRequest
 from mux.core.files import FilesView
 from mux.core.model import Doors, ProjectName, ProjectSpec, Resources, SessionHash, ShipId, ShipState, UserId
 from mux.core.pages import NotebookView
-from mux.core.rollout_views import Offer
+from mux.core.rollout import Rollout
+from mux.core.rollout_views import Offer, RolloutView
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
+from mux.core.warming_views import SpendView, WarmingView
 
 PROJECTS: tuple[ProjectSpec, ...] = (
     ProjectSpec(ProjectName("intro"), "images/intro", "sha256:1", title="First steps"),
@@ -47,6 +49,8 @@ class FakeEngine:
         self.notebooks: dict[tuple[UserId, ProjectName], NotebookView] = {}
         self.events: list[Event] = []
         self.fleet = status()
+        self.rolling: tuple[RolloutView, ...] = ()
+        self.warm = warming()
         self.busy = False
         self.looks = 0
         self._version = 0
@@ -68,6 +72,12 @@ class FakeEngine:
 
     def status(self, now: float) -> FleetStatus:
         return self.fleet
+
+    def rollouts(self) -> tuple[RolloutView, ...]:
+        return self.rolling
+
+    def warming(self, now: float) -> WarmingView:
+        return self.warm
 
     def projects(self) -> tuple[ProjectSpec, ...]:
         return self.specs
@@ -168,6 +178,22 @@ def status(**changes: object) -> FleetStatus:
         ships=(ship(),),
         notices=((1_700_000_000.0, "info", "ship-0001", "is available"),),
     )
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def warming(**changes: object) -> WarmingView:
+    """Four seats, all of them ready, at a price."""
+    spend = SpendView("USD", 12.5, 4.0, 60.0, 100.0, 3.1, known=True)
+    whole = WarmingView(4, 4, None, None, 0.0, "word", "", True, "", False, {"running": 1}, (), spend)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def rolling(rollout: Rollout | None = None, **changes: object) -> RolloutView:
+    """A rollout of intro in its waves."""
+    rollout = rollout or Rollout(
+        ProjectName("intro"), 1, "example.org/intro:fix7", f"sha256:{'1' * 64}", "example.org/intro", "sha256:0", ""
+    )
+    whole = RolloutView(rollout, "swapping", 3, 3, 3, 40, 11, 4, 25, 0, 0, 0, 300.0, "the wave under way")
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 

@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from mux.core.events import UpdateAccepted
+from mux.core.events import RolloutSteered, UpdateAccepted
 from mux.core.model import ProjectName, UserId
 from mux.core.rollout_views import Offer
 from mux.web.attendee import attendee_app
 from mux.web.organizer import organizer_app
 from tests.parts import require
-from tests.web.page_fakes import status
+from tests.web.page_fakes import rolling, status
 from tests.web.page_parts import House, house
 
 if TYPE_CHECKING:
@@ -137,6 +137,25 @@ async def test_without_javascript_the_waiting_room_still_enters_by_itself(site: 
     await page.get_by_text("Every ready seat is taken.").wait_for()
     await site.home.engine.seat(ADA, {"intro": ("ready", "Ready.")}, "intro")
     await page.get_by_text("Notebook at /camp/intro/").wait_for()
+
+
+async def test_a_rollout_is_watched_live_and_rolled_back_after_a_question(site: Site) -> None:
+    page, engine = await site.page(), site.home.engine
+    await site.login(page, f"{site.admin}/", "olga")
+    assert not await page.locator("#rollouts").is_visible()
+    engine.rolling = (rolling(),)
+    await engine.news()
+    panel = page.locator("#rollouts")
+    await panel.get_by_text("11 of 40").wait_for()
+    assert not await panel.get_by_role("button", name="Roll back intro").is_visible()
+    await panel.get_by_text("Roll back…").click()
+    engine.rolling = (rolling(swapped=12),)
+    await engine.news()
+    await panel.get_by_text("12 of 40").wait_for()
+    await panel.get_by_role("button", name="Roll back intro").click()
+    await page.wait_for_url(f"{site.admin}/")
+    assert RolloutSteered(INTRO, "rollback") in engine.events
+    assert site.complaints == []
 
 
 async def test_the_organizers_page_follows_the_room_and_keeps_what_is_unfolded(site: Site) -> None:

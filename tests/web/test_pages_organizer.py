@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from mux.core.events import DoorsSet, SeatReleased
-from mux.core.model import Doors, ProjectName, UserId
+from mux.core.events import DoorsSet, RolloutSteered, SeatReleased
+from mux.core.model import Doors, ProjectName, ShipId, UserId
+from mux.core.rollout import RolloutState
 from mux.core.views import SeatView
 from mux.web.organizer import browser_scopes, organizer_app
-from tests.web.page_fakes import ship, status
+from tests.web.page_fakes import rolling, ship, status, warming
 from tests.web.page_parts import ADMIN, House
 
+INTRO = ProjectName("intro")
 HOSTILE = """</pre><script>alert(1)</script><img src=x onerror='alert(2)'>"""
 
 
@@ -40,6 +44,48 @@ async def test_a_helper_sees_everything_and_changes_nothing(home: House) -> None
     assert (await browser.post("/doors", {**fields, "doors": "open"})).status == 403
     assert (await browser.post("/seats/release", {**fields, "user": "u-ada"})).status == 403
     assert not home.engine.events
+
+
+async def test_a_rollout_is_watched_and_steered(home: House) -> None:
+    home.engine.rolling = (rolling(),)
+    browser = await home.organizing("olga")
+    page = await (await browser.get("/")).text()
+    for part in ("11 of 40", "Time left: about 5 min.", "Waits for the wave under way.", 'value="pause"'):
+        assert part in page
+    assert 'value="resume"' not in page, "nothing is paused"
+    fields = await browser.form("/", "/rollouts/steer")
+    for order in ("pause", "abort", "rollback"):
+        answer = await browser.post("/rollouts/steer", {**fields, "order": order})
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert home.engine.events == [RolloutSteered(INTRO, order) for order in ("pause", "abort", "rollback")]
+
+
+async def test_an_order_that_does_not_fit_or_comes_from_a_helper_is_refused(home: House) -> None:
+    done = rolling(phase="done")
+    home.engine.rolling = (replace(done, rollout=replace(done.rollout, state=RolloutState.DONE)),)
+    browser, helper = await home.organizing("olga"), await home.organizing("hal")
+    fields = {**await browser.form("/", "/rollouts/steer"), "order": "pause"}
+    answer = await browser.post("/rollouts/steer", fields)
+    assert answer.status == 409 and "nothing to pause" in await answer.text()
+    for wrong in ({"order": "stop"}, {"project": "nope"}):
+        assert (await browser.post("/rollouts/steer", {**fields, **wrong})).status == 404
+    assert 'action="/rollouts/steer"' not in await (await helper.get("/")).text()
+    own = await helper.form("/", "/logout")
+    assert (await helper.post("/rollouts/steer", {**own, "project": "intro", "order": "rollback"})).status == 403
+    assert (await browser.post("/rollouts/steer", {**fields, "csrf": "x", "order": "rollback"})).status == 403
+    assert not home.engine.events
+
+
+async def test_failures_are_grouped_by_reason_and_escaped(home: House) -> None:
+    refused = tuple((ShipId(f"ship-{number}"), HOSTILE) for number in range(7))
+    home.engine.rolling = (rolling(replace(rolling().rollout, refused=refused, why="too many")),)
+    home.engine.warm = warming(ready=1, stalled=True, reasons=((HOSTILE, 2),))
+    page = await (await (await home.organizing("olga")).get("/")).text()
+    assert HOSTILE not in page
+    assert "7 × &lt;/pre&gt;&lt;script&gt;" in page
+    assert "ship-4 and 2 more" in page
+    assert "Nothing has become ready for long." in page
+    assert "12.50 USD" in page and "limit 100.00 USD" in page
 
 
 async def test_an_attendee_does_not_get_in(home: House) -> None:
