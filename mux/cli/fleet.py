@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
     """Put these commands into the tree."""
     app.command("status")(status)
     app.command("doors")(doors)
+    app.command("broadcast")(broadcast)
     app.add_typer(fleet)
     app.add_typer(ship)
     app.add_typer(seat)
@@ -147,6 +148,18 @@ def doors(
     """Open or close the doors to newcomers."""
     word = {"open": "open", "close": "closed", "auto": "auto"}[state.value]
     _report(api_of(ctx).post("/doors", {"doors": word}), as_json=as_json)
+
+
+def broadcast(
+    ctx: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="Shown as it is, on one line or several.")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="Take it back.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell everybody something, on their pages and in their notebooks."""
+    if bool(text.strip()) == clear:
+        raise CliError('say what: `mux broadcast "Lunch is ready"`, or take it back: `mux broadcast --clear`')
+    _report(api_of(ctx).post("/broadcast", {"text": text}), as_json=as_json)
 
 
 @fleet.command("status")

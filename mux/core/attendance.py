@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import Notify
+from mux.core.events import BroadcastSet
 from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting, WorkspaceState
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
@@ -81,6 +82,11 @@ def leave_queue(world: World, user: UserId) -> None:
 def set_doors(world: World, doors: Doors) -> None:
     """Set the doors; ``auto`` starts over with the seats that are ready now."""
     world.controls = replace(world.controls, doors=doors, doors_opened=doors is Doors.OPEN)
+
+
+def broadcast(world: World, event: BroadcastSet) -> None:
+    """Tell everybody something; the same again is told again."""
+    world.controls = replace(world.controls, broadcast=event.text, broadcast_at=world.now)
 
 
 def open_doors_when_ready(world: World) -> None:

@@ -191,6 +191,8 @@ class SaveControls:
         begun_at: when that was.
         boot_s: how long a ship takes from launch to available, as measured; 0 before the first.
         spend_allowed: the organizers' word on what the event may cost; None when the event file's limit counts.
+        broadcast: what organizers tell everybody now; empty for nothing. Hostile until escaped.
+        broadcast_at: when they said it, in seconds since the epoch.
     """
 
     doors: Doors
@@ -207,6 +209,8 @@ class SaveControls:
     begun_at: float = 0.0
     boot_s: float = 0.0
     spend_allowed: float | None = None
+    broadcast: str = ""
+    broadcast_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,6 +338,13 @@ class AttendeesActive:
 
 
 @dataclass(frozen=True, slots=True)
+class BroadcastSet:
+    """An organizer tells everybody something, in place of what was told before; empty for nothing any more."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PageSaid:
     """A page of an attendee's notebook said how it is.
 
@@ -404,6 +411,7 @@ Event = (
     | RolloutSteered
     | UpdateAccepted
     | AttendeesActive
+    | BroadcastSet
     | PageSaid
     | PageGone
 )

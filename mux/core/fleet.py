@@ -47,6 +47,7 @@ from mux.core.commands import (
 from mux.core.errors import InvariantError
 from mux.core.events import (
     AttendeesActive,
+    BroadcastSet,
     DoorsSet,
     Event,
     EventSpecApplied,
@@ -447,6 +448,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     RolloutSteered: rollouts.steered,
     UpdateAccepted: rollouts.accepted,
     AttendeesActive: rollouts.active,
+    BroadcastSet: attendance.broadcast,
     PageSaid: pages.said,
     PageGone: pages.gone,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mux.core.model import WorkspaceState
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_waves import bound, idle_now, offered, user_of, waiting
 from mux.core.ships import Seat, Ship, Trial, Workspace
@@ -26,6 +27,23 @@ class Offer:
     number: int
     note: str
     accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Another image that an attendee gets without being asked.
+
+    Args:
+        number: of the rollout.
+        note: an organizer's words on it; may be empty, and is hostile until escaped.
+        in_s: seconds until it may come; 0 for any moment.
+        idle_s: it comes once they have not worked for so long; 0 where it does not wait for that.
+    """
+
+    number: int
+    note: str
+    in_s: float
+    idle_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +145,18 @@ def offer_to(rollout: Rollout, ship: Ship, seat: Seat) -> Offer | None:
         return None
     accepted = seat.user in rollout.accepted
     return Offer(rollout.number, rollout.note, accepted) if accepted or not rollout.paused else None
+
+
+def coming_to(world: World, rollout: Rollout, ship: Ship, seat: Seat, now: float) -> Coming | None:
+    """What the attendee of a seat gets by itself, so that they know before their kernels end."""
+    workspace = seat.workspaces.get(rollout.project)
+    if rollout.state is not RolloutState.RUNNING or rollout.paused or rollout.pace.offer or workspace is None:
+        return None
+    comes = workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
+    if not comes or not takes_part(ship) or workspace.state is not WorkspaceState.BOUND:
+        return None
+    idle_s = world.spec.rollout.idle_after_s if rollout.pace.idle else 0.0
+    return Coming(rollout.number, rollout.note, max(0.0, rollout.pace.not_before - now), idle_s)
 
 
 def _phase(rollout: Rollout, ships: int, judged: int, *, trials: list[Trial]) -> str:

@@ -21,7 +21,7 @@ from mux.core.model import (
     UserId,
     WorkspaceId,
 )
-from mux.core.rollout_views import Offer, offer_to
+from mux.core.rollout_views import Coming, Offer, coming_to, offer_to
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
 from mux.core.ships import Seat, Ship
@@ -61,6 +61,7 @@ class ProjectCard:
         state: ``ready`` to open, ``starting``, ``on_use`` (starts when opened), ``failed``, ``waiting`` (no seat yet).
         text: one sentence: what is so and what happens next.
         offer: another image for it, if there is one.
+        coming: another image that it gets without being asked.
     """
 
     name: ProjectName
@@ -68,6 +69,7 @@ class ProjectCard:
     state: Literal["ready", "starting", "on_use", "failed", "waiting"]
     text: str
     offer: Offer | None = None
+    coming: Coming | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,15 @@ class AttendeeView:
         waiting: why somebody has no seat; None for somebody who has one.
         projects: of the event.
         notice: what everybody should know now; mostly empty.
+        broadcast: what organizers tell everybody; hostile until escaped.
+        broadcast_at: when they said it, in seconds since the epoch.
     """
 
     waiting: WaitingView | None
     projects: tuple[ProjectCard, ...]
     notice: str = ""
+    broadcast: str = ""
+    broadcast_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +185,21 @@ def attendee_view(world: World, user: UserId, now: float | None = None) -> Atten
             ProjectCard(spec.name, spec.title or spec.name, "waiting", "Opens when you have a seat.")
             for spec in world.projects.values()
         )
-        return AttendeeView(waiting, cards, _notice(world, now))
+        return AttendeeView(waiting, cards, _notice(world, now), *_broadcast(world))
     ship, seat = found
     cards = tuple(
-        replace(_card(world, ship, seat, spec), offer=offer_to(rollout, ship, seat) if rollout else None)
+        replace(
+            _card(world, ship, seat, spec),
+            offer=offer_to(rollout, ship, seat) if rollout else None,
+            coming=coming_to(world, rollout, ship, seat, now) if rollout else None,
+        )
         for spec, rollout in ((spec, world.rollouts.get(spec.name)) for spec in world.projects.values())
     )
-    return AttendeeView(None, cards, _notice(world, now))
+    return AttendeeView(None, cards, _notice(world, now), *_broadcast(world))
+
+
+def _broadcast(world: World) -> tuple[str, float]:
+    return world.controls.broadcast, world.controls.broadcast_at
 
 
 def _notice(world: World, now: float) -> str:

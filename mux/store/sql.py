@@ -60,6 +60,7 @@ class SqlStore(People):
             lately = t.ships.c.terminated_at.is_(None) | (t.ships.c.terminated_at > now - TERMINATED_KEPT_S)
             controls = (await connection.execute(select(t.controls))).one_or_none()
             warming = (await connection.execute(select(t.warming))).one_or_none()
+            broadcast = (await connection.execute(select(t.broadcast))).one_or_none()
             meter = (await connection.execute(select(t.spend))).one_or_none()
             return Records(
                 ships=tuple(self._ship(row.id, row.record) for row in await connection.execute(ships.where(lately))),
@@ -78,7 +79,7 @@ class SqlStore(People):
                     Waiting(UserId(row.user_id), row.turn, row.since)
                     for row in await connection.execute(select(t.waiting).order_by(t.waiting.c.turn))
                 ),
-                controls=None if controls is None else _controls(controls, warming),
+                controls=None if controls is None else _controls(controls, warming, broadcast),
                 meter=None if meter is None else _meter(meter),
                 rollouts=tuple(
                     self._rollout(row.project, row.record)
@@ -138,7 +139,7 @@ class SqlStore(People):
             statement = upserting(connection.dialect, t.seen).on_conflict_do_nothing(index_elements=["user_id"])
             await connection.execute(statement, [{"user_id": user} for user in changes.seen])
         if (controls := changes.controls) is not None:
-            for table in (t.controls, t.warming):
+            for table in (t.controls, t.warming, t.broadcast):
                 await upsert_rows(connection, table, "id", [_controls_row(table, controls)])
         if changes.meter is not None:
             await upsert_rows(connection, t.spend, "id", [{"id": 1, **asdict(changes.meter)}])

@@ -104,6 +104,15 @@ warming = Table(
     Column("spend_allowed", Double),
 )
 
+# What belongs to the controls and is told to everybody.
+broadcast = Table(
+    "broadcast",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("broadcast", Text, nullable=False),
+    Column("broadcast_at", Double, nullable=False),
+)
+
 spend = Table(
     "spend",
     metadata,

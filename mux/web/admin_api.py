@@ -37,6 +37,7 @@ from mux.web.admin_api_guard import Guard, require
 from mux.web.admin_api_openapi import openapi_document
 from mux.web.api_models import (
     API_PREFIX,
+    BroadcastIn,
     Codes,
     Done,
     DoorsIn,
@@ -105,6 +106,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/notices", Scope.READ, "The latest notices", _fleet.notices, Notices, tag="room"),
     Endpoint("GET", "/tls", Scope.READ, "Certificates that are served", admin_api_tls.tls, Tls, tag="room"),
     Endpoint("POST", "/doors", Scope.FLEET, "Open or close the doors", _fleet.set_doors, Done, DoorsIn, tag="room"),
+    Endpoint(
+        "POST",
+        "/broadcast",
+        Scope.FLEET,
+        "Tell everybody something, on their pages and in their notebooks",
+        _fleet.broadcast,
+        Done,
+        BroadcastIn,
+        tag="room",
+    ),
     Endpoint(
         "POST",
         "/seats/release",

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel
 
 from mux.core.events import (
+    BroadcastSet,
     DoorsSet,
     FleetParked,
     FleetUnparked,
@@ -23,8 +24,9 @@ from mux.core.events import (
 from mux.core.model import Doors, ShipId, UserId
 from mux.core.views import FleetStatus
 from mux.web.admin_api_deps import AdminDeps, Reaping
-from mux.web.admin_api_endpoint import Call, NotFoundError
+from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
 from mux.web.api_models import (
+    BroadcastIn,
     Done,
     DoorsIn,
     DrainIn,
@@ -82,6 +84,17 @@ async def set_doors(deps: AdminDeps, call: Call) -> BaseModel:
         Doors.AUTO: "Doors open by themselves once the ready seats are there, and then stay open.",
     }
     return Done(text=texts[doors])
+
+
+async def broadcast(deps: AdminDeps, call: Call) -> BaseModel:
+    """Tell everybody something, on their pages and in their notebooks."""
+    text = call.expect(BroadcastIn).text.strip()
+    if not all(each.isprintable() or each == "\n" for each in text):
+        raise ApiError(422, "text_invalid", "the text has characters that cannot be shown; write it anew")
+    await deps.engine.submit(BroadcastSet(text))
+    if not text:
+        return Done(text="Nobody is told anything any more.")
+    return Done(text="Everybody is told, on `/camp/` and in notebooks; `mux broadcast --clear` takes it back.")
 
 
 async def park(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above

@@ -32,6 +32,9 @@ RoleName = Literal["attendee", "helper", "organizer"]
 DoorsName = Literal["auto", "open", "closed"]
 Secrets = dict[str, dict[str, dict[str, str]]]
 
+BROADCAST_CHARS_MAX = 500
+"""What everybody is told at once: a few sentences, which is what anybody reads beside their work."""
+
 
 class ApiRequest(BaseModel):
     """What every request has in common: nothing unknown, nothing converted."""
@@ -186,6 +189,12 @@ class DoorsIn(ApiRequest):
     """Whether newcomers get seats."""
 
     doors: DoorsName
+
+
+class BroadcastIn(ApiRequest):
+    """What everybody is told; empty for nothing any more."""
+
+    text: Annotated[str, Field(max_length=BROADCAST_CHARS_MAX)]
 
 
 class DrainIn(ApiRequest):

@@ -20,7 +20,7 @@ from aiohttp import web
 from mux.auth.redirects import local_path
 from mux.core.events import ProjectRequested
 from mux.core.model import ProjectName
-from mux.web.camp_view import Card, camp_message, camp_view, updates
+from mux.web.camp_view import Card, camp_message, camp_view, told, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import SESSION_ENDED, Live
@@ -90,6 +90,7 @@ class Camp:
             waiting=view["waiting"],
             cards=view["projects"],
             notice=view["notice"],
+            broadcast=told(view),
             updates=updates(view),
             refresh_s=None if settled else REFRESH_S,
         )

@@ -5,13 +5,13 @@ Pure: from views to dictionaries. Texts are passed on as they are; templates and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypedDict
 
 import orjson
 
 from mux.core.model import ProjectName
-from mux.core.rollout_views import Offer
+from mux.core.rollout_views import Coming, Offer
 from mux.core.views import AttendeeView, ProjectCard, WaitingView
 
 STATE_WORDS = {
@@ -53,8 +53,9 @@ class Notice(TypedDict):
     """Something that an attendee is told, and may answer.
 
     ``id`` stays while it is the same; a page that was told to close it need not show it again. ``kind``: ``update``,
-    another image. ``project``: which it is about; empty for all. ``number``: to be said back with the answer, 0 where
-    there is none. ``action``: the words on its button; empty where there is nothing to answer.
+    another image; ``broadcast``, an organizer's words. ``project``: which it is about; empty for all. ``number``: to be
+    said back with the answer, 0 where there is none. ``action``: the words on its button; empty where there is nothing
+    to answer.
     """
 
     id: str
@@ -80,13 +81,18 @@ def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) ->
         "waiting": _waiting(view.waiting) if view.waiting else None,
         "projects": [_card(card, route_ready(card.name)) for card in view.projects],
         "notice": view.notice,
-        "notices": [_update(card.name, card.offer) for card in view.projects if card.offer is not None],
+        "notices": [*_broadcast(view), *(notice for card in view.projects for notice in _updates(card))],
     }
 
 
 def updates(view: CampView) -> dict[str, Notice]:
     """The updates on offer, by project."""
     return {notice["project"]: notice for notice in view["notices"] if notice["kind"] == "update"}
+
+
+def told(view: CampView) -> str:
+    """What organizers tell everybody; empty for nothing."""
+    return next((notice["text"] for notice in view["notices"] if notice["kind"] == "broadcast"), "")
 
 
 def camp_message(view: CampView) -> str:
@@ -100,6 +106,38 @@ def _waiting(waiting: WaitingView) -> Waiting:
         "of": f"of {waiting.total} waiting",
         "title": f"In the queue: {waiting.position}",
         "text": waiting.text,
+    }
+
+
+def _broadcast(view: AttendeeView) -> Iterator[Notice]:
+    if view.broadcast:
+        identity = f"broadcast/{view.broadcast_at * 1000:.0f}"
+        yield {"id": identity, "kind": "broadcast", "project": "", "number": 0, "text": view.broadcast, "action": ""}
+
+
+def _updates(card: ProjectCard) -> Iterator[Notice]:
+    if card.offer is not None:
+        yield _update(card.name, card.offer)
+    elif card.coming is not None:
+        yield _coming(card.name, card.coming)
+
+
+def _coming(project: ProjectName, coming: Coming) -> Notice:
+    minutes = -(-coming.in_s // 60)
+    if coming.idle_s:
+        when = f"once you have not worked here for {coming.idle_s / 60:.3g} minutes"
+    elif minutes:
+        when = f"in {minutes:.0f} {'minute' if minutes == 1 else 'minutes'}"
+    else:
+        when = "in a moment"
+    what = f" ({coming.note.rstrip('.')})" if coming.note else ""
+    return {
+        "id": f"coming/{project}/{coming.number}",
+        "kind": "update",
+        "project": project,
+        "number": coming.number,
+        "text": f"An update{what} comes {when}. {OFFER_TEXT}",
+        "action": "",
     }
 
 

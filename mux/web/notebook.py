@@ -88,7 +88,7 @@ class NotebookPage:
         if last is None or (last.unsaved, last.saved) != (state.unsaved, state.saved):
             events.append(PageSaid(self._user, self._project, state.page, self._link, state.unsaved, state.saved))
         if state.active:
-            events.append(AttendeesActive(((self._user, self._project),)))
+            events.append(AttendeesActive(((self._user, self._project),), source="page"))
         if events:
             await self._engine.submit(*events)
 

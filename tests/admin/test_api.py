@@ -9,6 +9,7 @@ import pytest
 
 from mux.core.commands import SaveSession
 from mux.core.events import (
+    BroadcastSet,
     DoorsSet,
     Event,
     FleetParked,
@@ -103,6 +104,8 @@ async def test_metrics_are_prometheus_text(admin: Admin) -> None:
         ("/doors", {"doors": "open"}, DoorsSet(Doors.OPEN)),
         ("/doors", {"doors": "closed"}, DoorsSet(Doors.CLOSED)),
         ("/doors", {"doors": "auto"}, DoorsSet(Doors.AUTO)),
+        ("/broadcast", {"text": " Lunch <b>now</b>\nin room 2 "}, BroadcastSet("Lunch <b>now</b>\nin room 2")),
+        ("/broadcast", {"text": ""}, BroadcastSet("")),
         ("/fleet/park", None, FleetParked()),
         ("/fleet/unpark", None, FleetUnparked()),
         ("/fleet/pause", None, LaunchingSet(enabled=False)),

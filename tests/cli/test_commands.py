@@ -11,6 +11,7 @@ import pytest
 
 from mux.config import starter_files
 from mux.core.events import (
+    BroadcastSet,
     DoorsSet,
     Event,
     FleetCooled,
@@ -113,6 +114,8 @@ PUSHED = ProjectPushed(ProjectName("intro"), "/images/fix", "sha256:" + "f" * 64
     ("command", "event"),
     [
         (["doors", "open"], DoorsSet(Doors.OPEN)),
+        (["broadcast", "Lunch is ready"], BroadcastSet("Lunch is ready")),
+        (["broadcast", "--clear"], BroadcastSet("")),
         (["doors", "close"], DoorsSet(Doors.CLOSED)),
         (["doors", "auto"], DoorsSet(Doors.AUTO)),
         (["fleet", "park", "--yes"], FleetParked()),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mux.core.events import PageGone, PageSaid, RolloutSteered
+from mux.core.events import BroadcastSet, PageGone, PageSaid, RolloutSteered
 from mux.core.model import UserId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
-from mux.core.rollout import RolloutState
+from mux.core.rollout import Pace, RolloutState
+from mux.core.rollout_views import Coming
+from mux.core.views import attendee_view
 from tests.core.room import DIGEST, Room
 from tests.core.test_rollouts import INTRO, NEW, digests, held, push, room, run, state
 
@@ -134,3 +136,42 @@ def test_a_start_of_the_workspace_is_another_run() -> None:
     before = told(found).run
     says(found, saved=told(found).save)
     assert told(found).run != before
+
+
+def test_what_organizers_tell_everybody_survives_a_restart_and_can_be_taken_back() -> None:
+    found = room(people=1)
+    found.do(BroadcastSet("Lunch is ready."))
+    at = found.now
+    found.restart()
+    for somebody in (ADA, UserId("nobody yet")):
+        view = attendee_view(found.fleet.world, somebody)
+        assert (view.broadcast, view.broadcast_at) == ("Lunch is ready.", at)
+    found.do(BroadcastSet(""))
+    assert attendee_view(found.fleet.world, ADA).broadcast == ""
+
+
+def coming(found: Room) -> Coming | None:
+    return attendee_view(found.fleet.world, ADA, found.now).projects[0].coming
+
+
+def test_attendees_know_before_their_kernels_end() -> None:
+    found = room(people=1)
+    assert coming(found) is None
+    push(found, pace=Pace(count=1, not_before=found.now + 300.0))
+    assert coming(found) is None, "it is not proved yet"
+    found.settle()
+    assert coming(found) == Coming(1, "", 300.0, 0.0)
+    found.do(RolloutSteered(INTRO, "pause"))
+    assert coming(found) is None
+    found.do(RolloutSteered(INTRO, "resume"))
+    found.do(after=300.0)
+    run(found)
+    assert digests(found) == {"ada": NEW}
+    assert coming(found) is None
+
+
+def test_who_is_waited_for_knows_what_for() -> None:
+    found = room(people=1)
+    push(found, pace=Pace(count=1, idle=True))
+    found.settle()
+    assert coming(found) == Coming(1, "", 0.0, found.spec.rollout.idle_after_s)

@@ -50,6 +50,8 @@ CONTROLS = SaveControls(
     begun_at=1.75,
     boot_s=61.5,
     spend_allowed=0.1,
+    broadcast="Lunch is ready.\nÜber uns <b>",
+    broadcast_at=98.25,
 )
 METER = Meter(spent=12.345, ship_seconds=3600.5, ships=2, rate_micros=800_000, at=99.5)
 

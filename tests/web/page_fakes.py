@@ -141,6 +141,11 @@ class FakeEngine:
         self.views[user] = AttendeeView(WaitingView(position, total, code, text), cards)
         await self.news()
 
+    async def tell(self, user: UserId, text: str) -> None:
+        """Have organizers tell ``user`` something."""
+        self.views[user] = replace(self.views.get(user, self._seated({})), broadcast=text, broadcast_at=17.5)
+        await self.news()
+
     def _seated(self, cards: dict[str, tuple[str, str]]) -> AttendeeView:
         def card(spec: ProjectSpec) -> ProjectCard:
             default = ("on_use", "Starts when you open it.") if spec.start == "on_use" else ("starting", "It starts.")

@@ -242,6 +242,10 @@ async def test_hostile_texts_are_shown_as_text(home: House) -> None:
         assert "alert(1)</script>" not in page
         assert "onerror='" not in page
         assert page.count("<script") == 1
+    await home.engine.tell(ADA, HOSTILE)
+    page = await (await browser.get("/camp/")).text()
+    assert page.count("<script") == 1
+    assert "&#34;&gt;&lt;script&gt;alert(1)" in page
     await home.engine.queue(ADA, 1, 1, HOSTILE)
     assert (await (await browser.get("/camp/intro/")).text()).count("<script") == 1
 

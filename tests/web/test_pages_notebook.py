@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ import pytest
 from mux.core.events import AttendeesActive, Event, PageGone, PageSaid, UpdateAccepted
 from mux.core.model import ProjectName, UserId
 from mux.core.pages import NotebookView
+from mux.core.rollout_views import Coming
 from mux.web import live
 from tests.web.page_parts import House
 
@@ -48,7 +50,7 @@ async def test_what_a_page_says_becomes_events_of_its_attendee(home: House) -> N
         await socket.send_json({**STATE, "unsaved": 2, "active": True})
         said = await heard(home, PageSaid)
         assert (said.user, said.project, said.page, said.unsaved, said.saved) == (ADA, INTRO, PAGE, 2, 0)
-        assert (await heard(home, AttendeesActive)).active == ((ADA, INTRO),)
+        assert await heard(home, AttendeesActive) == AttendeesActive(((ADA, INTRO),), source="page")
         await socket.send_json({**STATE, "unsaved": 2, "busy": True})
         await socket.send_json({**STATE, "saved": 7})
         assert (await heard(home, PageSaid)).saved == 7, "what has not changed is no event"
@@ -134,6 +136,23 @@ async def test_what_a_page_accepts_is_accepted_for_its_attendee(home: House) -> 
         await socket.send_json({"accept": {"project": "nowhere", "number": 3}})
         await socket.send_json({"accept": {"project": "intro", "number": 3}})
         assert await heard(home, UpdateAccepted) == UpdateAccepted(ADA, INTRO, 3)
+
+
+async def test_a_page_is_told_what_organizers_tell_everybody_and_what_comes_to_its_own_project(home: House) -> None:
+    browser = await home.signed_in()
+    coming = Coming(3, "fixes cell 4.", 90.0, 0.0)
+    await home.engine.seat(ADA, {"intro": ("ready", "Ready."), "deep-dive": ("ready", "Ready.")}, "intro")
+    view = home.engine.views[ADA]
+    home.engine.views[ADA] = replace(view, projects=tuple(replace(card, coming=coming) for card in view.projects))
+    await home.engine.tell(ADA, "Lunch is ready.")
+    async with browser.live(CHANNEL) as socket:
+        notices = (await socket.receive_json())["notices"]
+    assert [(notice["id"], notice["kind"], notice["action"]) for notice in notices] == [
+        ("broadcast/17500", "broadcast", ""),
+        ("coming/intro/3", "update", ""),
+    ]
+    assert notices[0]["text"] == "Lunch is ready."
+    assert notices[1]["text"].startswith("An update (fixes cell 4) comes in 2 minutes.")
 
 
 @pytest.mark.parametrize("origin", ["http://evil.test", "null"])

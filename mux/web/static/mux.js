@@ -83,6 +83,14 @@
     });
   };
 
+  const showBroadcast = (notices) => {
+    const line = byId("broadcast");
+    if (!line) return;
+    const told = notices.find((notice) => notice.kind === "broadcast");
+    line.hidden = !told;
+    setText(line, told ? told.text : "");
+  };
+
   const showTarget = (view) => {
     const project = view.projects.find((one) => one.name === page.enter);
     if (!project) return;
@@ -106,6 +114,7 @@
     showNotice(view.notice);
     view.projects.forEach(showCard);
     showUpdates(view.notices);
+    showBroadcast(view.notices);
     if (page.enter) showTarget(view);
   };
 
