@@ -1,4 +1,4 @@
-"""A head beside the last one of its connection: a browser's next head differs in a line or two.
+"""A head beside an earlier one of its connection: a browser's next head differs in a line or two, often the same one.
 
 Sans-I/O. Owns the comparison. Rules: both heads have the same names in the same order, and a line that differs is one
 that passes as it is and says nothing of the message, the session or other fields, so the way is the same; whatever else
@@ -20,7 +20,7 @@ _VALUE = re.compile(rb"[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e
 
 
 class LikeHead:
-    """The last head of one connection.
+    """An earlier head of one connection.
 
     Args:
         data: the whole request.
@@ -30,7 +30,18 @@ class LikeHead:
         place: what the router made of its path.
     """
 
-    __slots__ = ("_lines", "_names", "_parts", "place", "way")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_differed",
+        "_lines",
+        "_names",
+        "_parts",
+        "_sent_after",
+        "_sent_before",
+        "place",
+        "way",
+    )
 
     def __init__(self, data: bytes, start: int, known: KnownHead, way: Way, place: Hashable) -> None:
         self.way = way
@@ -43,6 +54,16 @@ class LikeHead:
             line.field.name + b": " if line.kind == PLAIN and line.private == line.public == text + b"\r\n" else b""
             for text, line in zip(self._lines, known.lines, strict=True)
         ]
+        self._differed = -1
+        self._before = self._after = self._sent_before = self._sent_after = b""
+
+    def rest_as_before(self, data: bytes, start: int) -> bytes | None:
+        """As ``rest``, if nothing differs but the value that differed the last time."""
+        before, after = self._before, self._after
+        if not before or not data.startswith(before, start) or not data.endswith(after):
+            return None
+        value = data[start + len(before) : len(data) - len(after)]
+        return self._sent_before + value + self._sent_after if _VALUE.fullmatch(value) else None
 
     def rest(self, data: bytes, start: int) -> bytes | None:
         """What follows the request line towards the upstream; None if this head is another kind of head.
@@ -57,12 +78,23 @@ class LikeHead:
         if len(lines) != len(self._lines):
             return None
         differs = list(map(ne, lines, self._lines))
-        parts, at = self._parts.copy(), -1
-        for _ in range(differs.count(True)):
+        count, at = differs.count(True), -1
+        parts = self._parts.copy()
+        for _ in range(count):
             at = differs.index(True, at + 1)
             line, name = lines[at], self._names[at]
             if not name or not line.startswith(name) or not _VALUE.fullmatch(line, len(name)):
                 return None
             parts[at] = line + b"\r\n"
-        self._lines, self._parts = lines, parts
+        if count == 1 and at != self._differed:
+            self._expect(at)
         return b"".join(parts)
+
+    def _expect(self, at: int) -> None:
+        """The next head will differ in that line, too."""
+        lines, parts, name = self._lines, self._parts, self._names[at]
+        self._differed = at
+        self._before = b"".join(line + b"\r\n" for line in lines[:at]) + name
+        self._after = b"\r\n" + b"".join(line + b"\r\n" for line in lines[at + 1 :]) + b"\r\n"
+        self._sent_before = b"".join(parts[:at]) + name
+        self._sent_after = b"\r\n" + b"".join(parts[at + 1 :])

@@ -135,19 +135,19 @@ class Quick:
         """
         plane, direct, end = self._plane, self._client.direct, match.end()
         router, like = plane.router, self._like
+        if like is not None and (
+            like.place != place
+            or like.way.door.router is not router
+            or like.way.door.expires_at <= now
+            or len(data) > AGAIN_BYTES_MAX
+        ):
+            like = None
+        if like is not None and (rest := like.rest_as_before(data, end)):
+            return None, like.way, rest
         # What is known is one whole head, so there is nothing more to look for in these bytes.
-        key = (direct.ip, data[end:])
-        known = memo.heads.young.get(key)
+        known = memo.heads.young.get((direct.ip, data[end:]))
         if known is None:
-            if (
-                like is not None
-                and like.place == place
-                and like.way.door.router is router
-                and like.way.door.expires_at > now
-                and len(data) <= AGAIN_BYTES_MAX
-                and (rest := like.rest(data, end))
-                and not memo.heads.seen(key)
-            ):
+            if like is not None and (rest := like.rest(data, end)):
                 return None, like.way, rest
             known = memo.head(direct, data, end)
             if known is None:
