@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,11 +58,8 @@ def check(
 
 def _canary(path: Path, file: EventFile, findings: Sequence[Finding]) -> Finding:
     """One ship, unless it is clear already that it would not fly."""
-    import logging  # noqa: PLC0415 - as above
-
-    import structlog  # noqa: PLC0415 - as above
-
-    from mux.preflight.canary import CHECK, canary  # noqa: PLC0415 - as above
+    from mux.preflight.canary import CHECK  # noqa: PLC0415 - as above
+    from mux.preflight.canary_keeper import flown  # noqa: PLC0415 - as above
     from mux.preflight.finding import Outcome, warning, worst  # noqa: PLC0415 - as above
 
     if worst(findings) is Outcome.FAILURE:
@@ -71,13 +67,9 @@ def _canary(path: Path, file: EventFile, findings: Sequence[Finding]) -> Finding
     from mux.preflight.machine import MUX_RUNS  # noqa: PLC0415 - as above
 
     if file.fleet.provider != "local" and any(finding.said == MUX_RUNS for finding in findings):
-        return warning(CHECK, "not launched: mux is running and has the control port", "look at `mux status` instead")
-    # Standard output is for findings: a provider that removes a machine has its own to tell.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    return asyncio.run(canary(path, file, os.environ))
+        said = "not launched: mux is running and has the control port"
+        return warning(CHECK, said, "a ship of that mux is as good: `mux fleet warm SEATS` for one ship more")
+    return flown(path, os.environ)
 
 
 def _show(finding: Finding) -> None:

@@ -2,7 +2,9 @@
 
 Owns a throw-away mux: the event's own file, cut down to one ship, in a directory of its own. It launches with the
 event's provider, image and projects, so that what it meets is what the fleet would meet. Rules: nothing of the event's
-own data is read or written; whatever happens, the ship is removed, or it is said that it was not.
+own data is read or written; whatever happens, the ship is removed, or it is said that it was not. A flight that is
+cancelled ends with a finding all the same, once the ship is removed. `canary_keeper` sees to it that this is not cut
+short.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from mux.config.template import toml
 from mux.daemon.errors import StartError
 from mux.daemon.machines import provider_of
 from mux.daemon.prepare import open_keys
-from mux.preflight.finding import Finding, failure, ok
+from mux.preflight.finding import Finding, failure, ok, warning
 from mux.preflight.machine import ADMIN_SOCKET
 from mux.providers.base import ProviderError
 
@@ -114,10 +116,11 @@ async def _flown(directory: Path, file: EventFile, environ: Mapping[str, str]) -
         finding = _good(ship, time.monotonic() - began, file)
     except _CanaryError as error:
         finding = failure(CHECK, str(error), "mend that first: every ship would fail like this")
+    except asyncio.CancelledError:
+        finding = warning(CHECK, "ended before it was available; its ship is removed", "check again")
     except (aiohttp.ClientError, OSError) as error:
         finding = failure(CHECK, f"the throw-away mux went away ({type(error).__name__})", "check again")
     finally:
-        # Also when somebody has had enough and pressed Ctrl-C: a machine costs money.
         await _stopped(process)
         removed = await _removed(directory / "event.toml", kept)
     if removed:
@@ -165,12 +168,12 @@ async def _available(api: aiohttp.ClientSession, bound_s: float) -> Mapping[str,
 
 
 def _failures(status: Mapping[str, Any]) -> str:
-    """What stands in the way for good; empty while there is hope."""
+    """What stands in the way; empty while there is hope. What a fleet waits for, such as capacity, a canary tells."""
     reasons = [condition for ship in status["ships"] for condition in ship["conditions"] if "failed" in condition]
     reasons += [text for ship in status["ships"] for seat in ship["seats"] for text in seat["failures"].values()]
     reasons += [f"{project}: {reason}" for project, reason in status["projects_broken"].items()]
-    if not status["launching"] and status["launching_text"]:
-        reasons.append(status["launching_text"])
+    if status["launching_text"]:
+        reasons.append(f"launching {status['launching_text']}")
     return reasons[0].splitlines()[0][:300] if reasons else ""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import pytest
 
 from mux.config import Address, load
 from mux.preflight import addresses, images, machine, room
+from mux.preflight.canary_keeper import flown
 from mux.preflight.finding import EXIT_CODES, Finding, Outcome, ok, warning, within, worst
 from mux.registry import RegistryClient
 from mux.tls.context import ServerContext
@@ -275,13 +278,27 @@ control = "127.0.0.1:{control}"
 """
 
 
-def left_of_canaries() -> set[int]:
-    """Processes that a canary has left behind."""
+LOOK_S = 0.2
+
+
+def left_of_canaries(part: str = "") -> set[int]:
+    """Processes that a canary has left behind; ``part``: those with this in their command line."""
     return {
         process.pid
         for process in psutil.process_iter(["cmdline", "cwd"])
         if any("mux-canary-" in word for word in (process.info["cmdline"] or ()))
+        and part in " ".join(process.info["cmdline"])
     }
+
+
+def canary_event(directory: Path, command: list[str]) -> Path:
+    """An event whose one project runs a command."""
+    (directory / "image" / "home" / "camp" / "page").mkdir(parents=True)
+    (directory / "secrets.csv").write_text("attendee,KEY\n*,value\n")
+    path = directory / "event.toml"
+    public, admin, control = free_ports(3)
+    path.write_text(CANARY.format(public=public, admin=admin, control=control, command=json.dumps(command)))
+    return path
 
 
 @pytest.mark.timeout(400)  # a whole mux is started and ended, on a machine that may have other things to do
@@ -301,14 +318,37 @@ async def test_a_canary_takes_one_ship_all_the_way_and_removes_it(
     tmp_path: Path, command: list[str], outcome: str, words: str
 ) -> None:
     before = left_of_canaries()
-    (tmp_path / "image" / "home" / "camp" / "page").mkdir(parents=True)
-    (tmp_path / "secrets.csv").write_text("attendee,KEY\n*,value\n")
-    path = tmp_path / "event.toml"
-    public, admin, control = free_ports(3)
-    path.write_text(CANARY.format(public=public, admin=admin, control=control, command=json.dumps(command)))
+    path = canary_event(tmp_path, command)
     _, out, err = await run_check(path, "--json", "--canary")
     found = next(each for each in json.loads(out)["findings"] if each["check"] == "canary")
     assert found["outcome"] == outcome, (found, err)
     assert words in found["said"]
     assert left_of_canaries() <= before
     assert {each.name for each in tmp_path.iterdir()} == {"image", "secrets.csv", "event.toml"}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("ending", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+async def test_a_canary_whose_command_is_ended_is_removed(tmp_path: Path, ending: signal.Signals) -> None:
+    before = left_of_canaries()
+    path = canary_event(tmp_path, ["python3", "-c", "import time; time.sleep(3600)"])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mux.cli", "--config", str(path), "check", "--canary",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+    def ships() -> set[int]:
+        return {pid for pid in left_of_canaries("ship_agent.cli") if pid not in before}
+
+    while not ships():
+        assert process.returncode is None, await process.communicate()
+        await asyncio.sleep(LOOK_S)
+    assert "another canary" in flown(path, os.environ).said
+    process.send_signal(ending)
+    _, err = await process.communicate()
+    if ending is signal.SIGINT:
+        assert process.returncode == 130
+        assert b"removing the canary's ship" in err
+        assert left_of_canaries() <= before, "it waited for that"
+    while not left_of_canaries() <= before:
+        await asyncio.sleep(LOOK_S)
