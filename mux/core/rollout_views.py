@@ -182,7 +182,8 @@ def _waits_for(world: World, rollout: Rollout) -> str:
         more = f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
         return f"{', '.join(named[:NAMED_MAX])}{more}, not heard from; `mux ship lost` gives a ship up"
     if any(not rollout.judged(ship.id) for ship in ships):
-        away = (trial.away for ship in ships if (trial := ship.trials.get(rollout.project)) and trial.away)
+        trials = [(ship.id, trial) for ship in ships if (trial := ship.trials.get(rollout.project))]
+        away = (f"{ship} to have the image: {trial.away}" for ship, trial in trials if trial.away)
         return next(away, "ships to prove the image")
     if world.now < rollout.pace.not_before:
         return "the time that was set for it"

@@ -126,7 +126,8 @@ def test_a_registry_that_is_away_for_a_while_stops_nothing() -> None:
     without_registry(found)
     push(found)
     run(found, 3)
-    assert (state(found), rollout_views(found.fleet.world)[0].waits_for) == (RolloutState.RUNNING, "registry_away")
+    waits_for = rollout_views(found.fleet.world)[0].waits_for
+    assert (state(found), waits_for) == (RolloutState.RUNNING, "ship-0001 to have the image: registry_away")
     assert set(digests(found).values()) == {DIGEST}
     for ship in found.machines.values():
         ship.bad_digests = frozenset()
