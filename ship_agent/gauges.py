@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,8 @@ from ship_agent.runtimes.images import ImageStore
 
 SCRATCH = ("/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/proc", "/sys")  # noqa: S108 - of the container
 """Where a container with a read-only root can write as well."""
+INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
+"""Where the engine puts an init that it adds."""
 _GONE = (DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
@@ -138,7 +140,10 @@ class DockerGauge:
         home = self._image.home if self._image else "/home/jovyan"
         with contextlib.suppress(*_GONE):
             entries = await self._ask("changes", {}) or []
-            return written_outside((str(entry["Path"]) for entry in entries), home)
+            mounts = (await self._ask("json", {})).get("Mounts") or []
+            # Where something is mounted the engine makes a file or directory, which counts as a change.
+            places = (home, *SCRATCH, *INIT, *(str(mount["Destination"]) for mount in mounts))
+            return written_outside((str(entry["Path"]) for entry in entries), places)
         return None
 
     async def close(self) -> None:
@@ -164,12 +169,11 @@ class DockerGauge:
         raise KeyError("container")
 
 
-def written_outside(paths: Iterable[str], home: str) -> list[str]:
-    """The deepest of changed paths that lie neither in home nor in scratch directories, in order, bounded.
+def written_outside(paths: Iterable[str], places: Sequence[str]) -> list[str]:
+    """The deepest of changed paths that lie in none of ``places``, in order, bounded.
 
-    A directory that is on the way to another path, to the home or to a scratch directory has changed with that alone.
+    A directory that is on the way to another path, or to one of these places, has changed with that alone.
     """
-    places = (home, *SCRATCH)
     kept = sorted({path for path in paths if not any(_within(path, place) for place in places)})
     below = (*kept, *places)
     leaves = [path for path in kept if not any(other != path and _within(other, path) for other in below)]

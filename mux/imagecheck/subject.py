@@ -210,7 +210,7 @@ async def _engine(environ: Mapping[str, str]) -> None:
 async def build(directory: Path, name: str, environ: Mapping[str, str]) -> None:
     """Build a directory's Dockerfile under a name. Raises ImageCheckError with the build's last lines."""
     before = await _image_id(name, environ)
-    code, lines = await _docker(["build", "--tag", name, str(directory)], environ)
+    code, lines = await _docker(["build", "--force-rm", "--tag", name, str(directory)], environ)
     if code != 0:
         raise ImageCheckError(f"{directory}: it cannot be built; mend its Dockerfile. The build's last lines:", lines)
     if before and before != await _image_id(name, environ):

@@ -11,7 +11,7 @@ import pytest
 from mux.cli.app import run
 from mux.imagecheck.limits import Suggested, snippet, suggested
 from mux.imagecheck.subject import Wishes, project_name, subject_of
-from ship_agent.gauges import written_outside
+from ship_agent.gauges import SCRATCH, written_outside
 from tests.ship_agent.images import make_image, project_of
 
 MIB = 1 << 20
@@ -63,7 +63,7 @@ def test_the_snippet_is_a_project_of_an_event_file(tmp_path: Path) -> None:
 
 def test_only_what_is_written_outside_home_and_scratch_is_named() -> None:
     paths = ["/opt", "/opt/app", "/opt/app/cache", "/home", "/home/jovyan", "/home/jovyan/x", "/tmp/y", "/tmpfile"]
-    assert written_outside([*paths, "/run/z", "/var", "/var/log"], "/home/jovyan") == [
+    assert written_outside([*paths, "/run/z", "/var", "/var/log"], ("/home/jovyan", *SCRATCH)) == [
         "/opt/app/cache",
         "/tmpfile",
         "/var/log",
