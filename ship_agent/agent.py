@@ -59,6 +59,8 @@ LOG_TAIL_LINES = 50
 """What a failure is reported with: enough for a Python traceback."""
 FIRST_HEALTH_MAX_S = 3.0
 """How long the first report waits for a first answer of adopted workspaces, so that it does not call them unwell."""
+BEHIND_S = 5.0
+"""How often it is told how old snapshots of files are, while that changes: as often as heartbeats go."""
 DIRECTORY_CHECK_S = 2.0
 """How often ``join.json`` is looked for."""
 RETRY_S = 5.0
@@ -115,7 +117,7 @@ class Agent:
         self._directory = directory
         self._runtime = runtime
         self._link = connect(self._take, self.observe) if connect else None
-        self._notices = Notices(metadata_url, self._report_notices) if metadata_url else None
+        self._notices = Notices(metadata_url, self._report_soon) if metadata_url else None
         self._files = files
         self._health = HealthChecks(self._wake_up)
         self._activity = Activity()
@@ -159,6 +161,8 @@ class Agent:
             tasks.append(asyncio.create_task(self._notices.run(), name="agent notices"))
         if self._files is not None:
             tasks.append(asyncio.create_task(self._files.run(), name="agent files"))
+        if self._files is not None and self._link is not None:
+            tasks.append(asyncio.create_task(self._tell_behind(self._files, self._link), name="agent ages of files"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -184,9 +188,11 @@ class Agent:
 
     async def observe(self) -> Observed:
         """What is so, as a whole. ``seq`` is left for the link."""
-        limits = self._runtime.limits()
-        healthy = self._healthy()
-        workspaces = observed_workspaces(self._target, self._view, healthy, self._tails, self._wishes.ended)
+        limits, healthy = self._runtime.limits(), self._healthy()
+        behind = self._files.behind() if self._files is not None else {}
+        workspaces = observed_workspaces(
+            self._target, self._view, healthy, self._tails, started_over=self._wishes.ended, behind=behind
+        )
         return Observed(
             seq=0,
             generation=self._reached,
@@ -219,6 +225,15 @@ class Agent:
         while await asyncio.to_thread(path.exists):  # noqa: ASYNC110 - portable, and nobody waits for it
             await asyncio.sleep(DIRECTORY_CHECK_S)
         log.warning("join.json is gone: stopping all workspaces", directory=str(self._directory))
+
+    async def _tell_behind(self, files: Files, link: Link) -> None:
+        """Have the mux know how old snapshots are, in case this machine is lost: no report comes afterwards."""
+        told: Mapping[str, float] = {}
+        while True:
+            await asyncio.sleep(BEHIND_S)
+            before, told = told, files.behind()
+            if told != before:
+                link.report_soon()
 
     async def _keep_link(self, link: Link) -> None:
         with contextlib.suppress(TimeoutError):
@@ -394,10 +409,9 @@ class Agent:
         said = (self._reached, self._target, *heard, self._healthy())
         if said != self._reported:
             self._reported = said
-            if self._link is not None:
-                self._link.report_soon()
+            self._report_soon()
 
-    def _report_notices(self) -> None:
+    def _report_soon(self) -> None:
         if self._link is not None:
             self._link.report_soon()
 

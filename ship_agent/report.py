@@ -24,6 +24,8 @@ TAILS_CHARS_MAX = 512 * 1024
 DETAIL_CHARS_MAX = 500
 """Bound of the protocol's ``Line``."""
 EXIT_CODE_MAX = 255
+BEHIND_MAX_S = 1e9
+"""The protocol's bound."""
 
 State = Literal["pulling", "starting", "healthy", "unhealthy", "restarting", "failed", "stopped"]
 
@@ -35,7 +37,9 @@ def observed_workspaces(
     view: View,
     healthy: frozenset[str],
     tails: Mapping[str, str],
+    *,
     started_over: Mapping[str, StartedOver] | None = None,
+    behind: Mapping[str, float] | None = None,
 ) -> list[ObservedWorkspace]:
     """Everything that the ship holds or should hold, what is wanted first, at most WORKSPACES_MAX.
 
@@ -45,8 +49,9 @@ def observed_workspaces(
         healthy: ids of workspaces that answer.
         tails: redacted log tails of failures, by id.
         started_over: how the last wish to start over ended, by id.
+        behind: how many seconds snapshots of files are behind, by id.
     """
-    wishes = started_over or {}
+    wishes, ages = started_over or {}, behind or {}
     wanted = target.workspaces if target else {}
     room = TAILS_CHARS_MAX
     found = []
@@ -55,8 +60,8 @@ def observed_workspaces(
         if len(observed.log_tail) > room:
             observed = observed.model_copy(update={"log_tail": ""})
         room -= len(observed.log_tail)
-        if (ended := wishes.get(identity)) is not None:
-            observed = observed.model_copy(update={"started_over": ended})
+        said = {"started_over": wishes.get(identity), "behind_s": min(ages.get(identity, 0.0), BEHIND_MAX_S)}
+        observed = observed.model_copy(update=said)
         found.append(observed)
     return found
 

@@ -148,6 +148,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 epoch=each.epoch,
                 digest=each.digest,
                 started_over=_started_over(each.started_over),
+                behind_s=each.behind_s,
             )
             for each in observed.workspaces
         ),

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from mux.core.commands import Notify
 from mux.core.events import BroadcastSet
-from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting, WorkspaceState
+from mux.core.files import HOLDS_FILES, left
+from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
 from mux.core.workspaces import bind, drain, empty, keep, prepare, seat_ready
@@ -19,8 +20,6 @@ from mux.core.world import World
 SESSIONS_MAX = 100
 """Of one attendee: more than anybody's browsers. A script that logs in without end ends its own oldest sessions, and
 costs store and proxies no more than this."""
-HOLDS_WORK = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
-"""States in which a workspace may hold somebody's work: before, nobody was ever led to it."""
 
 
 def log_in(world: World, user: UserId, session: SessionHash, expires_at: float) -> None:
@@ -140,7 +139,9 @@ def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
     seat.user = None
     seat.epoch = 0
     for workspace in list(seat.workspaces.values()):
-        if keep_work and workspace.state in HOLDS_WORK:
+        if workspace.state in HOLDS_FILES:
+            left(world, ship, user, workspace)
+        if keep_work and workspace.state in HOLDS_FILES:
             keep(world, ship, workspace, user, epoch)
         else:
             drain(world, ship, workspace)

@@ -1,4 +1,4 @@
-"""Attendees' files as far as the core decides about them: wishes to start over, and how they ended.
+"""Attendees' files as far as the core decides about them: wishes to start over, and how old files are after a move.
 
 A wish belongs to a workspace and stands in what its ship is told until another one takes its place; the ship carries it
 out once and reports how that ended. What is in files, and where they are kept, is nothing that the core knows.
@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 from mux.core.events import StartOverAsked
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId, WorkspaceState
-from mux.core.ships import Workspace
+from mux.core.ships import Ship, Workspace
 from mux.core.workspaces import wanted_changed
-from mux.core.world import World
+from mux.core.world import Behind, World
 
 PATH_CHARS_MAX = 4096
 """Of a wish's path, as the protocol bounds it: PATH_MAX of Linux."""
+BEHIND_SHOWN_S = 3_600.0
+"""How long somebody is told that they were moved to older files."""
 HOLDS_FILES = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
-"""States in which a workspace has an attendee's files."""
+"""States in which a workspace may hold an attendee's files: before, nobody was ever led to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,25 @@ def start_over(world: World, event: StartOverAsked) -> None:
     wanted_changed(world, ship)
     # A generation never comes twice on a ship, and so tells this wish from every other one there.
     workspace.start_over = StartOver(ship.generation, event.path)
+
+
+def left(world: World, ship: Ship, user: UserId, workspace: Workspace) -> None:
+    """An attendee is taken off a workspace: remember how old their snapshot is, to tell them when they come back.
+
+    Not stored: it is a word to people, and a mux that starts anew has not heard the ship either.
+    """
+    heard_at = ship.last_seen if ship.last_seen is not None else world.started
+    unheard_s = max(0.0, world.now - heard_at) if ship.unreachable else 0.0
+    key = (user, workspace.project)
+    world.behind.pop(key, None)
+    if workspace.behind_s > 0 or unheard_s > 0:
+        world.behind[key] = Behind(workspace.behind_s, unheard_s, world.now)
+
+
+def behind(world: World, user: UserId, project: ProjectName, now: float) -> Behind | None:
+    """How old the files are that an attendee was moved to, for a while after it."""
+    found = world.behind.get((user, project))
+    return found if found is not None and now - found.at < BEHIND_SHOWN_S else None
 
 
 def files_views(world: World, user: UserId) -> tuple[FilesView, ...]:

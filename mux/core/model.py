@@ -346,6 +346,7 @@ class WorkspaceReport:
         epoch: of the assignment that it is bound to; 0 while warm.
         digest: image that it runs, or ran last; empty if that was not said.
         started_over: how the last wish to start over ended; None before that.
+        behind_s: how much older the newest snapshot of its files is than their last change that was seen.
     """
 
     id: WorkspaceId
@@ -357,6 +358,7 @@ class WorkspaceReport:
     epoch: int = 0
     digest: str = ""
     started_over: StartedOver | None = None
+    behind_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

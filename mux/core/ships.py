@@ -58,6 +58,7 @@ class Workspace:
         swap_until: when a swap that has not answered counts as failed, in seconds since the epoch.
         start_over: the last wish of its attendee to start files over; it stands until another one takes its place.
         started_over: how the last wish ended that the ship told of.
+        behind_s: how far snapshots of its files were behind, at the last report.
         ports: further ports on its ship.
         shared: names what its seat's workspaces may share; another attendee's are given another name.
     """
@@ -77,6 +78,7 @@ class Workspace:
     swap_until: float = 0.0
     start_over: StartOver | None = None
     started_over: StartedOver | None = None
+    behind_s: float = 0.0
     ports: dict[PortName, int] = field(default_factory=dict)
     shared: str = ""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mux.core.files import behind
 from mux.core.model import (
     Doors,
     ProjectName,
@@ -27,7 +28,7 @@ from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - par
 from mux.core.ships import Seat, Ship
 from mux.core.warming import aim, launching_text
 from mux.core.workspaces import seat_ready
-from mux.core.world import World
+from mux.core.world import Behind, World
 
 CLOSED_TEXTS = {
     "early": "The event has not begun: seats are prepared some time before it does. This page enters by itself.",
@@ -62,6 +63,7 @@ class ProjectCard:
         text: one sentence: what is so and what happens next.
         offer: another image for it, if there is one.
         coming: another image that it gets without being asked.
+        behind: how old the files are, for somebody who was moved to another seat and may miss changes.
     """
 
     name: ProjectName
@@ -70,6 +72,7 @@ class ProjectCard:
     text: str
     offer: Offer | None = None
     coming: Coming | None = None
+    behind: Behind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,7 @@ def attendee_view(world: World, user: UserId, now: float | None = None) -> Atten
             _card(world, ship, seat, spec),
             offer=offer_to(rollout, ship, seat) if rollout else None,
             coming=coming_to(world, rollout, ship, seat, now) if rollout else None,
+            behind=behind(world, user, spec.name, now),
         )
         for spec, rollout in ((spec, world.rollouts.get(spec.name)) for spec in world.projects.values())
     )

@@ -218,8 +218,9 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
     said = {workspace.id: workspace for workspace in report.workspaces}
     for workspace in list(ship.workspaces.values()):
         word = said.get(workspace.id)
-        if word is not None and word.started_over is not None:
-            workspace.started_over = word.started_over
+        if word is not None:
+            workspace.behind_s = word.behind_s
+            workspace.started_over = word.started_over or workspace.started_over
         if workspace.state is WorkspaceState.DRAINING:
             if word is None and report.generation >= ship.generation:
                 workspace.life.to(WorkspaceState.STOPPED)

@@ -53,6 +53,21 @@ class Changes:
     effects: list[Effect] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """How old the files are that a moved attendee comes back to.
+
+    Args:
+        seconds: the newest snapshot was so much older than the last change that the ship had told of.
+        unheard_s: for so long nothing had been heard of the ship, and changes of that time may be missing too.
+        at: when they were moved, in seconds since the epoch.
+    """
+
+    seconds: float
+    unheard_s: float
+    at: float
+
+
 @dataclass(slots=True)
 class Watch:
     """How warming goes on, since it began or the mux started.
@@ -100,6 +115,7 @@ class World:
         self.pages: dict[RouteKey, dict[str, OpenPage]] = {}
         self.pages_back_at = 0.0
         self.save_requests: dict[WorkspaceId, SaveRequest] = {}
+        self.behind: dict[RouteKey, Behind] = {}
         self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()

@@ -5,6 +5,7 @@ Pure: from views to dictionaries. Texts are passed on as they are; templates and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TypedDict
 
@@ -13,6 +14,7 @@ import orjson
 from mux.core.model import ProjectName
 from mux.core.rollout_views import Coming, Offer
 from mux.core.views import AttendeeView, ProjectCard, WaitingView
+from mux.core.world import Behind
 
 STATE_WORDS = {
     "ready": ("Ready", "Open"),
@@ -153,6 +155,24 @@ def _update(project: ProjectName, offer: Offer) -> Notice:
     }
 
 
+def _behind(behind: Behind) -> str:
+    """How old the files are. The card breaks lines where the text does."""
+    said = ["You were moved to another machine."]
+    if behind.seconds > 0:
+        said.append(f"Your files are {_span(behind.seconds)} older than your last change that was seen there.")
+    if behind.unheard_s > 0:
+        said.append(f"Nothing was heard of it for {_span(behind.unheard_s)}: what you changed then may be missing.")
+    return " ".join([*said, "What is missing may still be on it: ask an organizer."])
+
+
+def _span(seconds: float) -> str:
+    """A stretch of time, never told shorter than it was."""
+    if seconds <= 120:
+        whole = math.ceil(seconds)
+        return f"{whole} second{'' if whole == 1 else 's'}"
+    return f"{math.ceil(seconds / 60)} minutes"
+
+
 def _card(card: ProjectCard, route_ready: bool) -> Card:
     # The fleet may know that a workspace is healthy a moment before its route stands: not ready until it can be opened.
     state = "starting" if card.state == "ready" and not route_ready else card.state
@@ -160,6 +180,8 @@ def _card(card: ProjectCard, route_ready: bool) -> Card:
     label, action = STATE_WORDS[state]
     if text.rstrip(".") == label:
         text = ""
+    if card.behind is not None:
+        text = f"{text}\n{_behind(card.behind)}".strip()
     return {
         "name": card.name,
         "title": card.title or card.name,

@@ -302,6 +302,8 @@ class ObservedWorkspace(Message):
         detail: one sentence for people.
         log_tail: last 50 lines, secrets redacted; only with a failure.
         started_over: how the wish that stands, or stood last, has ended; None before that.
+        behind_s: how much older the newest snapshot of its files is than the last change of them that was seen; 0 if
+            that change is in the snapshot.
     """
 
     id: Id
@@ -316,6 +318,7 @@ class ObservedWorkspace(Message):
     detail: Line = ""
     log_tail: Annotated[str, Field(max_length=LOG_TAIL_CHARS_MAX)] = ""
     started_over: StartedOver | None = None
+    behind_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
 
 
 class Resources(Message):

@@ -21,6 +21,9 @@ class Files(Protocol):
     def watch(self, homes: Mapping[str, Path], held: frozenset[str]) -> None:
         """These directories from now on, by workspace; those of ``held`` are being changed by the agent."""
 
+    def behind(self) -> Mapping[str, float]:
+        """Where the newest snapshot is older than the last change that was seen: by how many seconds, by workspace."""
+
     async def restore(self, workspace: str, home: Path, snapshot: str) -> None:
         """Have a snapshot's files in a directory. Raises FilesFailure or FilesError."""
 

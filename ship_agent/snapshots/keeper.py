@@ -45,12 +45,16 @@ RESTORING_MAX: Final = 4
 
 @dataclass(slots=True)
 class _Watched:
-    """One directory. ``kept`` is what it was when the mux took its last snapshot; ``last`` the look before."""
+    """One directory. ``kept`` is what it was at ``kept_at``, when it was looked at for the mux's last snapshot (before
+    there is one, when it was first looked at); ``last`` is the look before, ``changed_at`` when one last differed.
+    """
 
     home: Path
     known: Known = field(default_factory=Known)
     kept: Look | None = None
     last: Look | None = None
+    kept_at: float = 0.0
+    changed_at: float = 0.0
     dirty_since: float = 0.0
     not_before: float = 0.0
     trouble: str = ""
@@ -84,6 +88,14 @@ class SnapshotKeeper:
             if (found := self._watched.get(workspace)) is not None and found.home == home
             else _Watched(home)
             for workspace, home in homes.items()
+        }
+
+    def behind(self) -> Mapping[str, float]:
+        """See `ship_agent.snapshots.base.Files`. What snapshots leave out counts as kept."""
+        return {
+            workspace: watched.changed_at - watched.kept_at
+            for workspace, watched in self._watched.items()
+            if watched.last is not None and watched.last != watched.kept and watched.changed_at > watched.kept_at
         }
 
     async def run(self) -> None:
@@ -142,15 +154,20 @@ class SnapshotKeeper:
     async def _due(self, watched: _Watched, now: float) -> bool:
         """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
         here = await asyncio.to_thread(look, watched.home)
-        last, watched.last = watched.last or {}, here
+        before, watched.last = watched.last, here
         if here == watched.kept:
-            watched.dirty_since = 0.0
+            watched.kept_at, watched.dirty_since = now, 0.0
             return False
+        if here != before:
+            watched.changed_at = now
+        watched.kept_at = watched.kept_at or now
+        last = before or {}
         watched.dirty_since = watched.dirty_since or now
         return finished(watched.kept or {}, last, here) or now - watched.dirty_since >= WRITING_S
 
     async def _snapshot(self, workspace: str, watched: _Watched) -> None:
         for _ in range(OFFERS_MAX):
+            looked_at = time.monotonic()
             taken = await asyncio.to_thread(take, watched.home, watched.known, time.time())
             if self._watched.get(workspace) is not watched or workspace in self._held:
                 return
@@ -166,7 +183,8 @@ class SnapshotKeeper:
             await self._send(workspace, watched.home, taken, missing)
         else:
             raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
-        watched.kept = taken.look
+        watched.kept = watched.last = taken.look
+        watched.kept_at = looked_at
         watched.dirty_since = 0.0
 
     async def _send(self, workspace: str, home: Path, taken: Taken, missing: list[str]) -> None:

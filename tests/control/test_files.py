@@ -247,6 +247,27 @@ async def test_one_directory_that_cannot_be_read_does_not_hold_up_another(
         await until(lambda: mux.files.latest(ANA, INTRO) is not None)
 
 
+async def test_how_far_the_newest_snapshot_is_behind_is_known_until_the_mux_has_the_change(
+    mux: Mux, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_S", 0.01)
+    monkeypatch.setattr(keeping, "RETRY_S", 0.05)
+    sits(mux, ANA)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "work").write_text("first")
+    async with kept_by(await linked(SHIP), tmp_path / "staging") as keeper:
+        keeper.watch({HERE: home}, frozenset())
+        await newest_has(mux, "work", 5)
+        await until(lambda: keeper.behind() == {})
+        del mux.holders[(SHIP, WorkspaceId(HERE))]  # refused from now on
+        (home / "work").write_text("second")
+        await until(lambda: keeper.behind().get(HERE, 0.0) > 0)
+        sits(mux, ANA)
+        await newest_has(mux, "work", 6)
+        await until(lambda: keeper.behind() == {})
+
+
 async def newest_has(mux: Mux, path: str, size: int, user: UserId = ANA) -> None:
     """Returns once the newest snapshot has that file."""
     while True:

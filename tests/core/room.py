@@ -170,6 +170,7 @@ class SimulatedShip:
     bad_digests: frozenset[str] = frozenset()
     slow_digests: frozenset[str] = frozenset()
     bad_reason: str = "exited"
+    behind_s: float = 0.0
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
     quiet: dict[WorkspaceId, float] = field(default_factory=dict)
 
@@ -196,6 +197,7 @@ class SimulatedShip:
             reason=reason,
             epoch=workspace.epoch,
             digest=workspace.digest,
+            behind_s=self.behind_s,
             started_over=None if wish is None else StartedOver(wish.number, done=True, kept="before-reset"),
         )
 

@@ -29,6 +29,9 @@ class Recorder:
     def watch(self, homes: Mapping[str, Path], held: frozenset[str]) -> None:
         raise NotImplementedError
 
+    def behind(self) -> Mapping[str, float]:
+        return {}
+
     async def restore(self, workspace: str, home: Path, snapshot: str) -> None:
         self.asked.append((workspace, home, snapshot))
         if self._error is not None:
