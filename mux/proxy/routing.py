@@ -263,7 +263,7 @@ class FeedRouter:
         if slash and not rest and self.settings.landings:
             return None
         # Of further ports any number of names may be asked for, and targets are not sent on as they are.
-        return None if rest.startswith(PORT) else segment
+        return None if rest[:5] == PORT else segment
 
     def still(self, destination: Destination) -> bool:
         """See Router."""

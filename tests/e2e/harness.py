@@ -46,12 +46,15 @@ admin_address = "http://127.0.0.1:{admin}"
 name = "intro"
 title = "Introduction to notebooks"
 image = "{images[0]}"
+ports = {{dashboard = 8787}}
+shared = ["data"]
 
 [[project]]
 name = "stats"
 title = "Statistics by simulation"
 image = "{images[1]}"
 start = "on_use"
+shared = ["data"]
 {more}
 [fleet]
 provider = "local"

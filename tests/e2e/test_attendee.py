@@ -19,7 +19,27 @@ pytestmark = [
 PROCESS = pytest.param("process", marks=pytest.mark.xdist_group("one mux"))
 
 on_both = pytest.mark.parametrize("mux", [PROCESS, "docker"], indirect=True)
+on_process = pytest.mark.parametrize("mux", [PROCESS], indirect=True)
 on_docker = pytest.mark.parametrize("mux", ["docker"], indirect=True)
+
+DASHBOARD = """
+import os, tornado.web, tornado.websocket
+class Status(tornado.web.RequestHandler):
+    def get(self):
+        self.write("The dashboard of " + os.environ["MUX_WORKSPACE"])
+class Echo(tornado.websocket.WebSocketHandler):
+    def on_message(self, message):
+        self.write_message(message + "!")
+pages = tornado.web.Application([("/status", Status), ("/echo", Echo)])
+pages.listen(int(os.environ["MUX_PORT_DASHBOARD"]), "0.0.0.0")
+print("listening")
+"""
+ECHO = """() => new Promise((resolve, reject) => {
+    const socket = new WebSocket("echo")
+    socket.onopen = () => socket.send("hello")
+    socket.onmessage = (event) => resolve(event.data)
+    socket.onclose = reject
+})"""
 
 
 @on_both
@@ -129,6 +149,37 @@ async def test_an_organizer_sees_the_room_on_the_other_host_name(room: Room) -> 
     await expect(olga.page.get_by_role("heading", name="The room")).to_be_visible()
     await expect(olga.page.locator("article.ship")).to_have_count(2)
     await olga.picture("organizer")
+
+
+@on_process
+async def test_a_dashboard_is_found_beside_the_notebook_by_its_owner_alone(room: Room) -> None:
+    ana, ben = await room.attendee("Ana"), await room.attendee("Ben")
+    address = f"{ana.address('intro')}port/dashboard/status"
+    lab = await ana.notebook()
+    beside = await ana.another_tab()
+    await beside.page.goto(address)
+    await expect(beside.page.get_by_text("Nothing answers at the port dashboard of your workspace.")).to_be_visible()
+    assert await lab.run(f"exec({DASHBOARD!r})") == "listening"
+    # The page looks again by itself.
+    await expect(beside.page.get_by_text("The dashboard of ship-")).to_be_visible()
+    assert await beside.page.evaluate(ECHO) == "hello!"
+    await ben.page.goto(address)
+    await expect(ben.page.get_by_text("Nothing answers at the port dashboard of your workspace.")).to_be_visible()
+
+
+@pytest.mark.long
+@on_both
+async def test_two_projects_of_an_attendee_share_a_directory_and_nothing_else(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    lab = await ana.notebook()
+    assert await lab.run("print(open('shared-data/found.txt', 'w').write('mine'))") == "4"
+    assert await lab.run("print(open('own.txt', 'w').write('mine'))") == "4"
+    stats = await ana.notebook("stats")
+    assert await stats.run("print(open('shared-data/found.txt').read())") == "mine"
+    assert (
+        await stats.run("import os; print(os.path.exists('own.txt'), 'MUX_PORT_DASHBOARD' in os.environ)")
+        == "False False"
+    )
 
 
 @on_docker

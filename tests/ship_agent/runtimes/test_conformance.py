@@ -378,6 +378,10 @@ async def test_a_further_port_leads_to_what_listens_where_its_variable_says(lab:
     project = await lab.project(ports={"dash-board": 8787, "idle": 6006})
     spec = lab.spec(project, ports={"dash-board": free_port(), "idle": free_port()})
     await lab.runtime.pull(project, project.digest, lambda _: None)
+    with socket.create_server(("127.0.0.1", spec.ports["idle"])), pytest.raises(RuntimeFailure) as failure:
+        await lab.runtime.start(spec)
+    assert failure.value.code == "port_in_use"
+    assert str(spec.ports["idle"]) in failure.value.detail
     await lab.runtime.start(spec)
     await lab.answers(spec)
     told = await lab.ask(spec, "environment")
@@ -389,18 +393,6 @@ async def test_a_further_port_leads_to_what_listens_where_its_variable_says(lab:
     inside = lab.runtime.name == "docker"
     assert told["MUX_PORT_IDLE"] == str(6006 if inside else spec.ports["idle"])
     assert told["MUX_PORT"] == seen_port(lab, spec)
-
-
-async def test_a_further_port_in_use_is_said_before_anything_is_started(lab: Lab) -> None:
-    project = await lab.project(ports={"dash": 8787})
-    spec = lab.spec(project, ports={"dash": free_port()})
-    await lab.runtime.pull(project, project.digest, lambda _: None)
-
-    with socket.create_server(("127.0.0.1", spec.ports["dash"])), pytest.raises(RuntimeFailure) as failure:
-        await lab.runtime.start(spec)
-
-    assert failure.value.code == "port_in_use"
-    assert str(spec.ports["dash"]) in failure.value.detail
 
 
 @pytest.mark.long
@@ -451,6 +443,7 @@ async def test_projects_of_one_attendee_share_what_both_name_and_see_nothing_els
         assert await lab.ask(mine, "forks", n="30") == 30
 
 
+@pytest.mark.long
 async def test_what_is_shared_outlives_swaps_and_agents_and_goes_with_the_last_workspace(lab: Lab) -> None:
     project = await lab.project(shared=["data"])
     await lab.runtime.pull(project, project.digest, lambda _: None)

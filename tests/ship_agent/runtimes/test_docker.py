@@ -114,14 +114,17 @@ async def test_a_scan_from_inside_finds_neither_metadata_nor_mux_nor_ship_nor_ne
     """The listeners are there: this machine itself reaches every one of them."""
     spec = await lab.started()
     neighbour = lab.spec(spec.project, "ship-1.1.intro.1", seat=1)
-    await lab.runtime.start(neighbour)
-    await lab.answers(neighbour)
-    networks = [(await lab.container(each))["NetworkSettings"]["Networks"] for each in (spec, neighbour)]
-    (mine,), (theirs,) = (list(network.values()) for network in networks)
+    other = spec.project.model_copy(update={"name": "other", "base_path": "/camp/other/"})
+    sibling = lab.spec(other, "ship-1.0.other.2")
+    for each in (neighbour, sibling):
+        await lab.runtime.start(each)
+        await lab.answers(each)
+    networks = [(await lab.container(each))["NetworkSettings"]["Networks"] for each in (spec, neighbour, sibling)]
+    (mine,), (theirs,), (also_mine,) = (list(network.values()) for network in networks)
     with contextlib.ExitStack() as stack:
         control, admin = (stack.enter_context(socket.create_server(("0.0.0.0", 0))).getsockname()[1] for _ in "12")
         of_the_ship = listening()
-        assert {PORT, control, admin, neighbour.port} <= {*of_the_ship}
+        assert {PORT, control, admin, neighbour.port, sibling.port} <= {*of_the_ship}
         places = {
             "metadata": (METADATA, [80, PORT]),
             "metadata by IPv6": (METADATA_V6, [80, PORT]),
@@ -131,12 +134,14 @@ async def test_a_scan_from_inside_finds_neither_metadata_nor_mux_nor_ship_nor_ne
             ),
             "the ship at its own address": ("203.0.113.1", of_the_ship),
             "the neighbour": (theirs["IPAddress"], [8888]),
+            "another project of the same attendee": (also_mine["IPAddress"], [8888]),
             "the neighbour's gateway": (theirs["Gateway"], of_the_ship),
             "the mux on another machine, though at a public address": (MUX, [PORT]),
             "a private network": (PRIVATE, [PORT]),
         }
-        for host, port in ((METADATA, PORT), (METADATA_V6, PORT), (mine["Gateway"], PORT), (theirs["IPAddress"], 8888),
-                           (theirs["Gateway"], admin), (MUX, PORT), (PRIVATE, PORT)):  # fmt: skip
+        reached = [(METADATA, PORT), (METADATA_V6, PORT), (mine["Gateway"], PORT), (theirs["Gateway"], admin)]
+        reached += [(theirs["IPAddress"], 8888), (also_mine["IPAddress"], 8888), (MUX, PORT), (PRIVATE, PORT)]
+        for host, port in reached:
             socket.create_connection((host, port), 5).close()
 
         found = {what: await scan(lab, spec, *place) for what, place in places.items()}
