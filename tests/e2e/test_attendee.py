@@ -51,7 +51,7 @@ async def test_somebody_logs_in_opens_a_tutorial_and_runs_a_cell(room: Room) -> 
     card = ana.page.locator(".card[data-project=intro]")
     await expect(card).to_have_attribute("data-state", "ready")
     await ana.picture("projects")
-    await card.get_by_role("link").click()
+    await card.locator("a[data-action]").click()
     await ana.enters("/camp/intro/")
     lab = await Lab(ana.page, ana.address("intro")).ready()
     await lab.file("01-welcome.ipynb").dblclick()
