@@ -23,6 +23,8 @@ LOOK_S = 15.0
 BOOT_WEIGHT = 0.3
 """How much a shorter boot than the last ones counts; a longer one counts in full, since it is the slow ones that are
 waited for."""
+PACE_SEATS_MIN = 5
+"""Seats that became ready while it was watched, from which on there is a pace to go by."""
 REASONS_MAX = 4
 """Groups of reasons in one notice."""
 
@@ -267,7 +269,10 @@ def look(world: World) -> None:
     seats = ready(world)
     if seats >= aimed.seats or held(world, aimed):
         watch.seats, watch.since, watch.stalled = seats, 0.0, False
+        watch.first_at = 0.0
         return
+    if seats and not watch.first_at:
+        watch.first_at, watch.first_seats = world.now, seats
     world.deadlines.set(("warming", ""), world.now + LOOK_S)
     if seats > watch.seats or not watch.since:
         watch.since, watch.stalled = world.now, False
@@ -301,11 +306,24 @@ def look(world: World) -> None:
 
 
 def ready_at(world: World, aimed: Aim) -> float:
-    """When the seats of an aim are expected, in seconds since the epoch: the last of the ships that are needed."""
+    """When the seats of an aim are expected, in seconds since the epoch.
+
+    When the last of the ships that are needed has booted; but not before the pace of so far, which holds what nobody
+    knows beforehand: how fast the provider gives machines, and whether it has any.
+    """
     missing = aimed.seats - ready(world)
     start = world.now if aimed.begins_at is None else aimed.begins_at
     if missing <= 0:
         return start
+    at, watch = _booted_at(world, missing, start), world.watch
+    gained = ready(world) - watch.first_seats
+    if watch.first_at and gained >= PACE_SEATS_MIN:
+        at = max(at, world.now + missing * (world.now - watch.first_at) / gained)
+    return at
+
+
+def _booted_at(world: World, missing: int, start: float) -> float:
+    """When the last of the ships that hold the missing seats has booted, if all goes well from ``start`` on."""
     coming = sorted(
         (max(world.now, _ordered_at(world, ship) + boot_s(world)), len(ship.seats) - ship.assigned)
         for ship in world.ships.values()

@@ -78,10 +78,15 @@ class Watch:
         stalled: told that nothing became ready for long.
         late_for: told that seats that are due at that time will not be ready.
         limit_told: told that the spend limit holds launches back.
+        first_at: when the first seats were seen to be ready, in seconds since the epoch; 0 before. The pace counts from
+            there.
+        first_seats: how many they were.
     """
 
     seats: int = 0
     since: float = 0.0
+    first_at: float = 0.0
+    first_seats: int = 0
     stalled: bool = False
     late_for: float = 0.0
     limit_told: bool = False

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import replace
+import os
+import pty
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -78,3 +85,57 @@ def test_progress_in_one_line() -> None:
     found = {"ready": 3, "seats": 8, "ships_by_state": {"pulling": 2, "available": 1}, "begins_at": None, "now": 0.0}
     text = summary({**found, "expected_at": 130.0, "by": 60.0})
     assert text == "3 of 8 seats ready, about 2 min left (late); ships: 1 available, 2 pulling"
+
+
+@dataclass
+class Terminal:
+    """A command in a terminal.
+
+    Args:
+        process: the command.
+        keys: where keys are typed and the screen is read.
+        screen: all that was shown so far.
+    """
+
+    process: asyncio.subprocess.Process
+    keys: int
+    screen: str = ""
+
+    async def shows(self, text: str) -> None:
+        """Wait for something on the screen."""
+        while text not in self.screen:
+            try:
+                self.screen += (await asyncio.to_thread(os.read, self.keys, 65_536)).decode(errors="replace")
+            except OSError:  # the command has ended, and its end of the terminal with it
+                raise AssertionError(f"{text!r} is not shown: {self.screen}") from None
+
+
+@asynccontextmanager
+async def terminal(*words: str) -> AsyncIterator[Terminal]:
+    """``mux`` in a terminal of its own."""
+    keys, inside = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mux.cli", *words,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}, stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
+    try:
+        yield Terminal(process, keys)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        os.close(keys)
+
+
+async def test_in_a_terminal_it_asks_shows_bars_and_is_only_watched(cli: Cli) -> None:
+    async with terminal("fleet", "warm", "8", "--data", str(cli.data)) as shown:
+        await shown.shows("Launch them?")
+        os.write(shown.keys, b"y\n")
+        await shown.shows("0 of 4 seats ready")
+        assert "━" * 40 in shown.screen
+        shown.process.send_signal(signal.SIGINT)
+        await shown.shows("warming goes on; `mux status` shows it, `mux fleet cool` takes it back")
+        assert "\x1b[?25h" in shown.screen, "the cursor is back"
+        assert await shown.process.wait() == 130
+    assert cli.admin.engine.events == [FleetWarmed(8)]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import LaunchShip
-from mux.core.events import EventSpecApplied, FleetEnded, LaunchFailed, LaunchSucceeded, MachinesListed
+from mux.core.events import (
+    EventSpecApplied,
+    FleetEnded,
+    LaunchFailed,
+    LaunchingSet,
+    LaunchSucceeded,
+    MachinesListed,
+    ShipDrained,
+)
 from mux.core.model import Machine, MachineStatus, ProjectName, ShipId
 from tests.core.room import Room, event_spec
 
@@ -145,3 +153,19 @@ def test_launches_that_fail_together_are_one_failure() -> None:
     room.do(after=2.1)
     room.settle()
     assert len(room.states()) == 20
+
+
+def test_a_ship_that_is_drained_while_the_fleet_is_paused_goes_once_it_is_resumed() -> None:
+    room = Room(event_spec(attendees=2, seats_per_ship=2))
+    room.settle()
+    (ship,) = room.states()
+    room.do(LaunchingSet(enabled=False))
+    room.do(ShipDrained(ship, evict=False))
+    room.settle()
+    assert set(room.states()) == {ship}, "paused: nothing is launched or ended"
+    room.restart()
+    room.do(LaunchingSet(enabled=True))
+    room.settle()
+    assert ship not in room.states()
+    assert ship not in room.machines
+    assert len(room.states()) == 1

@@ -25,6 +25,7 @@ from mux.core.model import BootStage, EventSpec, ShipId, ShipReport, ShipState, 
 from mux.core.spend import SpendSpec
 from mux.core.timetable import Timetable
 from mux.core.views import attendee_view, fleet_status
+from mux.core.warming_views import warming_view
 from tests.core.room import Room, event_spec
 
 ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
@@ -187,6 +188,21 @@ def test_seats_that_will_be_late_are_told_once() -> None:
     assert codes(room).count("warming_late") == 0  # notices are effects: they wait to be carried out
     room.answer_all()
     assert codes(room).count("warming_late") == 1
+
+
+def test_seats_are_not_expected_sooner_than_the_pace_of_so_far_allows() -> None:
+    room = Room(spec(attendees=10, seats_per_ship=1, heartbeat_grace_s=1e6))
+    room.settle()
+    world = room.fleet.world
+    room.launches_fail = True
+    room.do(FleetWarmed(seats=30))
+    room.answer_all()
+    world.controls = replace(world.controls, boot_s=40.0)
+    assert warming_view(world, room.now).expected_at == pytest.approx(world.patience.not_before + 40, abs=1)
+    world.watch = replace(world.watch, first_at=room.now - 100, first_seats=2)
+    assert warming_view(world, room.now).expected_at == pytest.approx(room.now + 20 * 100 / 8)
+    world.watch = replace(world.watch, first_at=room.now - 200)
+    assert warming_view(world, room.now).expected_at == pytest.approx(room.now + 20 * 200 / 8), "the longer it stands"
 
 
 # --- the timetable ----------------------------------------------------------------------------------------------------
