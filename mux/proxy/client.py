@@ -16,7 +16,7 @@ from mux.proxy.exchange import Exchange
 from mux.proxy.inbound import RequestReader
 from mux.proxy.pages import answer
 from mux.proxy.quick import Quick
-from mux.proxy.refusal import Malformed, Refusal
+from mux.proxy.refusal import Malformed, Refusal, TooMany
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer
 from mux.proxy.shares import Holder
@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         sockets.keep_alive(transport)
         try:
             self._plane.client_connected(self)
-        except Refusal as refusal:
+        except TooMany as refusal:
             self.answer(refusal, None)
             self._close()  # no linger: descriptors are what is short
 
@@ -195,6 +195,10 @@ class ClientConnection(asyncio.Protocol):
             destination = self._plane.route(request)
             if destination.user is not None and destination.user != self.holder:
                 self._plane.client_known(self, destination.user)
+        except TooMany as refusal:
+            self.answer(refusal, request)
+            self._close()  # no linger: whoever has too many is not given this one for a few seconds more
+            return
         except Refusal as refusal:
             self.answer(refusal, request)
             return

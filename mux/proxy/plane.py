@@ -28,7 +28,7 @@ from mux.proxy.live import Live, Registry
 from mux.proxy.memo import Door, Memo
 from mux.proxy.paths import PathTally
 from mux.proxy.quick import Quick
-from mux.proxy.refusal import Malformed, Refusal
+from mux.proxy.refusal import Malformed, Refusal, TooMany
 from mux.proxy.request import RequestHead
 from mux.proxy.routing import Destination, NoRouter, RoutePool, Router
 from mux.proxy.shares import Shares
@@ -267,12 +267,12 @@ class Plane:
         self._clients.add(client)
         self.tally.count("connections_total")
         if len(self._clients) + len(self._tunnels) > self._connections_max:
-            raise Refusal(503, "too_many_connections", "Too many connections are open. Try again soon.")
+            raise TooMany(503, "too_many_connections", "Too many connections are open. Try again soon.")
         address = client.direct.ip
         if self.router.logins and not self.front.trusts(client.direct):
             if not self.shares.take(address):
                 text = "Too many connections without a login are open from your network. Try again soon."
-                raise Refusal(503, "too_many_strangers", text, reload_s=limits.RELOAD_S)
+                raise TooMany(503, "too_many_strangers", text, reload_s=limits.RELOAD_S)
             client.holder = address
 
     def client_known(self, client: ClientConnection, user: UserId) -> None:
@@ -282,7 +282,7 @@ class Plane:
             client.holder = None
         if not self.shares.take(user):
             text = "Too many of your connections are open. Close some tabs or scripts, and try again."
-            raise Refusal(429, "too_many_of_yours", text, reload_s=limits.RELOAD_S)
+            raise TooMany(429, "too_many_of_yours", text, reload_s=limits.RELOAD_S)
         client.holder = user
 
     def client_gone(self, client: ClientConnection) -> None:

@@ -41,6 +41,10 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error
         self.plain = plain
 
 
+class TooMany(Refusal):
+    """There is no room for this connection: it is closed with the answer."""
+
+
 class Malformed(ValueError):  # noqa: N818 - as above
     """Bytes that are not what the RFCs allow. A request becomes a 4xx, a response a 502.
 

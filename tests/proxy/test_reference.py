@@ -25,7 +25,7 @@ def test_every_limit_is_listed() -> None:
 
 
 def test_every_refusal_is_listed() -> None:
-    codes = set(re.findall(r"(?:Malformed|Refusal)\(\s*(?:[0-9]{3},\s*)?\"([a-z_0-9]+)\"", SOURCE))
+    codes = set(re.findall(r"(?:Malformed|Refusal|TooMany)\(\s*(?:[0-9]{3},\s*)?\"([a-z_0-9]+)\"", SOURCE))
     codes |= {"bare_cr", "bare_lf", "body_timeout", "client_stalled", "half_closed"}
     codes |= {f"{who}_{kind}" for who in ("workspace", "control") for kind in _WORKSPACE_TEXTS}
     assert len(codes) > 50

@@ -1,0 +1,154 @@
+"""Slow attackers of slowhttptest, a program that others wrote: whoever else comes is answered all the while.
+
+The proxy has few file descriptors, so that its bounds are reached in seconds. The attacker comes from one address,
+with or without a login; the others from another one. `make test-long` writes ``slowhttptest.json``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import json
+import socket
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.parts import require
+from tests.proxy.rig import PATIENCE_S, Response, Upstream, Wire
+from tests.proxy.test_process import dial
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+RESULTS = Path(__file__).parent / "slowhttptest.json"
+DESCRIPTORS = 1024
+CONNECTIONS = 1_000
+SECONDS = 20
+ANSWERS_MIN = 50
+LARGE = 8 << 20
+"""More than the kernel takes for somebody who does not read."""
+MALLORY, ALICE = "cookie-of-mallory", "cookie-of-alice"
+SHAPE = ["-c", str(CONNECTIONS), "-r", "400", "-l", str(SECONDS), "-i", "3", "-p", "3"]
+ATTACKS = {
+    "slow headers, no login": ["-H", "-u", "/camp/intro/x"],
+    "slow bodies": ["-B", "-u", "/camp/intro/x", "-j", f"mux_session={MALLORY}"],
+    "ranges": ["-R", "-u", "/camp/intro/large", "-j", f"mux_session={MALLORY}"],
+    "slow readers": ["-X", "-u", "/camp/intro/large", "-j", f"mux_session={MALLORY}", "-w", "512", "-y", "1024"],
+}
+
+
+@dataclass
+class Others:
+    """Somebody else, who opens a page again and again."""
+
+    port: int
+    took_ms: list[float] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+
+    async def browse(self) -> None:
+        """Until cancelled, each time on a connection of its own."""
+        head = f"GET /camp/intro/x HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nCookie: mux_session={ALICE}\r\n\r\n"
+        while True:
+            began = time.perf_counter()
+            try:
+                wire = Wire(*await asyncio.open_connection("127.0.0.1", self.port, local_addr=("127.0.0.2", 0)))
+                self.answers[str((await wire.ask(head.encode())).status)] += 1
+                wire.close()
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self.answers[type(error).__name__] += 1
+            self.took_ms.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.05)
+
+
+async def workspace(wire: Wire) -> None:
+    """Small answers, and a large one."""
+    while True:
+        head = await wire.reader.readuntil(b"\r\n\r\n")
+        if lengths := Response(head).values("content-length"):
+            await wire.reader.readexactly(int(lengths[0]))
+        if b"/large" not in head or b"Range:" in head:
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            continue
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
+        for _ in range(LARGE >> 16):
+            await wire.send(bytes(1 << 16))
+
+
+@contextlib.asynccontextmanager
+async def served(directory: Path) -> AsyncIterator[int]:
+    """A proxy process with two attendees, and few descriptors; the port."""
+    upstream = Upstream("all")
+    upstream.script = workspace
+    await upstream.start()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    address = f"127.0.0.1:{upstream.port}"
+    file = directory / "routes.json"
+    users = {"mallory": MALLORY, "alice": ALICE}
+    file.write_text(
+        json.dumps(
+            {
+                "origin": f"http://127.0.0.1:{port}",
+                "sessions": [{"token": token, "user": user} for user, token in users.items()],
+                "routes": [{"user": user, "project": "intro", "upstream": address, "token": "t"} for user in users],
+            }
+        )
+    )
+    words = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{port}"]
+    process = await asyncio.create_subprocess_exec(
+        require("prlimit"), f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", *words, stderr=asyncio.subprocess.DEVNULL
+    )
+    (await dial(port)).close()
+    try:
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+        await upstream.stop()
+
+
+def _seen_by_the_attacker(file: Path) -> dict[str, int]:
+    with file.open(encoding="utf-8") as lines:
+        rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(lines)]
+    return {name.lower(): max(int(row[name]) for row in rows) for name in ("Connected", "Closed")} if rows else {}
+
+
+async def test_whoever_else_comes_is_answered(tmp_path: Path) -> None:
+    program = require("slowhttptest")
+    table: dict[str, object] = {}
+    for name, words in ATTACKS.items():
+        async with served(tmp_path) as port:
+            others = Others(port)
+            browsing = asyncio.create_task(others.browse())
+            url = [f"http://127.0.0.1:{port}{word}" if word.startswith("/") else word for word in words]
+            attack = await asyncio.create_subprocess_exec(
+                program, *url, *SHAPE, "-g", "-o", str(tmp_path / "out"), stdout=asyncio.subprocess.DEVNULL
+            )
+            await asyncio.wait_for(attack.wait(), SECONDS + 4 * PATIENCE_S)
+            while others.answers.total() < ANSWERS_MIN:  # where the attack ended at once
+                await asyncio.sleep(0.05)
+            browsing.cancel()
+            await asyncio.gather(browsing, return_exceptions=True)
+        assert attack.returncode == 0
+        assert set(others.answers) == {"200"}, (name, others.answers)
+        took = sorted(others.took_ms)
+        table[name] = {
+            "answered": others.answers["200"],
+            "p50_ms": round(statistics.median(took), 1),
+            "p99_ms": round(took[int(len(took) * 0.99)], 1),
+            "attacker": _seen_by_the_attacker(tmp_path / "out.csv"),
+        }
+    RESULTS.write_text(
+        json.dumps(
+            {"connections": CONNECTIONS, "seconds": SECONDS, "descriptors": DESCRIPTORS, "attacks": table}, indent=2
+        )
+        + "\n",
+        encoding="utf-8",
+    )
