@@ -13,6 +13,7 @@ from pathlib import Path
 from mux.config import ec2
 from mux.config.container_kinds import IMAGE_NAME_ALLOWED, SHM_FREE_BYTES, is_image_name
 from mux.config.faults import ConfigError, Fault, nearest, shown
+from mux.config.files_checks import files_rules
 from mux.config.kinds import Listener, is_loopback, size_text
 from mux.config.port_checks import port_rules
 from mux.config.schema import PROJECTS_MAX, EventFile, ProjectTable, resolved
@@ -54,6 +55,7 @@ def _rules(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
     yield from _boundary(file)
     yield from warming_rules(file)
     yield from checked_tls(file)
+    yield from files_rules(file)
     yield from _machines(file)
 
 

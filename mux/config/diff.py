@@ -42,6 +42,7 @@ class Change:
 
 _QUIET = "(not shown)"
 _NEXT_START = "takes effect when the mux is started again"
+_STORE = "takes effect when the mux is started again; what is kept is not moved there"
 _NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
 _AT_ONCE = "takes effect at once"
 _REPLACED = "workspaces on free seats are replaced"
@@ -79,6 +80,11 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "auth.new_names_max": _NEXT_START,
         "auth.new_names_per_minute": _NEXT_START,
         "files.attendee_max": "at once; what is kept stays",
+        "files.store": _STORE,
+        "files.bucket": _STORE,
+        "files.prefix": _STORE,
+        "files.region": _STORE,
+        "files.endpoint": _STORE,
         "registry.config": "read now; ships get the new logins at once",
         "ec2.region": "takes effect when the mux is started again; end every ship in the old region first",
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr
 
 from mux.config import container_kinds, kinds, port_kinds
 from mux.config.ec2 import Ec2Table
+from mux.config.files_schema import FilesTable
 from mux.config.fleet_schema import ATTENDEES_MAX, FleetTable
 from mux.config.kinds import Address, Listener
 from mux.config.rollout_schema import RolloutTable
@@ -374,21 +375,6 @@ class DataTable(Table):
     directory: Annotated[
         Path, Key(kinds.path(), "Database, keys, sockets, logs and the files of local ships.", "data")
     ] = Path(DATA_DIRECTORY_DEFAULT)
-
-
-class FilesTable(Table):
-    """How much of attendees' work the mux keeps."""
-
-    doc: ClassVar[str] = "What the mux keeps of attendees' files, so that they outlive a ship."
-
-    attendee_max: Annotated[
-        int,
-        Key(
-            kinds.size(1 << 20, 1 << 40),
-            "Room on the mux's disk for the snapshots of one attendee, compressed. Beyond it nothing more is kept.",
-            "512MiB",
-        ),
-    ] = 512 << 20
 
 
 class EventFile(Table):

@@ -5,7 +5,8 @@ Owns who may do what, and bounds. Knows neither what is in a file nor where it i
 Rules: denied by default. A ship shows the token of its link, so it is who it proved to be there, and is heard only
 while it is linked. It names a workspace, and the core says whose that is: the attendee's who sits there now, or one's
 who was moved away and whose work the ship keeps. From the latter a snapshot becomes a recovered copy, and nothing is
-given out. Nothing of a request is logged.
+given out. Where ships bring chunks elsewhere, they get an address for each, on the same terms. Nothing of a request or
+an address is logged.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeVar
 
 from aiohttp import web
+from pydantic import ValidationError
 
 from mux.core.model import ShipId, WorkspaceId
 from mux.core.views import Holder
@@ -26,7 +28,7 @@ from mux.files.base import (
     MissingError,
     NoRoomError,
 )
-from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX
+from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, OBJECT_BYTES_MAX, AddressWanted, Missing
 
 BODIES_MAX: Final = 8
 """Requests with a body that are held at once: each may be a manifest of some megabytes."""
@@ -34,6 +36,8 @@ BODIES_WAITING_MAX: Final = 1_000
 """Those that wait for it; ships send one at a time."""
 BODY_S: Final = 45.0
 """How long a body may take to come."""
+ADDRESS_WANTED_BYTES_MAX: Final = 1024
+"""Of what a ship says of a chunk that it is about to bring elsewhere."""
 SCHEME: Final = "Bearer "
 
 T = TypeVar("T")
@@ -71,6 +75,7 @@ class FilesEndpoint:
             web.get(base + "/snapshots/{snapshot}", self._snapshot, allow_head=False),
             web.put(base + "/objects/{chunk}", self._put),
             web.get(base + "/objects/{chunk}", self._object, allow_head=False),
+            web.post(base + "/objects/{chunk}/address", self._address),
         ]
 
     async def _offer(self, request: web.Request) -> web.Response:
@@ -81,7 +86,8 @@ class FilesEndpoint:
         try:
             await _kept(self._store.put_manifest(holder.user, holder.project, kind, body, self._clock()))
         except ChunksMissingError as error:
-            return web.json_response(error.chunks, status=409)
+            missing = Missing(chunks=error.chunks, direct=self._store.direct is not None)
+            return web.Response(text=missing.model_dump_json(), status=409, content_type="application/json")
         return web.Response(status=201)
 
     async def _put(self, request: web.Request) -> web.Response:
@@ -101,8 +107,26 @@ class FilesEndpoint:
 
     async def _object(self, request: web.Request) -> web.Response:
         holder = self._served(request)
+        if self._store.direct is not None:
+            address = await _kept(self._store.direct.sign_get(holder.user, request.match_info["chunk"]))
+            return web.Response(status=307, headers={"Location": address.url})
         packed = await _kept(self._store.packed(holder.user, request.match_info["chunk"]))
         return web.Response(body=packed)
+
+    async def _address(self, request: web.Request) -> web.Response:
+        """Where a chunk may be brought: by whom the request shows that it is allowed to bring it here."""
+        self._allowed(request)
+        body = await self._body(request, ADDRESS_WANTED_BYTES_MAX)
+        holder = self._allowed(request)
+        if self._store.direct is None:
+            raise web.HTTPNotFound(text="Chunks are brought to the mux itself.\n")
+        try:
+            wanted = AddressWanted.model_validate_json(body)
+        except ValidationError:
+            raise web.HTTPBadRequest(text="That is no length and checksum of a chunk.\n") from None
+        chunk = request.match_info["chunk"]
+        address = await _kept(self._store.direct.sign_put(holder.user, chunk, wanted.length, wanted.sha256))
+        return web.Response(text=address.model_dump_json(), content_type="application/json")
 
     def _allowed(self, request: web.Request) -> Holder:
         """Whose files the request is about; raises HTTPForbidden."""

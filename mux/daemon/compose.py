@@ -41,6 +41,7 @@ from mux.core.fleet import Fleet
 from mux.core.model import LANDINGS, ProjectName, ShipId, ShipState, UserId
 from mux.daemon.clock import SteadyClock
 from mux.daemon.errors import EXIT_CONFIG, EXIT_FAILURE, StartError
+from mux.daemon.files import files_store
 from mux.daemon.https import Https
 from mux.daemon.machines import control_names, provider_of
 from mux.daemon.people import SecretsInForce
@@ -50,8 +51,7 @@ from mux.daemon.reaping import Reaper
 from mux.daemon.registry_logins import LoginsInForce
 from mux.effects import Effects, Words
 from mux.engine import Engine, EngineBusyError
-from mux.files.base import FilesStore, FilesStoreError
-from mux.files.directory import DirectoryStore
+from mux.files.base import FilesStoreError
 from mux.keys import Keyring
 from mux.metrics import metrics_text
 from mux.providers.agent_bundle import AgentBundle, BundleError, agent_bundle
@@ -155,7 +155,7 @@ class Control:
         self.provider: Provider
         self.logins = LoginsInForce(lambda: self.file, environ, self._tell_logins)
         self.bundle: AgentBundle | None = None
-        self.files: FilesStore = DirectoryStore(data / "files", file.files.attendee_max)
+        self.files = files_store(file, data, self.clock)
         self.effects: Effects
         self.reaper: Reaper
         self.secrets: SecretsInForce

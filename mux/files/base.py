@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from mux.core.model import ProjectName, UserId
-from ship_agent.protocol.snapshot import CHUNK_BYTES, Manifest, is_sha
+from ship_agent.protocol.snapshot import CHUNK_BYTES, Address, Manifest, is_sha
 
 KEPT_NEWEST: Final = 10
 """Snapshots of a project that are kept whatever their age."""
@@ -96,11 +96,25 @@ class Deleted:
     size_bytes: int = 0
 
 
+class Direct(Protocol):
+    """A store to which ships bring chunks, and from which they fetch them, by signed addresses."""
+
+    async def sign_put(self, user: UserId, chunk: str, length: int, packed_sha256: str) -> Address:
+        """Where a chunk may be brought that has so many bytes, and that SHA-256, as it is sent."""
+
+    async def sign_get(self, user: UserId, chunk: str) -> Address:
+        """Where a chunk may be fetched."""
+
+
 class FilesStore(Protocol):
     """One store of snapshots. Calls raise FilesStoreError."""
 
     attendee_bytes_max: int
     """Bound of one attendee, compressed."""
+
+    @property
+    def direct(self) -> Direct | None:
+        """How ships reach it without the mux between; None if they do not."""
 
     async def open(self) -> None:
         """Find what is there, and remove what a kill has left half written."""

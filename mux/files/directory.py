@@ -33,6 +33,7 @@ from mux.files.base import (
     ChunksMissingError,
     DamagedError,
     Deleted,
+    Direct,
     FilesStoreError,
     Index,
     Kind,
@@ -64,6 +65,8 @@ class DirectoryStore:
         directory: made if need be.
         attendee_bytes_max: bound of one attendee, compressed.
     """
+
+    direct: Direct | None = None
 
     def __init__(self, directory: Path, attendee_bytes_max: int) -> None:
         self.attendee_bytes_max = attendee_bytes_max

@@ -122,6 +122,42 @@ class Manifest(Message):
         return self.model_dump_json().encode()
 
 
+class Missing(Message):
+    """The mux's answer to a snapshot that is not there whole.
+
+    Args:
+        chunks: to be brought first.
+        direct: each to the address that is to be asked for, not to the mux.
+    """
+
+    chunks: list[Sha]
+    direct: bool = False
+
+
+class AddressWanted(Message):
+    """A ship is about to bring a chunk.
+
+    Args:
+        length: bytes that it will send.
+        sha256: of these bytes.
+    """
+
+    length: Annotated[int, Field(ge=1, le=OBJECT_BYTES_MAX)]
+    sha256: Sha
+
+
+class Address(Message):
+    """Where a ship may bring or fetch one chunk, once or until it expires. A secret: never logged.
+
+    Args:
+        url: signed.
+        headers: to be sent with the request; they are part of what is signed.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://", max_length=8192, repr=False)]
+    headers: Annotated[dict[str, str], Field(max_length=8)] = {}  # noqa: RUF012 - as above
+
+
 def manifest_id(body: bytes) -> str:
     """The name of a manifest."""
     return hashlib.sha256(body).hexdigest()

@@ -10,17 +10,22 @@ import asyncio
 import hashlib
 import ssl
 import zlib
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 import aiohttp
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
+from yarl import URL
 
 from ship_agent.protocol.snapshot import (
     CHUNK_BYTES,
     MANIFEST_BYTES_MAX,
     OBJECT_BYTES_MAX,
+    Address,
+    AddressWanted,
     Manifest,
     ManifestError,
+    Missing,
     is_sha,
     manifest_id,
     read_manifest,
@@ -32,7 +37,11 @@ MISSING_BYTES_MAX: Final = 8 << 20
 """Of the list of chunks that the mux does not have."""
 LEVEL: Final = 6
 """Of zlib: notebooks shrink to a fifth, at about 50 MB a second of one core."""
-_MISSING = TypeAdapter(list[str])
+ADDRESS_BYTES_MAX: Final = 16_384
+ELSEWHERE_BYTES_MAX: Final = 65_536
+"""Of what a store of files says besides files."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class FilesError(Exception):
@@ -61,6 +70,7 @@ class FilesClient:
         self._ssl = context
         self._session: aiohttp.ClientSession | None = None
         self._token = ""
+        self._direct = False
         self.linked = asyncio.Event()
 
     def use(self, token: str) -> None:
@@ -79,17 +89,24 @@ class FilesClient:
     async def offer(self, workspace: str, body: bytes) -> list[str]:
         """Offer a snapshot. Returns the chunks that the mux wants first; none if it is kept. Raises FilesError."""
         status, answer = await self._ask("POST", f"{workspace}/snapshots", body, bytes_max=MISSING_BYTES_MAX)
-        if status == 409:
-            try:
-                return _MISSING.validate_json(answer)
-            except ValidationError as error:
-                raise FilesError("the mux gave an answer that is none", retryable=True) from error
-        return []
+        if status != 409:
+            return []
+        missing = _read(Missing, answer)
+        self._direct = missing.direct
+        return missing.chunks
 
     async def put(self, workspace: str, chunk: str, block: bytes) -> None:
         """Send a chunk. Raises FilesError."""
         packed = await asyncio.to_thread(zlib.compress, block, LEVEL)
-        await self._ask("PUT", f"{workspace}/objects/{chunk}", packed, bytes_max=1024)
+        if not self._direct:
+            await self._ask("PUT", f"{workspace}/objects/{chunk}", packed, bytes_max=1024)
+            return
+        wanted = AddressWanted(length=len(packed), sha256=hashlib.sha256(packed).hexdigest())
+        body = wanted.model_dump_json().encode()
+        _, answer = await self._ask("POST", f"{workspace}/objects/{chunk}/address", body, bytes_max=ADDRESS_BYTES_MAX)
+        address = _read(Address, answer)
+        # 412: another snapshot of these files brought it meanwhile.
+        await self._go("PUT", address, packed, bytes_max=ELSEWHERE_BYTES_MAX, good=(200, 201, 412))
 
     async def manifest(self, workspace: str, snapshot: str) -> Manifest:
         """The snapshot that a workspace is to be restored from. Raises FilesError."""
@@ -103,34 +120,75 @@ class FilesClient:
 
     async def chunk(self, workspace: str, chunk: str) -> bytes:
         """A chunk's bytes. Raises FilesError."""
-        _, packed = await self._ask("GET", f"{workspace}/objects/{chunk}", None, bytes_max=OBJECT_BYTES_MAX)
+        status, packed = await self._ask("GET", f"{workspace}/objects/{chunk}", None, bytes_max=OBJECT_BYTES_MAX)
+        if status == 307:
+            packed = await self._go("GET", Address(url=packed.decode()), None, bytes_max=OBJECT_BYTES_MAX, good=(200,))
         return await asyncio.to_thread(_unpacked, packed, chunk)
 
     async def _ask(self, method: str, path: str, body: bytes | None, *, bytes_max: int) -> tuple[int, bytes]:
+        """Ask the mux; status and body, of a redirect where it leads."""
         if not self._token:
             raise FilesError("there is no link to the mux", retryable=True)
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=REQUEST_S)
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout)
         headers = {"Authorization": f"Bearer {self._token}"}
-        try:
-            async with self._session.request(
-                method, f"{self._base}/{path}", data=body, headers=headers, ssl=self._ssl, allow_redirects=False
-            ) as response:
-                answer = b""
-                async for piece in response.content.iter_chunked(1 << 16):
-                    answer += piece
-                    if len(answer) > bytes_max:
-                        raise FilesError("the mux answered with too much", retryable=False)
-                status = response.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise FilesError(f"no answer from the mux: {type(error).__name__}", retryable=True) from error
-        if status in (200, 201, 409):
+        status, answer = await self._send(
+            method, f"{self._base}/{path}", body, headers, self._ssl, bytes_max=bytes_max, whose="the mux"
+        )
+        if status in (200, 201, 307, 409):
             return status, answer
         raise FilesError(
             f"the mux answered with {status}: {answer[:200].decode('ascii', 'replace').strip()}",
             retryable=status >= 500 or status in (401, 403, 429),
         )
+
+    async def _go(
+        self, method: str, address: Address, body: bytes | None, *, bytes_max: int, good: tuple[int, ...]
+    ) -> bytes:
+        """A request to an address that the mux has signed; the token of the link stays here."""
+        status, answer = await self._send(
+            method, address.url, body, address.headers, True, bytes_max=bytes_max, whose="the store of files"
+        )
+        if status not in good:
+            # Not its words: they may quote the address.
+            raise FilesError(f"the store of files answered with {status}", retryable=True)
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        context: ssl.SSLContext | bool,
+        *,
+        bytes_max: int,
+        whose: str,
+    ) -> tuple[int, bytes]:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=REQUEST_S)
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout)
+        try:
+            # The address as it was signed: normalised, it would be another one.
+            async with self._session.request(
+                method, URL(url, encoded=True), data=body, headers=headers, ssl=context, allow_redirects=False
+            ) as response:
+                if response.status == 307:
+                    return 307, response.headers.get("Location", "").encode("ascii", "replace")
+                answer = b""
+                async for piece in response.content.iter_chunked(1 << 16):
+                    answer += piece
+                    if len(answer) > bytes_max:
+                        raise FilesError(f"{whose} answered with too much", retryable=False)
+                return response.status, answer
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise FilesError(f"no answer from {whose}: {type(error).__name__}", retryable=True) from error
+
+
+def _read(model: type[ModelT], answer: bytes) -> ModelT:
+    try:
+        return model.model_validate_json(answer)
+    except ValidationError:
+        # Not the error's text, nor as its cause: it may quote an address.
+        raise FilesError("the mux gave an answer that is none", retryable=True) from None
 
 
 def _unpacked(packed: bytes, chunk: str) -> bytes:

@@ -25,6 +25,7 @@ from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
 from mux.core.model import Desired, LinkId, ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.views import Holder
+from mux.files.base import FilesStore
 from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
 from ship_agent.join import Join
@@ -115,7 +116,7 @@ class Mux:
     def __init__(self, directory: Path, *, gives_files: bool = False) -> None:
         self.gives_files = gives_files
         self.ca = ControlCa.open(directory / "ca", now())
-        self.files = DirectoryStore(directory / "files", FILES_BYTES)
+        self.files: FilesStore = DirectoryStore(directory / "files", FILES_BYTES)
         self.holders: dict[tuple[ShipId, WorkspaceId], Holder] = {}
         self.keys = Keyring(b"k" * 32)
         self.core = Core()

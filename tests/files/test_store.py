@@ -1,4 +1,4 @@
-"""Snapshots on the mux's disk: whole or not there, verified, bounded, pruned."""
+"""Every store of snapshots: whole or not there, verified, bounded, pruned. The disk has a test of its own."""
 
 from __future__ import annotations
 
@@ -6,43 +6,48 @@ import hashlib
 import os
 import time
 import zlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from mux.core.model import ProjectName, UserId
+from mux.files import s3
 from mux.files.base import (
     KEPT_EVERY_S,
     KEPT_MAX,
     KEPT_NEWEST,
-    UNUSED_S,
     ChunksMissingError,
     DamagedError,
+    FilesStore,
     MissingError,
     NoRoomError,
 )
-from mux.files.directory import DirectoryStore
 from ship_agent.protocol.snapshot import CHUNK_BYTES, Manifest, SnapshotEntry
+from tests.files.places import DirectoryPlace, Place, s3_place
 
 ANA, BEN = UserId("ana"), UserId("../ben")
 INTRO = ProjectName("intro")
 NOW = 1_800_000_000.0
-ROOM = 64 << 20
+
+
+@pytest.fixture(params=["directory", "s3"])
+async def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Place]:
+    """An empty place of each kind."""
+    if request.param == "directory":
+        yield DirectoryPlace(tmp_path / "files")
+        return
+    monkeypatch.setattr(s3, "SWEEP_EVERY", 1)
+    async with s3_place(request.getfixturevalue("moto_server"), NOW) as made:
+        yield made
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> DirectoryStore:
+async def store(place: Place) -> FilesStore:
     """An empty store."""
-    made = DirectoryStore(tmp_path / "files", ROOM)
-    await made.open()
-    return made
-
-
-async def reopened(tmp_path: Path) -> DirectoryStore:
-    """What the next start of the mux finds."""
-    made = DirectoryStore(tmp_path / "files", ROOM)
-    await made.open()
-    return made
+    return await place.store()
 
 
 def chunk_of(block: bytes) -> str:
@@ -61,19 +66,15 @@ def body(*blocks: bytes, at: float = NOW) -> bytes:
     return Manifest(digest="", taken_at=at, entries=entries).body()
 
 
-async def keep(store: DirectoryStore, user: UserId, block: bytes, now: float = NOW) -> str:
+async def keep(store: FilesStore, user: UserId, block: bytes, now: float = NOW) -> str:
     """Keep a snapshot of one file; its id."""
     await store.put_object(user, chunk_of(block), zlib.compress(block))
     return (await store.put_manifest(user, INTRO, "snapshot", body(block, at=now), now)).id
 
 
-def objects(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "files").glob("*/objects/*/*"))
-
-
-async def test_what_is_kept_is_found_by_the_next_start(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_what_is_kept_is_found_by_the_next_start(store: FilesStore, place: Place) -> None:
     kept = await keep(store, ANA, b"mine")
-    found = await reopened(tmp_path)
+    found = await place.store()
     latest = found.latest(ANA, INTRO)
     assert latest is not None
     assert (latest.id, latest.user, latest.kind) == (kept, ANA, "snapshot")
@@ -82,7 +83,7 @@ async def test_what_is_kept_is_found_by_the_next_start(store: DirectoryStore, tm
     assert await found.bytes_of(ANA) >= len(await found.body(latest))
 
 
-async def test_a_snapshot_without_its_chunks_is_not_kept(store: DirectoryStore) -> None:
+async def test_a_snapshot_without_its_chunks_is_not_kept(store: FilesStore) -> None:
     await store.put_object(ANA, chunk_of(b"here"), zlib.compress(b"here"))
     with pytest.raises(ChunksMissingError) as error:
         await store.put_manifest(ANA, INTRO, "snapshot", body(b"here", b"not here"), NOW)
@@ -90,7 +91,7 @@ async def test_a_snapshot_without_its_chunks_is_not_kept(store: DirectoryStore) 
     assert store.latest(ANA, INTRO) is None
 
 
-async def test_one_attendees_chunks_are_not_anothers(store: DirectoryStore) -> None:
+async def test_one_attendees_chunks_are_not_anothers(store: FilesStore) -> None:
     await keep(store, ANA, b"mine")
     with pytest.raises(ChunksMissingError):
         await store.put_manifest(BEN, INTRO, "snapshot", body(b"mine"), NOW)
@@ -110,34 +111,32 @@ async def test_one_attendees_chunks_are_not_anothers(store: DirectoryStore) -> N
     ],
 )
 async def test_a_chunk_that_is_not_what_its_name_says_is_refused(
-    store: DirectoryStore, packed: bytes, tmp_path: Path
+    store: FilesStore, packed: bytes, place: Place
 ) -> None:
     with pytest.raises(DamagedError):
         await store.put_object(ANA, chunk_of(b"mine"), packed)
-    assert objects(tmp_path) == []
+    assert await place.objects() == []
 
 
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "0" * 63, "G" * 64])
-async def test_what_is_no_name_of_a_chunk_is_not_there(store: DirectoryStore, name: str) -> None:
+async def test_what_is_no_name_of_a_chunk_is_not_there(store: FilesStore, name: str) -> None:
     with pytest.raises(MissingError):
         await store.packed(ANA, name)
 
 
-async def test_damage_on_the_disk_is_noticed(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_damage_is_noticed(store: FilesStore, place: Place) -> None:
     await keep(store, ANA, b"mine")
-    (path,) = (tmp_path / "files").glob("*/objects/*/*")
-    path.write_bytes(zlib.compress(b"other"))
+    await place.damage("objects", zlib.compress(b"other"))
     with pytest.raises(DamagedError):
         await store.chunk(ANA, chunk_of(b"mine"))
-    (manifest,) = (tmp_path / "files").glob("*/project-intro/*")
-    manifest.write_bytes(body(b"other"))
+    await place.damage("manifests", body(b"other"))
     latest = store.latest(ANA, INTRO)
     assert latest is not None
     with pytest.raises(DamagedError):
         await store.body(latest)
 
 
-async def test_room_is_bounded_for_each_attendee(store: DirectoryStore) -> None:
+async def test_room_is_bounded_for_each_attendee(store: FilesStore) -> None:
     store.attendee_bytes_max = 4096
     await keep(store, ANA, b"small")
     noise = os.urandom(8192)
@@ -146,31 +145,31 @@ async def test_room_is_bounded_for_each_attendee(store: DirectoryStore) -> None:
     await keep(store, BEN, b"has room")
 
 
-async def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: FilesStore, place: Place) -> None:
     steps = 3 * KEPT_NEWEST
     now = NOW - NOW % KEPT_EVERY_S
     kept = [await keep(store, ANA, f"version {number}".encode(), now + 60 * number) for number in range(steps)]
-    for path in (tmp_path / "files").glob("*/objects/*/*"):
-        os.utime(path, (now - 2 * UNUSED_S, now - 2 * UNUSED_S))
-    kept.append(await keep(store, ANA, b"the last", now + 60 * steps))
+    await place.grow_old(now)
+    later = (steps, steps + 1)
+    kept += [await keep(store, ANA, f"version {number}".encode(), now + 60 * number) for number in later]
     left = [snapshot.id for snapshot in store.all()]
     assert left[-KEPT_NEWEST:] == kept[-KEPT_NEWEST:]
     assert len(kept) > len(left) > KEPT_NEWEST
     assert len(left) <= KEPT_MAX
     named = {chunk for snapshot in store.all() for chunk in (await store.manifest(snapshot)).chunks()}
-    assert set(objects(tmp_path)) == named
-    assert [snapshot.id for snapshot in (await reopened(tmp_path)).all()] == left
+    assert set(await place.objects()) == named
+    assert [snapshot.id for snapshot in (await place.store()).all()] == left
 
 
-async def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: FilesStore, place: Place) -> None:
     await store.put_object(ANA, chunk_of(b"on its way"), zlib.compress(b"on its way"))
     now = time.time()
     for number in range(KEPT_NEWEST + 3):
         await keep(store, ANA, f"version {number}".encode(), now + number)
-    assert chunk_of(b"on its way") in objects(tmp_path)
+    assert chunk_of(b"on its way") in await place.objects()
 
 
-async def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: DirectoryStore) -> None:
+async def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: FilesStore) -> None:
     kept = await keep(store, ANA, b"mine")
     await store.put_manifest(ANA, INTRO, "recovered", body(b"mine", at=NOW + 5), NOW + 5)
     latest = store.latest(ANA, INTRO)
@@ -179,27 +178,32 @@ async def test_a_recovered_copy_is_kept_beside_and_is_not_the_newest(store: Dire
     assert [snapshot.kind for snapshot in store.all()] == ["snapshot", "recovered"]
 
 
-async def test_a_snapshot_that_comes_twice_is_one(store: DirectoryStore) -> None:
+async def test_a_snapshot_that_comes_twice_is_one(store: FilesStore) -> None:
     assert await keep(store, ANA, b"mine") == await keep(store, ANA, b"mine")
     assert len(store.all()) == 1
 
 
-async def test_what_a_kill_leaves_is_cleared(store: DirectoryStore, tmp_path: Path) -> None:
-    await keep(store, ANA, b"mine")
+async def test_what_a_kill_leaves_on_the_disk_is_cleared(tmp_path: Path) -> None:
+    place = DirectoryPlace(tmp_path / "files")
+    await keep(await place.store(), ANA, b"mine")
     (home,) = (tmp_path / "files").iterdir()
     (home / "project-intro" / ".new-1").write_text("half")
     (tmp_path / "files" / ".new-2").mkdir()
-    assert len((await reopened(tmp_path)).all()) == 1
+    assert len((await place.store()).all()) == 1
     assert not (home / "project-intro" / ".new-1").exists()
     assert not (tmp_path / "files" / ".new-2").exists()
 
 
-async def test_deleting_leaves_nothing_of_an_attendee(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_deleting_leaves_nothing_of_an_attendee(store: FilesStore, place: Place) -> None:
     await keep(store, ANA, b"mine")
     await keep(store, BEN, b"stays")
-    assert await store.delete(ANA)
-    assert not await store.delete(ANA)
+    gone = await store.delete(ANA)
+    assert gone is not None
+    assert (gone.snapshots, gone.recovered) == (1, 0)
+    assert gone.size_bytes > len(body(b"mine"))
+    assert await store.delete(ANA) is None
     assert {snapshot.user for snapshot in store.all()} == {BEN}
-    assert len(list((tmp_path / "files").iterdir())) == 1
+    assert await place.nothing_left_of_others(1)
+    assert {snapshot.user for snapshot in (await place.store()).all()} == {BEN}
     assert await store.bytes_of(ANA) == 0
     await keep(store, ANA, b"again")
