@@ -6,7 +6,8 @@
 
 export interface IButton {
   label: string;
-  press: () => void;
+  /** Returns false where it came to nothing, and may be pressed again. */
+  press: () => boolean;
 }
 
 export interface IShown {
@@ -71,8 +72,7 @@ export class Bar {
       const { label, press } = notice.button;
       node.append(
         button(label, pressed => {
-          pressed.disabled = true;
-          press();
+          pressed.disabled = press();
         })
       );
     }

@@ -14,15 +14,22 @@ const AREAS = ['main', 'left', 'right', 'down'];
 /** Every open document once, however many views it has. */
 export function contexts(app: JupyterFrontEnd): Context[] {
   const found = new Set<Context>();
-  for (const area of AREAS) {
-    for (const widget of app.shell.widgets(area)) {
-      const context = (widget as { context?: Context }).context;
-      if (context?.model && !context.isDisposed) {
-        found.add(context);
-      }
+  for (const widget of AREAS.flatMap(area => widgets(app, area))) {
+    const context = (widget as { context?: Context }).context;
+    if (context?.model && !context.isDisposed) {
+      found.add(context);
     }
   }
   return [...found];
+}
+
+/** What is open in an area; nothing where the shell of this version has no such area. */
+function widgets(app: JupyterFrontEnd, area: string): object[] {
+  try {
+    return [...app.shell.widgets(area)];
+  } catch {
+    return [];
+  }
 }
 
 const isDirty = (context: Context): boolean => context.model.dirty && !context.model.readOnly;

@@ -7,7 +7,7 @@
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { Activity } from './activity';
 import { Bar, IShown } from './bar';
-import { refresh, saveAll, unsaved } from './documents';
+import { Context, refresh, saveAll, unsaved } from './documents';
 import { Kernels } from './kernels';
 import { Link } from './link';
 import { INotice, IPageState, IWord } from './messages';
@@ -17,7 +17,7 @@ const LOOK_MS = 5000;
 /** Shortest time between two words that nobody waits for. */
 const TELL_MS = 2000;
 /** How often the mux is told that somebody still works here. */
-const ACTIVE_MS = 15000;
+const ACTIVE_MS = 10000;
 /** A connection that is away for less is not worth a word. */
 const AWAY_MS = 4000;
 const BACK_TRIES = 6;
@@ -110,7 +110,7 @@ export class Page {
       this.own.set(id, {
         id,
         text: `${context.path}: the workspace was started anew, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
-        button: { label: 'Start a kernel', press: () => void this.start(id, context) },
+        button: { label: 'Start a kernel', press: () => this.start(id, context) },
         closable: true
       });
     }
@@ -123,17 +123,16 @@ export class Page {
     this.look();
   }
 
-  private async start(id: string, context: Parameters<Kernels['start']>[0]): Promise<void> {
+  private start(id: string, context: Context): boolean {
     this.own.delete(id);
     this.show();
-    try {
-      await this.kernels.start(context);
-    } catch (error) {
+    this.kernels.start(context).catch(error => {
       console.warn('mux: no kernel was started', error);
       const text = `${context.path}: no kernel was started. Choose one at the upper right of the notebook.`;
       this.own.set(id, { id: `${id}/failed`, text, closable: true });
       this.show();
-    }
+    });
+    return true;
   }
 
   private show(): void {
@@ -151,7 +150,7 @@ export class Page {
 
   private offered(notice: INotice): IShown {
     const { id, text, action, project, number } = notice;
-    const press = (): void => void this.link.say({ accept: { project, number } });
+    const press = (): boolean => this.link.say({ accept: { project, number } });
     return { id, text, button: action ? { label: action, press } : undefined, closable: true };
   }
 

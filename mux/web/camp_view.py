@@ -125,11 +125,10 @@ def _updates(card: ProjectCard) -> Iterator[Notice]:
 
 
 def _coming(project: ProjectName, coming: Coming) -> Notice:
-    minutes = -(-coming.in_s // 60)
     if coming.idle_s:
-        when = f"once you have not worked here for {coming.idle_s / 60:.3g} minutes"
-    elif minutes:
-        when = f"in {minutes:.0f} {'minute' if minutes == 1 else 'minutes'}"
+        when = f"once you have not worked here for {_minutes(coming.idle_s)}"
+    elif coming.in_s:
+        when = f"in {_minutes(-(-coming.in_s // 60) * 60)}"
     else:
         when = "in a moment"
     what = f" ({coming.note.rstrip('.')})" if coming.note else ""
@@ -141,6 +140,14 @@ def _coming(project: ProjectName, coming: Coming) -> Notice:
         "text": f"An update{what} comes {when}. {OFFER_TEXT}",
         "action": "",
     }
+
+
+def _minutes(seconds: float) -> str:
+    """So much time in words; whole minutes from two on."""
+    if seconds < 120 and seconds % 60:
+        return f"{seconds:.0f} seconds"
+    minutes = round(seconds / 60)
+    return f"{minutes} {'minute' if minutes == 1 else 'minutes'}"
 
 
 def _update(project: ProjectName, offer: Offer) -> Notice:

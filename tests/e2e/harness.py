@@ -70,6 +70,7 @@ ports = "{ports}"
 monitor_s = 1.0
 start_max_s = 120.0
 swap_hold_s = 60.0
+idle_after_s = 30.0
 
 [listen]
 public = "127.0.0.1:{public}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
+import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, expect
 
 from tests.docker_engine import ROOT
+from tests.e2e.harness import LOOK_S
 from tests.e2e.lab import Lab
 from tests.e2e.people import Person, Room
 
@@ -64,6 +69,10 @@ class AtWork:
         await self.page.keyboard.insert_text(text)
         await expect(editor).to_have_text(text)
 
+    async def remembers(self) -> bool:
+        """The kernel is still the one that it was."""
+        return await self.lab.run("print(witness + 1)") == "42"
+
     @property
     def kernel_gone(self) -> Locator:
         return self.page.locator(".mux-notice").filter(has_text="its kernel has ended")
@@ -90,10 +99,74 @@ class AtWork:
         assert await self.lab.run("print(6 * 7)") == "42"
 
 
+def notice(at_work: AtWork, text: str | re.Pattern[str]) -> Locator:
+    return at_work.page.locator(".mux-notice").filter(has_text=text)
+
+
+async def push(room: Room, image: Path, *words: str) -> None:
+    await room.mux.run("push", "intro", str(image), "--yes", "--max-unavailable", "100%", *words)
+
+
 async def test_a_push_saves_what_is_typed_and_leaves_the_page_as_it_is(room: Room) -> None:
     ana = await AtWork.begins(room, "Ana")
-    image = changed_image(room.mux.directory, "fixed")
-    await room.mux.run("push", "intro", str(image), "--yes", "--max-unavailable", "100%")
+    told = "Lunch is <b>ready</b>.<img src=x onerror=alert(1)>"
+    await room.mux.run("broadcast", told)
+    await expect(notice(ana, told)).to_be_visible()
+    await push(room, changed_image(room.mux.directory, "fixed"))
     await ana.sees_that_nothing_is_lost()
     assert await ana.lab.read("README.md") == "# fixed\n"
+    await ana.goes_on()
+    await room.mux.run("broadcast", "--clear")
+    await expect(notice(ana, "Lunch")).to_have_count(0)
+
+
+@pytest.mark.long
+async def test_somebody_who_is_offered_an_update_gets_it_when_they_press_the_button(room: Room) -> None:
+    ana = await AtWork.begins(room, "Ana")
+    image = changed_image(room.mux.directory, "offered")
+    await push(room, image, "--when", "offer", "--note", "mends cell 4", "--no-watch")
+    offer = notice(ana, "An update is ready: mends cell 4.")
+    await expect(offer).to_be_visible()
+    await ana.person.picture("push-offer")
+    assert await ana.remembers(), "nothing happens before the button is pressed"
+    await ana.types(EDIT)
+    await offer.get_by_role("button", name="Update now").click()
+    await ana.sees_that_nothing_is_lost()
+    await expect(offer).to_have_count(0)
+    await ana.goes_on()
+
+
+@pytest.mark.long
+async def test_somebody_who_works_is_left_alone_until_they_pause(room: Room) -> None:
+    ana = await AtWork.begins(room, "Ana")
+    image = changed_image(room.mux.directory, "when-idle")
+    await push(room, image, "--when", "idle", "--note", "mends cell 4", "--no-watch")
+    coming = notice(ana, "once you have not worked here for 30 seconds")
+    while not await coming.is_visible():
+        await ana.types(f"{EDIT}; {random.random()}")
+        await asyncio.sleep(LOOK_S)
+    await ana.types(EDIT)
+    await ana.person.picture("push-idle")
+    assert await ana.remembers()
+    await ana.types(EDIT)
+    await ana.sees_that_nothing_is_lost()
+    await expect(coming).to_have_count(0)
+    await ana.goes_on()
+
+
+@pytest.mark.long
+async def test_a_push_for_a_time_is_announced_and_touches_nobody_before(room: Room) -> None:
+    ana = await AtWork.begins(room, "Ana")
+    image = changed_image(room.mux.directory, "at-a-time")
+    at = datetime.now(UTC) + timedelta(minutes=3)
+    await push(room, image, "--when", f"at {at:%H:%M}", "--note", "mends cell 4", "--no-watch")
+    coming = notice(ana, re.compile(r"An update \(mends cell 4\) comes in \d minute"))
+    await expect(coming).to_be_visible()
+    await ana.person.picture("push-at")
+    assert await ana.remembers()
+    await ana.types(EDIT)
+    await expect(notice(ana, "is being started anew")).to_be_visible(timeout=180_000)
+    assert datetime.now(UTC) >= at.replace(second=0, microsecond=0)
+    await ana.person.picture("push-away")
+    await ana.sees_that_nothing_is_lost()
     await ana.goes_on()

@@ -14,7 +14,9 @@ from mux.core.events import AttendeesActive, Event, PageGone, PageSaid, UpdateAc
 from mux.core.model import ProjectName, UserId
 from mux.core.pages import NotebookView
 from mux.core.rollout_views import Coming
+from mux.core.views import AttendeeView, ProjectCard
 from mux.web import live
+from mux.web.camp_view import camp_view
 from tests.web.page_parts import House
 
 ADA, INTRO = UserId("u-ada"), ProjectName("intro")
@@ -153,6 +155,22 @@ async def test_a_page_is_told_what_organizers_tell_everybody_and_what_comes_to_i
     ]
     assert notices[0]["text"] == "Lunch is ready."
     assert notices[1]["text"].startswith("An update (fixes cell 4) comes in 2 minutes.")
+
+
+@pytest.mark.parametrize(
+    ("coming", "when"),
+    [
+        (Coming(3, "", 0.0, 0.0), "in a moment"),
+        (Coming(3, "", 59.0, 0.0), "in 1 minute"),
+        (Coming(3, "", 61.0, 0.0), "in 2 minutes"),
+        (Coming(3, "", 0.0, 30.0), "once you have not worked here for 30 seconds"),
+        (Coming(3, "", 0.0, 120.0), "once you have not worked here for 2 minutes"),
+    ],
+)
+def test_when_an_update_comes_is_said_in_words(coming: Coming, when: str) -> None:
+    card = ProjectCard(INTRO, "Intro", "ready", "Ready.", coming=coming)
+    (notice,) = camp_view(AttendeeView(None, (card,)), lambda _: True)["notices"]
+    assert notice["text"].startswith(f"An update comes {when}. ")
 
 
 @pytest.mark.parametrize("origin", ["http://evil.test", "null"])
