@@ -93,7 +93,7 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
         if ship.link is None or ship.unreachable:
             _set_end(world, ship, workspace)
         else:
-            _back(world, ship, workspace, f"it did not answer within {_swap_max_s(world):g} s")
+            _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s")
 
 
 def _keep_save(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> bool:
@@ -117,12 +117,13 @@ def _swap(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> N
     _run(world, ship, workspace, rollout.digest)
 
 
-def _swap_max_s(world: World) -> float:
+def swap_max_s(world: World) -> float:
+    """How long a swap may take, in seconds."""
     return world.spec.rollout.start_max_s + SWAP_SLACK_S
 
 
 def _set_end(world: World, ship: Ship, workspace: Workspace) -> None:
-    workspace.swap_until = world.now + _swap_max_s(world)
+    workspace.swap_until = world.now + swap_max_s(world)
     world.touch(ship)
     world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
 

@@ -21,16 +21,23 @@ from mux.core.model import ProjectName, ShipId
 from mux.core.pages import PAGES_BACK_S
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import keep_trials
-from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, waiting
+from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, swap_max_s, waiting
 from mux.core.ships import Ship
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
 
 
 def restore(world: World, stored: Iterable[Rollout]) -> None:
-    """Rollouts as they were stored; those that the event file in force has overruled are dropped."""
-    world.rollouts = {rollout.project: rollout for rollout in stored}
-    world.saved_rollouts = dict(world.rollouts)
+    """Rollouts as they were stored; those that the event file in force has overruled are dropped.
+
+    The clock may have been set back since: what is waited for is then no further away than when its wait began.
+    """
+    latest = world.now + world.spec.rollout.monitor_s
+    world.saved_rollouts = {rollout.project: rollout for rollout in stored}
+    world.rollouts = {
+        name: replace(rollout, watched_until=min(rollout.watched_until, latest))
+        for name, rollout in world.saved_rollouts.items()
+    }
     if world.rollouts:
         world.pages_back_at = world.now + PAGES_BACK_S
         world.deadlines.set(("rollout", "/pages"), world.pages_back_at)
@@ -42,6 +49,7 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     spec_changed(world)
     for ship in world.ships.values():
         for workspace in ship.workspaces.values():
+            workspace.swap_until = min(workspace.swap_until, world.now + swap_max_s(world))
             if workspace.swap_until > world.now:
                 world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
     for rollout in world.rollouts.values():
