@@ -134,7 +134,11 @@ class Rollout:
 
     def judged(self, ship: ShipId) -> bool:
         """Whether it is known if a ship can run the image."""
-        return ship in self.proved or any(refused == ship for refused, _ in self.refused)
+        return ship in self.proved or self.refused_on(ship)
+
+    def refused_on(self, ship: ShipId) -> bool:
+        """Whether a ship is known not to run the image."""
+        return any(refused == ship for refused, _ in self.refused)
 
     def gave_up(self, workspace: WorkspaceId) -> bool:
         """Whether a workspace did not come up with the image, and is left alone."""
@@ -153,7 +157,8 @@ def spec_on(world: World, ship: Ship, spec: ProjectSpec) -> ProjectSpec:
     if rollout is None:
         return spec
     running = rollout.state is RolloutState.RUNNING and ship.id in rollout.proved
-    if rollout.state is RolloutState.DONE or (running and world.now >= rollout.pace.not_before):
+    done = rollout.state is RolloutState.DONE and (rollout.rollback or not rollout.refused_on(ship.id))
+    if done or (running and world.now >= rollout.pace.not_before):
         return spec.with_image(rollout.image, rollout.digest)
     return spec.with_image(rollout.was_image, rollout.was_digest)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import ReportedState, ShipReport, WorkspaceId, WorkspaceReport
-from mux.core.rollout import Rollout, takes_part
-from mux.core.ships import Ship, Trial
+from mux.core.model import ReportedState, ShipReport, WorkspaceId, WorkspaceReport, WorkspaceState
+from mux.core.rollout import Rollout, RolloutState, takes_part
+from mux.core.ships import Ship, Trial, Workspace
 from mux.core.workspaces import PORT_IN_USE, wanted_changed
 from mux.core.world import World
 
@@ -138,6 +138,31 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
         elif word.state is not ReportedState.PULLING and (trial.away or not trial.pulled):
             trial.pulled, trial.away = True, ""
             _set_end(world, trial, world.spec.rollout.start_max_s)
+
+
+def judge_by_use(world: World, rollout: Rollout, ship: Ship) -> list[tuple[Workspace, str]]:
+    """A ship that came up with an image that is in force proves it with its first workspace, as others did in a trial.
+
+    Returns:
+        Attendees' workspaces there that have not come up with it, why, and that are to have the image before.
+    """
+    if rollout.state is not RolloutState.DONE or rollout.rollback or (ship.gone and not ship.failed):
+        return []
+    found = ship.workspaces.values()
+    mine = [each for each in found if each.project == rollout.project and each.digest == rollout.digest]
+    if not rollout.judged(ship.id) and any(each.healthy for each in mine):
+        world.rollouts[rollout.project] = replace(rollout, proved=(*rollout.proved, ship.id))
+        return []
+    down = [
+        (each, why) for each in mine if each.state is WorkspaceState.PREPARING and (why := lets_down(each.reported))
+    ]
+    if not rollout.judged(ship.id):
+        if ship.failed and ship.report is not None and mine:
+            _verdict(world, ship, rollout, ship.failed)
+        elif down:
+            _verdict(world, ship, rollout, down[0][1])
+            wanted_changed(world, ship)
+    return [(each, why) for each, why in down if ship.seats[each.seat].user is not None]
 
 
 def refuse(world: World, ship: Ship, trial: Trial, why: str) -> None:

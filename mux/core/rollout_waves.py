@@ -141,8 +141,16 @@ def _back(world: World, ship: Ship, workspace: Workspace, why: str) -> None:
         failures = (*rollout.failed, (workspace.id, why))[:FAILURES_KEPT_MAX]
         world.rollouts[workspace.project] = replace(rollout, failed=failures)
     after = "It is being tried on." if stays else "It goes back to the image before, with its files."
-    text = f"{workspace.project} on {ship.id}, seat {workspace.seat}, did not come up after its swap: {why}. {after}"
+    text = (
+        f"{workspace.project} on {ship.id}, seat {workspace.seat}, did not come up with its new image: {why}. {after}"
+    )
     world.notify(Notify("warning", "swap_failed", workspace.id, text))
+
+
+def turn_back(world: World, ship: Ship, workspace: Workspace, why: str) -> None:
+    """A newcomer's workspace that does not come up with the image in force gets the image before."""
+    workspace.previous = world.rollouts[workspace.project].was_digest
+    _back(world, ship, workspace, why)
 
 
 def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:

@@ -20,8 +20,8 @@ from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered, Upda
 from mux.core.model import ProjectName, ShipId
 from mux.core.pages import PAGES_BACK_S
 from mux.core.rollout import Rollout, RolloutState, takes_part
-from mux.core.rollout_trials import keep_trials
-from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, swap_max_s, waiting
+from mux.core.rollout_trials import judge_by_use, keep_trials
+from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, swap_max_s, turn_back, waiting
 from mux.core.ships import Ship
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
@@ -170,6 +170,10 @@ def look(world: World, subject: str) -> None:
         for ship in world.ships.values():
             if not ship.gone:
                 wanted_changed(world, ship)
+    elif rollout is not None and what == "idle":
+        # One that is done is looked at on ships that have changed: these may.
+        for ship, _ in waiting(world, rollout):
+            world.touch(ship, save=False)
 
 
 def advance(world: World, touched: Iterable[ShipId]) -> None:
@@ -183,10 +187,15 @@ def advance(world: World, touched: Iterable[ShipId]) -> None:
 
 def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
     for ship in ships:
+        for workspace, why in judge_by_use(world, world.rollouts[name], ship):
+            turn_back(world, ship, workspace, why)
         keep_trials(world, world.rollouts[name], ship)
     quiet = keep_wave(world, world.rollouts[name])
     rollout = world.rollouts[name]
     if rollout.state is RolloutState.RUNNING and not rollout.rollback and (why := _too_much(world, rollout)):
+        _end(world, rollout, RolloutState.STOPPED, why)
+        return
+    if rollout.state is RolloutState.DONE and (why := _let_down(world, rollout)):
         _end(world, rollout, RolloutState.STOPPED, why)
         return
     if not quiet or not may_begin(world, rollout):
@@ -220,6 +229,15 @@ def _too_much(world: World, rollout: Rollout) -> str:
     subject, why = failures[0]
     count = rollout.failures
     return f"{count} {'failure' if count == 1 else 'failures'}; {subject}: {why}"
+
+
+def _let_down(world: World, rollout: Rollout) -> str:
+    """Why an image that is in force should not be: most ships that came later do not run it. Empty otherwise."""
+    refused = len(rollout.refused)
+    if rollout.rollback or refused <= max(world.spec.rollout.failures_max, len(rollout.proved)):
+        return ""
+    subject, why = rollout.refused[-1]
+    return f"it does not run on {refused} ships; {subject}: {why}"
 
 
 def _end(world: World, rollout: Rollout, state: RolloutState, why: str) -> None:

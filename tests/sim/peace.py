@@ -17,7 +17,7 @@ from mux.core.events import (
 )
 from mux.core.model import Doors, ShipId, ShipState, ShipWanted
 from mux.core.world import World
-from tests.sim.rollout import unrolled
+from tests.sim.rollout import FAILING, HANGING, unrolled
 from tests.sim.rules import BrokenRuleError
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ def _unrouted(house: House, world: World) -> Iterator[str]:
         for name in (warm | here.keys()) - {"bad"}:
             if (user, name) not in routes:
                 found = here.get(name)
+                machine = house.provider.machines.get(assignment.ship)
+                if found and found.digest in (FAILING, HANGING) and machine and machine.ever_hostile:
+                    continue  # it said that a bad image answers: its own attendees bear it
                 yield f"{user} has no route to {name}, which is {found and (found.id, found.state, found.reported)}"
     for (user, project), place in routes.items():
         machine = house.provider.by_host(place.host)

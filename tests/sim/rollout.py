@@ -58,6 +58,8 @@ class RolloutRules:
             return ""
         if spec.digest == here.digest or spec.digest in machine.answered | machine.truth[here.id].ran:
             return ""
+        if here.digest in (FAILING, HANGING):
+            return ""  # it goes back to the image before, which this ship may never have had
         return f"{here.id} is started on {spec.digest[:14]}, which never answered on {machine.ship}"
 
 
