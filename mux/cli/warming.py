@@ -39,14 +39,16 @@ JsonLinesOption = Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 def warm(  # noqa: PLR0917 - typer makes options of arguments
     ctx: typer.Context,
-    seats: Annotated[int | None, typer.Argument(metavar="[SEATS]", help="As the event file says if left out.")] = None,
+    seats: Annotated[
+        int | None, typer.Argument(metavar="[SEATS]", min=0, help="As the event file says if left out.")
+    ] = None,
     by: Annotated[str, typer.Option("--by", help="When they should be ready, e.g. 08:45; mux begins in time.")] = "",
     watch: WatchOption = True,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Watch for so many seconds at most, then end with 1; 0: for ever.")
     ] = 0.0,
     spend_limit: Annotated[
-        float | None, typer.Option("--spend-limit", help="Your word on what the event may cost in all.")
+        float | None, typer.Option("--spend-limit", min=0, help="Your word on what the event may cost in all.")
     ] = None,
     yes: YesOption = False,
     as_json: JsonLinesOption = False,

@@ -67,6 +67,9 @@ def size_fleet(world: World) -> None:
         calls.call(world, ship, "launch")
     if not decided.end:
         world.deadlines.clear(("surplus", ""))
+    elif aimed.phase in ("word", "cool") and not aimed.seats:
+        # Said, not found: there is nothing to hold on for, also where pausing kept it from being done.
+        world.deadlines.set(("surplus", ""), world.now)
     else:
         world.deadlines.set_once(("surplus", ""), world.now + fleet.surplus_hold_s)
 
@@ -79,6 +82,7 @@ def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
     ship.call = None
     ship.ordered = True
     ship.ordered_at = world.now
+    world.patience.accepted()
     if ship.state in (ShipState.PENDING, ShipState.BOOTING) and ship.wanted is ShipWanted.RUN:
         ship.launched_at = world.now
         boots.watch_boot(world, ship)
@@ -119,7 +123,7 @@ def launching_failed(world: World, ship: ShipId, reason: str, *, made: bool, fat
     if not give_up or not world.controls.launching:
         world.deadlines.set(("launch", ""), patience.not_before)
         # What lasts is told ever more rarely; `mux status` shows it all the time.
-        if news or made or patience.failures.bit_count() == 1:
+        if news or made or (patience.failures > 1 and patience.failures.bit_count() == 1):
             pause_s = patience.not_before - world.now
             text = f"{ship}: {reason} Trying again in {pause_s:.0f} s, and until it works."
             world.notify(Notify("warning", "launch_failed", "", text))

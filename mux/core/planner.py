@@ -155,7 +155,7 @@ class LaunchPatience:
     Args:
         failures: in a row, of both sorts.
         machines: machines among them.
-        reason: of the last one.
+        reason: of the last one; it stays when what was refused is over.
         not_before: no launch before that time (seconds since the epoch).
     """
 
@@ -176,6 +176,10 @@ class LaunchPatience:
         """The trouble lasts: pause from now on, for as long as the failures so far ask for."""
         pause = min(spec.launch_backoff_s * 2 ** min(self.failures - 1, DOUBLINGS_MAX), spec.launch_backoff_max_s)
         self.not_before = now + pause
+
+    def accepted(self) -> None:
+        """The provider took an order: what it refused is over. The machines that failed are not."""
+        self.failures = self.machines
 
     def forget(self) -> None:
         """A ship became available, or an organizer resumed launching."""

@@ -344,7 +344,7 @@ def _ordered_at(world: World, ship: Ship) -> float:
 def launching_text(world: World) -> str:
     """Why nothing is launched, or why launching takes so long; empty while it goes well."""
     patience = world.patience
-    if world.stopped_text or not patience.reason:
+    if world.stopped_text or not patience.failures:
         return world.stopped_text
     tries = "once" if patience.failures == 1 else f"{patience.failures} times in a row"
     return f"failed {tries}, and is tried until it works: {patience.reason}"
@@ -359,7 +359,7 @@ def reasons(world: World) -> list[tuple[str, int]]:
         found[reason(ship)] += 1
     for project, why in world.broken.items():
         found[f"project {project} fails: {why}"] += 1
-    if world.patience.reason:
+    if world.patience.failures:
         found[f"launch failed: {world.patience.reason}"] += world.patience.failures
     if world.stopped_text:
         found[world.stopped_text] += 1

@@ -7,6 +7,7 @@ word.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
@@ -64,7 +65,7 @@ async def warm(deps: AdminDeps, call: Call) -> BaseModel:
             409,
             "spend_limit",
             f"{found.seats} seats would make the event cost about {cost}, beyond the limit of {shown}; say "
-            f"--spend-limit {found.event:.0f} to allow that, or ask for fewer seats",
+            f"--spend-limit {ceil(found.event)} to allow that, or ask for fewer seats",
         )
     await deps.engine.submit(FleetWarmed(found.seats, by, body.spend_limit))
     return _plan(found, by, deps.time_zone())
@@ -73,6 +74,8 @@ async def warm(deps: AdminDeps, call: Call) -> BaseModel:
 async def cool(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
     """Let free ships go."""
     await deps.engine.submit(FleetCooled())
+    if held := deps.engine.warming(deps.clock()).held:
+        return Done(text=f"Free ships are let go as soon as that is over: {held}.")
     return Done(text="Free ships are let go; whoever has a seat keeps it. `mux fleet warm` launches ships again.")
 
 

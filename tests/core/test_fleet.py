@@ -323,10 +323,11 @@ def test_what_the_provider_refuses_for_now_is_asked_for_until_it_works() -> None
     assert len([notice for notice in room.notices if notice.code == "launch_failed"]) == 7, "ever more rarely"
     room.launches_fail = False
     room.do(after=61)
+    room.answer_all()
+    assert fleet_status(room.fleet.world).launching_text == "", "the order is taken"
     room.settle()
     assert room.states() == {ship: ShipState.AVAILABLE}
     assert room.fleet.world.controls.boot_s < 61, "what it waited for its machine is not its boot"
-    assert fleet_status(room.fleet.world).launching_text == ""
 
 
 def test_launching_backs_off_and_is_given_up_loudly() -> None:

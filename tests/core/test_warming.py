@@ -205,6 +205,21 @@ def test_seats_are_not_expected_sooner_than_the_pace_of_so_far_allows() -> None:
     assert warming_view(world, room.now).expected_at == pytest.approx(room.now + 20 * 200 / 8), "the longer it stands"
 
 
+def test_what_is_cooled_while_the_fleet_is_paused_goes_as_soon_as_it_is_resumed() -> None:
+    room = Room(spec(attendees=4, seats_per_ship=2))
+    room.settle()
+    room.log_in("ada")
+    room.do(LaunchingSet(enabled=False))
+    room.do(FleetCooled())
+    room.do(after=1)
+    room.settle()
+    assert len(room.states()) == 2
+    room.do(LaunchingSet(enabled=True))
+    room.do()
+    room.settle()
+    assert room.states() == {ONE: ShipState.RUNNING}
+
+
 # --- the timetable ----------------------------------------------------------------------------------------------------
 
 
