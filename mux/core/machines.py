@@ -129,7 +129,8 @@ def launching_failed(world: World, ship: ShipId, reason: str, *, made: bool, fat
             world.notify(Notify("warning", "launch_failed", "", text))
         return
     world.controls = replace(world.controls, launching=False)
-    text = f"launching was given up after {patience.failures} failures in a row, the last: {ship}: {reason}"
+    why = "since it would fail again" if fatal else f"after {patience.failures} failures in a row, the last"
+    text = f"launching was given up, {why}: {ship}: {reason}"
     world.stopped_text = text
     world.notify(Notify("error", "launching_given_up", "", f"{text} Mend it, then resume with `mux fleet resume`."))
     for pending in list(world.ships.values()):
