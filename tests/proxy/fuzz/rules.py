@@ -10,7 +10,7 @@ import httptools
 from tests.proxy.fuzz.stage import Outcome
 
 SECRETS = {"1": b"token secret-alice", "2": b"token secret-bob"}
-"""Which workspace gets which token."""
+"""Which workspace gets which token; further ports get none."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-5][0-9]{2} ")
 
 
@@ -41,8 +41,9 @@ def hold(outcome: Outcome) -> None:
 
 
 def _private(fields: list[tuple[bytes, bytes]], workspace: str) -> None:
-    """A workspace gets its own token and nobody's session."""
-    assert [value for name, value in fields if name == b"authorization"] == [SECRETS[workspace]]
+    """A workspace gets its own token and nobody's session; a further port gets neither."""
+    token = [SECRETS[workspace]] if workspace in SECRETS else []
+    assert [value for name, value in fields if name == b"authorization"] == token
     cookies = [
         pair.partition(b"=")[0].strip() for name, value in fields if name == b"cookie" for pair in value.split(b";")
     ]

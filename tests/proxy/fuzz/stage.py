@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mux.core.model import SessionHash, WorkspaceId
-from mux.core.routes import Route, RouteTable, SessionEntry
+from mux.core.model import PortName, SessionHash, WorkspaceId
+from mux.core.routes import Route, RoutePort, RouteTable, SessionEntry
 from mux.proxy.client import ClientConnection
 from mux.proxy.descriptors import Descriptors
 from mux.proxy.plane import Plane
@@ -16,6 +16,8 @@ from mux.proxy.routing import Destination, FeedRouter, RoutePool
 from mux.proxy.upstream import UpstreamConnection
 from tests.proxy.rig import ALICE, BOB, INTRO, SETTINGS, session_of
 
+PORTS = (RoutePort(PortName("dash"), 3), RoutePort(PortName("kept"), 4, with_prefix=True))
+"""Further ports of Alice's workspace."""
 TURNS = 12
 """Of the event loop, after which nothing moves by itself any more: a connection takes three, an end two."""
 
@@ -132,7 +134,7 @@ class Stage:
                 SessionHash("0" * 64): SessionEntry(BOB, 1.0),
             },
             routes={
-                (ALICE, INTRO): Route(WorkspaceId("alice"), "127.0.0.1", 1, "secret-alice"),
+                (ALICE, INTRO): Route(WorkspaceId("alice"), "127.0.0.1", 1, "secret-alice", ports=PORTS),
                 (BOB, INTRO): Route(WorkspaceId("bob"), "127.0.0.1", 2, "secret-bob"),
             },
         )
