@@ -220,8 +220,9 @@ def _offer(world: World, rollout: Rollout) -> Rollout:
 def _too_much(world: World, rollout: Rollout) -> str:
     """Why a rollout cannot go on; empty while it can."""
     up = [ship.id for ship in world.ships.values() if takes_part(ship)]
-    nowhere = bool(up) and not rollout.proved and all(rollout.judged(ship) for ship in up)
-    if not nowhere and rollout.failures <= world.spec.rollout.failures_max:
+    proved = sum(ship in rollout.proved for ship in up)
+    refused_by_most = all(rollout.judged(ship) for ship in up) and len(up) > 2 * proved
+    if not refused_by_most and rollout.failures <= world.spec.rollout.failures_max:
         return ""
     failures = (*rollout.failed, *rollout.refused)
     if not failures:

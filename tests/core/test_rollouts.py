@@ -556,3 +556,16 @@ def test_a_page_that_says_that_somebody_works_is_believed() -> None:
         found.settle()
         found.do(after=11.0)
     assert digests(found) == {"ada": DIGEST}
+
+
+def test_an_image_that_most_ships_refuse_is_given_to_nobody() -> None:
+    found = Room(replace(event_spec(project(), attendees=6), rollout=RolloutSpec(failures_max=5)))
+    found.settle()
+    found.log_in(*PEOPLE)
+    found.settle()
+    for ship in list(found.machines.values())[:2]:
+        ship.bad_digests = frozenset({NEW})
+    push(found)
+    run(found, 3)
+    assert (state(found), len(found.machines)) == (RolloutState.STOPPED, 3)
+    assert set(digests(found).values()) == {DIGEST}

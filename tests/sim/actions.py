@@ -23,7 +23,7 @@ ORGANIZERS = (
 )  # fmt: skip
 LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
 """Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""
-ROLLOUTS = ("push", "push", "push", "steer")
+ROLLOUTS = ("push", "push", "push", "steer", "steer", "accepts", "accepts", "works")
 """Images on their way to people. Drawn apart as well."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
@@ -114,7 +114,7 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
             rollouts.randrange(1000),
             rollouts.random(),
         )
-        for _ in range(rollouts.choice((0, 0, 1, 2, 4)) * scale)
+        for _ in range(rollouts.choice((0, 0, 2, 4, 8)) * scale)
     ]
     return Scenario(
         seed=seed,

@@ -15,6 +15,7 @@ from typing import Literal
 
 from mux.core.commands import Command, Notify
 from mux.core.events import (
+    AttendeesActive,
     DoorsSet,
     Event,
     EventSpecApplied,
@@ -35,6 +36,7 @@ from mux.core.events import (
     ShipReleased,
     ShipReplaced,
     ShipReported,
+    UpdateAccepted,
     UserRevoked,
 )
 from mux.core.model import (
@@ -490,8 +492,24 @@ class House:
     def _push(self, action: Action) -> None:
         names = sorted(self.mux.fleet.world.projects)
         name = names[action.pick % len(names)]
-        pace = Pace(count=1 + action.pick % 3, idle=action.size < 0.2)
+        pace = Pace(
+            count=1 + action.pick % 3,
+            idle=action.size < 0.2,
+            offer=0.2 <= action.size < 0.45,
+            not_before=self.mux.clock() + 100 * action.size if action.size > 0.85 else 0.0,
+        )
         self.mux.post(ProjectPushed(name, f"images/{name}", image(int(action.size * 100)), pace))
+
+    def _accepts(self, action: Action) -> None:
+        """Somebody presses the button, perhaps on a page that shows an earlier push."""
+        users = sorted(self.mux.fleet.world.assignments)
+        for name, rollout in self.mux.fleet.world.rollouts.items() if users else ():
+            number = rollout.number - (action.size < 0.5)
+            self.mux.post(UpdateAccepted(users[action.pick % len(users)], name, number))
+
+    def _works(self, action: Action) -> None:
+        if keys := sorted(self.mux.fleet.world.published_routes):
+            self.mux.post(AttendeesActive(tuple(keys), "page"))
 
     def _steer(self, action: Action) -> None:
         orders: tuple[Literal["pause", "resume", "abort", "rollback"], ...] = ("pause", "resume", "abort", "rollback")

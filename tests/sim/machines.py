@@ -15,7 +15,7 @@ from ship_agent.protocol.messages import Desired
 from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.step import Action, ForgetImage, Note, Pull, Remove, Start, Stop
 from tests.sim.clock import Dice
-from tests.sim.rollout import FAILING, HANGING
+from tests.sim.rollout import FAILING, FAILS_SWAPPED, HANGING, HANGS_SWAPPED
 
 
 @dataclass
@@ -183,14 +183,16 @@ class SimMachine:
             return
         if spec.port in self.foreign_ports or self.listening(spec.port) is not None:
             raise RuntimeFailure("port_in_use", "another program holds the port", retryable=True)
+        swapped = here is not None and bool(spec.receipt) and here.digest != spec.digest
         fails = spec.project.name == "bad" or self.failing_until > now or spec.digest == FAILING
+        fails = fails or (swapped and spec.digest == FAILS_SWAPPED)
         self._bound(spec)
         truth = self.truth.setdefault(spec.id, Truth())
         truth.ran.add(spec.digest)
         truth.secrets_of = spec.secrets.get("OWNER", "")
         starts = here.starts + 1 if here else 1
         truth.answers_at = now + self._dice.between(0.3, 5.0, "answers", spec.id, starts)
-        if spec.digest == HANGING:
+        if spec.digest == HANGING or (swapped and spec.digest == HANGS_SWAPPED):
             truth.answers_at = float("inf")
         self.workspaces[spec.id] = RunningWorkspace(
             id=spec.id,

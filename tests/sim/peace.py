@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mux.core.events import (
@@ -10,12 +11,15 @@ from mux.core.events import (
     FleetUnparked,
     FleetWarmed,
     LaunchingSet,
+    ProjectPushed,
     RolloutSteered,
     ShipCordoned,
     ShipDeclaredLost,
     ShipReleased,
+    UpdateAccepted,
 )
 from mux.core.model import Doors, ShipId, ShipState, ShipWanted
+from mux.core.rollout import RolloutState
 from mux.core.world import World
 from tests.sim.rollout import FAILING, HANGING, unrolled
 from tests.sim.rules import BrokenRuleError
@@ -70,9 +74,7 @@ def _organize(house: House) -> None:
         post(FleetUnparked())
     if world.controls.target_seats is not None:
         post(FleetWarmed(world.spec.fleet.seats_wanted))
-    for name, rollout in world.rollouts.items():
-        if rollout.paused:
-            post(RolloutSteered(name, "resume"))
+    _roll_out(house)
     for ship in world.ships.values():
         if ship.cordoned:
             post(ShipCordoned(ship.id, False))
@@ -83,6 +85,21 @@ def _organize(house: House) -> None:
             post(ShipReleased(ship.id))
         elif not ship.gone and ((silent and in_use) or (ship.failed and ship.assigned)):
             post(ShipDeclaredLost(ship.id))
+
+
+def _roll_out(house: House) -> None:
+    """What organizers and attendees do with rollouts: they resume them, and accept what they are offered."""
+    world, post = house.mux.fleet.world, house.mux.post
+    for name, rollout in world.rollouts.items():
+        if rollout.paused:
+            post(RolloutSteered(name, "resume"))
+        if rollout.state is RolloutState.RUNNING and rollout.pace.not_before > world.now + ORGANIZER_LOOKS_S:
+            # The clock was set back: the time that was meant is far away now.
+            at_once = replace(rollout.pace, not_before=0.0)
+            post(ProjectPushed(name, rollout.image, rollout.digest, at_once))
+        if rollout.pace.offer:
+            for user in world.assignments:
+                post(UpdateAccepted(user, name, rollout.number))
 
 
 def _comes_back(house: House, ship: ShipId) -> bool:
@@ -115,6 +132,8 @@ def _unrouted(house: House, world: World) -> Iterator[str]:
                     continue  # it said that a bad image answers: its own attendees bear it
                 yield f"{user} has no route to {name}, which is {found and (found.id, found.state, found.reported)}"
     for (user, project), place in routes.items():
+        if place.hold:
+            yield f"requests of {user} for {project} still wait"
         machine = house.provider.by_host(place.host)
         if machine is None or machine.listening(place.port) != place.workspace:
             yield f"the route of {user} to {project} leads nowhere"

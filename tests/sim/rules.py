@@ -163,7 +163,7 @@ class Rules:
             raise BrokenRuleError("told", f"{sorted(current - told)} is let in and not told what is wanted")
         self._check_launches(fleet, events, commands)
         self._check_stuck(fleet)
-        for broken in self._rollouts.broken(fleet.world):
+        for broken in self._rollouts.broken(fleet.world, events):
             raise BrokenRuleError("rollout", broken)
         self._check_ends(before, events, commands)
         for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
@@ -176,6 +176,7 @@ class Rules:
             ("assignments", kept.assignments, world.assignments),
             ("sessions", kept.sessions, world.sessions),
             ("queue", kept.waiting, world.waiting),
+            ("rollouts", kept.rollouts, world.rollouts),
         ):
             if stored != known:
                 raise BrokenRuleError("forgotten", f"the {what} in the store are not those in force")
@@ -220,6 +221,7 @@ class Rules:
         world = fleet.world
         self._seqs.clear()
         self._loss.restarted()
+        self._rollouts.restarted(world)
         if world.assignments != self._assignments:
             raise BrokenRuleError("forgotten", "a restart finds other assignments")
         missing = set(self._waiting) - set(world.waiting)
@@ -496,6 +498,13 @@ class Rules:
         truth = machine.truth.get(place.workspace)
         if truth is None or place.port not in truth.answered_on:
             raise BrokenRuleError("route", f"{key} is published before {place.workspace} answered on {place.port}")
+        here, assignment = machine.workspaces.get(place.workspace), self._assignments.get(key[0])
+        if here and assignment and assignment.epoch > 1 and here.epoch != assignment.epoch:
+            raise BrokenRuleError("restored", f"{key} is published before the files of {key[0]} are there")
+        found = self.house.mux.fleet.world.seat_of(key[0])
+        wanted = found and found[1].workspaces.get(key[1])
+        if here and wanted and wanted.id == here.id and wanted.digest != here.digest:
+            raise BrokenRuleError("swapped", f"{key} is published on the image before, which is about to be stopped")
         spec = self.house.mux.spec.project(key[1])
         if spec is not None and spec.has_secrets and truth.secrets_of != key[0]:
             raise BrokenRuleError("secrets", f"{key} is published without the secrets of {key[0]}")

@@ -111,7 +111,7 @@ async def test_cards_change_in_place_as_text_and_a_logout_elsewhere_leads_to_the
     page.on("pageerror", lambda error: site.complaints.append(str(error)))
     await site.login(page, f"{site.public}/camp/", "ada")
     card = page.locator('[data-project="intro"]')
-    await card.get_by_text("Starting").wait_for()
+    await card.get_by_text("Starting", exact=True).wait_for()
     await site.home.engine.seat(ADA, {"intro": ("failed", "<img src=x onerror=alert(1)> & more")})
     await card.get_by_text("<img src=x onerror=alert(1)> & more").wait_for()
     offer = card.get_by_role("button", name="Update now")
