@@ -59,14 +59,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def proxy(directory: Path) -> Iterator[Ports]:
-    """A proxy process in static mode, listening; ended with the context."""
+def proxy(directory: Path, *options: str) -> Iterator[Ports]:
+    """A proxy process in static mode, with further options, listening; ended with the context."""
     ports = Ports(upstream=free_port(), proxy=free_port())
     routes = {"sessions": False, "routes": [{"prefix": "/", "upstream": f"127.0.0.1:{ports.upstream}"}]}
     file = directory / "static.json"
     file.write_text(json.dumps(routes), encoding="utf-8")
     log = directory / "proxy.log"
     command = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{ports.proxy}"]
+    command += options
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
