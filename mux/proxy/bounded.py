@@ -18,12 +18,14 @@ class Bounded(Generic[K, V]):
 
     Args:
         size: entries of one generation.
+        entry_bytes_max: what is larger is not worth its memory; see ``keep``.
     """
 
-    __slots__ = ("_old", "_once", "_size", "young")
+    __slots__ = ("_entry_bytes_max", "_old", "_once", "_size", "young")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, entry_bytes_max: int = 0) -> None:
         self._size = size
+        self._entry_bytes_max = entry_bytes_max
         self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._once: set[int] = set()
@@ -44,12 +46,21 @@ class Bounded(Generic[K, V]):
             self._old, self.young = self.young, {}
         self.young[key] = value
 
-    def seen(self, key: K) -> bool:
-        """Whether it was asked about before, as far as that is known: what comes once is not worth its memory."""
+    def keep(self, key: K, size: int, value: V | None) -> V | None:
+        """What was found out about a key: remembered if it was asked about before, and returned.
+
+        Args:
+            key: that was not known.
+            size: of what it stands for, in bytes.
+            value: None if there is nothing to remember.
+        """
+        if value is None or size > self._entry_bytes_max:
+            return value
         number = hash(key)
         if number in self._once:
-            return True
-        if len(self._once) >= self._size:
-            self._once.clear()
-        self._once.add(number)
-        return False
+            self.put(key, value)
+        else:  # what comes once is not worth its memory
+            if len(self._once) >= self._size:
+                self._once.clear()
+            self._once.add(number)
+        return value

@@ -59,7 +59,8 @@ def bare(byte: bytes) -> Malformed:
 
 def split_head(head: bytes) -> list[bytes]:
     """The lines of a complete head, without line ends and without the empty line. Raises Malformed."""
-    if fault := _BARE.search(head):
+    # Counting is twenty times as fast as searching, and nearly always enough.
+    if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") and (fault := _BARE.search(head)):
         raise bare(fault.group())
     if head.translate(None, _LINE_BYTES + b"\r\n"):
         raise Malformed("control_character", "a control character in the head (RFC 9110 section 5.5)")

@@ -88,16 +88,11 @@ class RequestLines:
 
     def __init__(self, session_cookie: bytes) -> None:
         self._cookie = session_cookie
-        self.known: Bounded[bytes, RequestLine] = Bounded(MEMO_LINES)
+        self.known: Bounded[bytes, RequestLine] = Bounded(MEMO_LINES, MEMO_LINE_BYTES_MAX)
 
     def read(self, line: bytes) -> RequestLine | None:
         """What a line means; None if only the strict parser may say. ``line`` without its end."""
-        known = self.known.get(line)
-        if known is None:
-            known = self._judge(line)
-            if known is not None and len(line) <= MEMO_LINE_BYTES_MAX and self.known.seen(line):
-                self.known.put(line, known)
-        return known
+        return self.known.get(line) or self.known.keep(line, len(line), self._judge(line))
 
     def _judge(self, line: bytes) -> RequestLine | None:
         match = _LINE.fullmatch(line)
@@ -124,16 +119,11 @@ class ResponseLines:
     """Lines of workspaces' responses."""
 
     def __init__(self) -> None:
-        self.known: Bounded[bytes, ResponseLine] = Bounded(MEMO_LINES)
+        self.known: Bounded[bytes, ResponseLine] = Bounded(MEMO_LINES, MEMO_LINE_BYTES_MAX)
 
     def read(self, line: bytes) -> ResponseLine | None:
         """As ``RequestLines.read``."""
-        known = self.known.get(line)
-        if known is None:
-            known = _judge_response(line)
-            if known is not None and len(line) <= MEMO_LINE_BYTES_MAX and self.known.seen(line):
-                self.known.put(line, known)
-        return known
+        return self.known.get(line) or self.known.keep(line, len(line), _judge_response(line))
 
 
 def _judge_response(line: bytes) -> ResponseLine | None:

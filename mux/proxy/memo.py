@@ -124,10 +124,10 @@ class Memo:
         self._pools = pools
         self._request_lines = RequestLines(session_cookie)
         self._response_lines = ResponseLines()
-        self.heads: Bounded[tuple[bytes, bytes], KnownHead] = Bounded(MEMO_HEADS)
+        self.heads: Bounded[tuple[bytes, bytes], KnownHead] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
         self._doors: Bounded[tuple[bytes, SessionHash, bytes, Hashable], Door] = Bounded(MEMO_DOORS)
-        self.answers: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS)
-        self.answers_to_head: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS)
+        self.answers: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
+        self.answers_to_head: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -144,12 +144,7 @@ class Memo:
             return None
         rest = data[start:]
         key = (peer.ip, rest)
-        known = self.heads.get(key)
-        if known is None:
-            known = self._read(rest)
-            if known is not None and len(rest) <= MEMO_HEAD_BYTES_MAX and self.heads.seen(key):
-                self.heads.put(key, known)
-        return known
+        return self.heads.get(key) or self.heads.keep(key, len(rest), self._read(rest))
 
     def _read(self, rest: bytes) -> KnownHead | None:
         raw = rest[:-4].split(b"\r\n")
@@ -219,12 +214,7 @@ class Memo:
             head_only: whether it answers HEAD, and so has no body.
         """
         answers = self.answers_to_head if head_only else self.answers
-        known = answers.get(head)
-        if known is None:
-            known = self._read_answer(head, head_only=head_only)
-            if known is not None and len(head) <= MEMO_HEAD_BYTES_MAX and answers.seen(head):
-                answers.put(head, known)
-        return known
+        return answers.get(head) or answers.keep(head, len(head), self._read_answer(head, head_only=head_only))
 
     def _read_answer(self, head: bytes, *, head_only: bool) -> KnownAnswer | None:
         raw = head[:-4].split(b"\r\n")
