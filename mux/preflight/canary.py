@@ -187,7 +187,11 @@ async def _removed(config: Path, environ: Mapping[str, str]) -> bool:
             await provider.open()
             try:
                 await asyncio.gather(*(provider.terminate(ship) for ship in await provider.list()))
-                return not await provider.list()
+                removed = not await provider.list()
+                with contextlib.suppress(ProviderError):
+                    # What costs nothing, but holds the ship's user-data: its launch template.
+                    await provider.reap(foreign=False)
+                return removed
             finally:
                 await provider.close()
     except (ProviderError, StartError, TimeoutError):

@@ -21,7 +21,7 @@ from typing import IO, cast
 
 import structlog
 
-from mux.config import load
+from mux.config import ConfigError, load
 from mux.preflight.canary import CHECK, canary
 from mux.preflight.finding import Finding, Outcome, failure, warning
 
@@ -95,7 +95,10 @@ def main(config: Path) -> int:
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    finding = asyncio.run(_kept(config))
+    try:
+        finding = asyncio.run(_kept(config))
+    except ConfigError as error:
+        finding = failure(CHECK, f"{config} has changed meanwhile: {error.faults[0]}", "mend that, and check again")
     with contextlib.suppress(BrokenPipeError):  # whoever wanted it may be gone
         sys.stdout.write(json.dumps(finding.as_json()))
         sys.stdout.flush()
