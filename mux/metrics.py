@@ -21,6 +21,11 @@ GAUGES: Mapping[str, tuple[str, Callable[[FleetStatus], int]]] = {
     "mux_seats_assigned": ("Seats that are somebody's.", lambda status: status.seats_assigned),
     "mux_waiting": ("People in the waiting room.", lambda status: status.waiting),
     "mux_sessions": ("Logins in force.", lambda status: status.sessions),
+    "mux_notebook_pages": ("Pages of notebooks that are open.", lambda status: status.notebook_pages),
+    "mux_unsaved_documents": (
+        "Documents with unsaved edits in open pages of notebooks.",
+        lambda status: status.unsaved_documents,
+    ),
     "mux_doors_open": ("1 while newcomers get seats.", lambda status: int(status.doors_open)),
     "mux_launching": ("0 when launching is paused or was given up.", lambda status: int(status.launching)),
     "mux_projects_broken": (

@@ -158,6 +158,8 @@ class FleetStatus:
         opt_ins: project to what its containers may beyond the rule, for those that are allowed anything.
         ships: every ship that is not terminated.
         notices: latest notices, newest first: (seconds since the epoch, severity, subject, text).
+        notebook_pages: pages of notebooks that are open.
+        unsaved_documents: documents in them with edits that are not saved.
     """
 
     event: str
@@ -176,6 +178,8 @@ class FleetStatus:
     opt_ins: Mapping[ProjectName, tuple[str, ...]]
     ships: tuple[ShipView, ...]
     notices: tuple[tuple[float, str, str, str], ...]
+    notebook_pages: int = 0
+    unsaved_documents: int = 0
 
 
 def attendee_view(world: World, user: UserId, now: float | None = None) -> AttendeeView:
@@ -270,6 +274,7 @@ def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCar
 def fleet_status(world: World) -> FleetStatus:
     """The room at a glance, with every ship that is not terminated."""
     ships = [ship for ship in world.ships.values() if ship.state is not ShipState.TERMINATED]
+    pages = [page for of_one in world.pages.values() for page in of_one.values()]
     states = Counter(ship.state for ship in ships)
     return FleetStatus(
         event=world.spec.name,
@@ -288,6 +293,8 @@ def fleet_status(world: World) -> FleetStatus:
         opt_ins={spec.name: spec.allow for spec in world.projects.values() if spec.allow},
         ships=tuple(ship_view(world, ship) for ship in ships),
         notices=tuple(reversed(world.notices)),
+        notebook_pages=len(pages),
+        unsaved_documents=sum(page.unsaved for page in pages),
     )
 
 

@@ -24,7 +24,7 @@ from mux.web.camp_view import Card, camp_message, camp_view, told, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import SESSION_ENDED, Live
-from mux.web.notebook import NotebookPage, notebook_message
+from mux.web.notebook import NotebookPage, Working, notebook_message
 from mux.web.offers import accept_update
 from mux.web.pages import Pages, Refusal, bad_origin, is_upgrade, json_refusal, redirect, same_origin, wants_json
 from mux.web.signed_in import SignedIn, Visitor, act_purpose
@@ -61,6 +61,7 @@ class Camp:
         self._forms = forms
         self._visitors = visitors
         self._live = live
+        self._working = Working(deps.engine)
         self._bounced: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def add_routes(self, app: web.Application) -> None:
@@ -105,7 +106,7 @@ class Camp:
         if all(each.name != project for each in self._engine.projects()):
             return self._unknown(request)
         visitor = self._visitors.visitor(request)
-        page = NotebookPage(self._engine, visitor.user, project) if visitor else None
+        page = NotebookPage(self._engine, self._working, visitor.user, project) if visitor else None
         try:
             return await self._serve(request, lambda whose: self._notebook_message(whose, project), page)
         finally:

@@ -9,6 +9,7 @@ event, and the core decides.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from mux.web.offers import accept_update
 
 UNSAVED_MAX = 10_000
 """More open documents than any browser holds."""
+WORKING_TOLD_S = 5.0
+"""How often the core is told who works: often enough for the shortest time after which anybody counts as idle."""
 
 
 class _Word(BaseModel):
@@ -54,18 +57,43 @@ class Acceptance(_Word):
     accept: _Accepted
 
 
+class Working:
+    """Who works in a notebook, told together: one event for the room every few seconds, not one for each page."""
+
+    def __init__(self, engine: EngineLike) -> None:
+        self._engine = engine
+        self._who: dict[tuple[UserId, ProjectName], None] = {}
+        self._telling: asyncio.Task[None] | None = None
+
+    def note(self, user: UserId, project: ProjectName) -> None:
+        """Somebody works."""
+        self._who[user, project] = None
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell(), name="who works in notebooks")
+
+    async def _tell(self) -> None:
+        while self._who:
+            await asyncio.sleep(WORKING_TOLD_S)
+            who, self._who = tuple(self._who), {}
+            # What a busy mux does not take in is said again by whoever works on.
+            with contextlib.suppress(EngineBusyError):
+                await self._engine.submit(AttendeesActive(who, source="page"))
+
+
 class NotebookPage:
     """One page's connection: what it says becomes events.
 
     Args:
         engine: takes them.
+        working: takes that somebody works.
         user, project: whose page, and of what.
     """
 
     _links = itertools.count(1)
 
-    def __init__(self, engine: EngineLike, user: UserId, project: ProjectName) -> None:
+    def __init__(self, engine: EngineLike, working: Working, user: UserId, project: ProjectName) -> None:
         self._engine = engine
+        self._working = working
         self._user = user
         self._project = project
         self._link = next(self._links)
@@ -84,13 +112,11 @@ class NotebookPage:
         last, self._last = self._last, state
         if last is not None and last.page != state.page:
             raise ValueError("a page is another page than before")
-        events: list[PageSaid | AttendeesActive] = []
+        if state.active or state.busy:
+            self._working.note(self._user, self._project)
         if last is None or (last.unsaved, last.saved) != (state.unsaved, state.saved):
-            events.append(PageSaid(self._user, self._project, state.page, self._link, state.unsaved, state.saved))
-        if state.active:
-            events.append(AttendeesActive(((self._user, self._project),), source="page"))
-        if events:
-            await self._engine.submit(*events)
+            said = PageSaid(self._user, self._project, state.page, self._link, state.unsaved, state.saved)
+            await self._engine.submit(said)
 
     async def closed(self) -> None:
         """The connection has ended."""

@@ -9,7 +9,7 @@ from mux.core.model import UserId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import Coming
-from mux.core.views import attendee_view
+from mux.core.views import attendee_view, fleet_status
 from tests.core.room import DIGEST, Room
 from tests.core.test_rollouts import INTRO, NEW, digests, held, push, room, run, state
 
@@ -80,6 +80,14 @@ def test_an_earlier_answer_is_none_to_a_new_request() -> None:
     found = asked()
     says(found, saved=told(found).save - 1)
     assert digests(found) == {"ada": DIGEST}
+
+
+def test_the_room_at_a_glance_has_what_is_not_saved() -> None:
+    found = room(people=2)
+    says(found, unsaved=2)
+    says(found, UserId("bob"), unsaved=1)
+    status = fleet_status(found.fleet.world)
+    assert (status.notebook_pages, status.unsaved_documents) == (2, 3)
 
 
 def test_without_an_open_page_nothing_is_waited_for() -> None:

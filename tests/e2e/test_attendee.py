@@ -51,9 +51,11 @@ async def test_somebody_logs_in_opens_a_tutorial_and_runs_a_cell(room: Room) -> 
     card = ana.page.locator(".card[data-project=intro]")
     await expect(card).to_have_attribute("data-state", "ready")
     await ana.picture("projects")
-    await card.locator("a[data-action]").click()
-    await ana.enters("/camp/intro/")
+    async with ana.page.expect_websocket(lambda socket: socket.url.endswith("/camp/live/intro")) as live:
+        await card.locator("a[data-action]").click()
+        await ana.enters("/camp/intro/")
     lab = await Lab(ana.page, ana.address("intro")).ready()
+    assert not (await live.value).is_closed(), "the extension is not in touch with the mux"
     await lab.file("01-welcome.ipynb").dblclick()
     assert re.fullmatch(r"Hello from Python 3\.\d+\.\d+\n42", await lab.run_first_code_cell())
     await expect(ana.page.get_by_text("official Jupyter news")).to_have_count(0)

@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.docker_engine import ROOT
-from tests.e2e.harness import LOOK_S
+from tests.e2e.harness import LOOK_S, kill
 from tests.e2e.lab import Lab
 from tests.e2e.people import Person, Room
 
@@ -168,5 +168,15 @@ async def test_a_push_for_a_time_is_announced_and_touches_nobody_before(room: Ro
     await expect(notice(ana, "is being started anew")).to_be_visible(timeout=180_000)
     assert datetime.now(UTC) >= at.replace(second=0, microsecond=0)
     await ana.person.picture("push-away")
+    await ana.sees_that_nothing_is_lost()
+    await ana.goes_on()
+
+
+@pytest.mark.long
+async def test_a_push_goes_on_and_loses_nothing_where_the_mux_is_killed_in_the_middle(room: Room) -> None:
+    ana = await AtWork.begins(room, "Ana")
+    await push(room, changed_image(room.mux.directory, "in-spite-of-kills"), "--no-watch")
+    await expect(notice(ana, "An update comes in a moment").or_(notice(ana, "is being started anew"))).to_be_visible()
+    await kill(room.mux.processes_of("mux.daemon run"))
     await ana.sees_that_nothing_is_lost()
     await ana.goes_on()

@@ -15,7 +15,7 @@ from mux.core.model import ProjectName, UserId
 from mux.core.pages import NotebookView
 from mux.core.rollout_views import Coming
 from mux.core.views import AttendeeView, ProjectCard
-from mux.web import live
+from mux.web import live, notebook
 from mux.web.camp_view import camp_view
 from tests.web.page_parts import House
 
@@ -46,7 +46,8 @@ async def test_a_page_is_told_how_its_workspace_is(home: House) -> None:
         assert (await socket.receive_json())["save"] == 7
 
 
-async def test_what_a_page_says_becomes_events_of_its_attendee(home: House) -> None:
+async def test_what_a_page_says_becomes_events_of_its_attendee(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "WORKING_TOLD_S", 0.01)
     browser = await home.signed_in()
     async with browser.live(CHANNEL) as socket:
         await socket.send_json({**STATE, "unsaved": 2, "active": True})
