@@ -352,6 +352,7 @@ class Simulation:
     pulls: dict[str, Memory] = field(default_factory=dict)
     running: list[tuple[float, Action]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    started_over: dict[str, int] = field(default_factory=dict)
 
     def key(self, action: Action) -> str:
         match action:
@@ -375,6 +376,7 @@ class Simulation:
             pulls=dict(self.pulls),
             busy=frozenset(self.key(action) for _, action in self.running),
             starting_max=2,
+            started_over=dict(self.started_over),
         )
 
     def begin(self, action: Action, lasts_s: float) -> None:
@@ -383,6 +385,11 @@ class Simulation:
             held = self.held.get(action.spec.id)
             assert held is None or held.state == "exited", "two starts on the same files"
             assert action.spec.digest in self.images
+        if isinstance(action, StartOver):
+            held = self.held[action.spec.id]
+            assert held.state == "exited" or action.wish.path, "everything is replaced under a running workspace"
+            assert held.epoch == action.spec.epoch, "files that are not the attendee's yet"
+            assert action.wish.number > self.started_over.get(action.spec.id, 0), "a wish is carried out twice"
         self.running.append((self.now + lasts_s, action))
 
     def finish_next(self) -> None:
@@ -404,7 +411,10 @@ class Simulation:
                 self.held[identity] = replace(self.held[identity], state="exited", failure="")
             case Remove(identity):
                 del self.held[identity]
+                self.started_over.pop(identity, None)
                 self.removed.append(identity)
+            case StartOver(spec, wish):
+                self.started_over[spec.id] = wish.number
             case Start(spec):
                 before = self.held.get(spec.id)
                 self.held[spec.id] = RunningWorkspace(
@@ -425,6 +435,7 @@ class Simulation:
 
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
+PATHS = st.sampled_from(["", "a.ipynb"])
 WANTED = st.sampled_from(["warm", "bound", "suspended"])
 
 
@@ -439,6 +450,7 @@ def targets(draw: st.DrawFn) -> Target:
                 digest=draw(st.sampled_from([OLD, NEW])),
                 secrets=draw(st.sampled_from([{}, {"KEY": "value"}])),
                 epoch=draw(st.integers(0, 2)),
+                start_over=draw(st.none() | st.builds(wire.StartOver, number=st.integers(1, 3), path=PATHS)),
             )
             for identity in identities
         ),
@@ -510,6 +522,7 @@ def test_from_anything_it_converges_and_never_removes_what_is_desired(  # noqa: 
         else:
             assert item is not None
             assert (item.state, item.run_key, item.epoch) == ("running", wanted.run_key, wanted.spec.epoch)
+            assert wanted.start_over is None or world.started_over[identity] >= wanted.start_over.number
     assert world.images == set(goal.images) | {item.digest for item in world.held.values()} & world.images
 
 
