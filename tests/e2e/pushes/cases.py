@@ -57,7 +57,7 @@ async def _everybody_has(house: House, what: str, watch: Watch, tag: str, said: 
 
 @case("a good image")
 async def good(house: House) -> Row:
-    """Tag, digest, pull by digest, proof, swap; then back again by `mux rollout rollback`."""
+    """Tag, digest, pull by digest, proof, swap."""
     image = await house.shelf.put("fix7")
     await house.shelf.forget(image)
     async with watching(house) as watch:

@@ -274,6 +274,8 @@ async def open_house(
             await house.close()
             if left := house.processes():
                 await kill(left)
+            for each in house.containers():  # of a test that has failed
+                engine.ask("DELETE", f"/containers/{each}?force=1")
             await shelf.clear()
             await gate.cut()
             shutil.rmtree(directory, ignore_errors=True)

@@ -1,7 +1,11 @@
-"""The table of pushes is whole, and the page shows it."""
+"""The tables of pushes are whole, and the page shows them."""
 
 from __future__ import annotations
 
+import json
+
+from bench.swap import page as swaps
+from tests.docker_engine import ROOT
 from tests.e2e.pushes import table
 from tests.e2e.pushes.cases import KINDS
 
@@ -14,3 +18,9 @@ def test_the_page_shows_the_table() -> None:
     page = table.PAGE.read_text("utf-8")
     assert table.BEGIN in page
     assert page.partition(table.BEGIN)[2].partition(table.END)[0] == f"\n{table.shown()}"
+
+
+def test_the_page_shows_what_a_swap_costs() -> None:
+    results = json.loads((ROOT / "bench/results/swap.json").read_text("utf-8"))
+    page = swaps.PAGE.read_text("utf-8")
+    assert page.partition(swaps.BEGIN)[2].partition(swaps.END)[0] == f"\n{swaps.shown(results)}"

@@ -1,0 +1,1 @@
+"""What a push costs, beside doing it by hand."""
