@@ -208,7 +208,13 @@ def next_deadline(target: Target, view: View) -> float | None:
 
 
 def settled(target: Target, view: View) -> bool:
-    """Whether a generation is reached: nothing is left to do that has not been tried. Health is not asked for."""
+    """Whether a generation is reached: nothing is left to do that has not been tried. Health is not asked for.
+
+    A start that is under way of what is not desired any more leaves a workspace to be removed. To the mux a generation
+    that is reached says that there is none, and that its port is free.
+    """
+    if any(not _is_digest(key) and key not in target.workspaces for key in view.busy):
+        return False
     for identity, here in view.workspaces.items():
         if identity not in target.workspaces and (identity not in target.kept or here.state == "running"):
             return False
@@ -219,7 +225,7 @@ def _settled(identity: str, wanted: Wanted, view: View) -> bool:
     here = view.workspaces.get(identity)
     running = here is not None and here.state == "running"
     if wanted.wanted == "suspended":
-        return not running
+        return not running and identity not in view.busy
     if here is not None and running:
         as_wanted = here.run_key == wanted.run_key and here.epoch == wanted.spec.epoch
         return as_wanted and not _starts_over(wanted, here, view)
@@ -314,8 +320,13 @@ def _fresh(spec: WorkspaceSpec) -> WorkspaceSpec:
 def _pull(project: Project, digest: str, view: View) -> Iterator[tuple[Action, float]]:
     if digest in view.images or digest in view.busy:
         return
-    if sum(1 for busy in view.busy if busy.startswith("sha256:")) < PULLS_MAX:
+    if sum(_is_digest(key) for key in view.busy) < PULLS_MAX:
         yield Pull(project, digest), view.pulls.get(digest, Memory()).pull_at()
+
+
+def _is_digest(key: str) -> bool:
+    """Whether what is busy is an image."""
+    return key.startswith("sha256:")
 
 
 def _starting(target: Target, view: View) -> int:

@@ -11,6 +11,9 @@ Rules:
   BAD_MESSAGES_MAX-th ends the link. A `ProtocolError` is never answered, but counted in the same way.
 - No input raises. After `Closed` nothing is accepted and nothing new is sent.
 - Only the newest unsent `RegistryLogins`, `Desired` and `Observed` are kept: each is a whole.
+- A `Desired` of an older generation than one that came before it on the same link is dropped: a generation means one
+  thing, and what the older one has workspaces for may be gone, or somebody's files. A new link starts anew, since a mux
+  that was restored from a backup goes on from an older one.
 - A ship reports at least every ``heartbeat_s`` after its last report (`ReportDue`). Whether a silent ship counts as
   unreachable is for the core to say. A dead connection is found by WebSocket pings (RFC 6455 section 5.5.2), which both
   shells send: they need no message, and work while neither side has anything to say.
@@ -236,6 +239,7 @@ class ShipEnd(_End):
         self._heartbeat_s = 0.0
         self._report: Observed | None = None
         self._seq = 0
+        self._generation = 0
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """What arrived; ``bytes`` stand for a binary frame."""
@@ -302,6 +306,9 @@ class ShipEnd(_End):
                 self._deadline = now
                 return [Welcomed(message.heartbeat_s, message.files_token)]
             case Desired(), State.LINKED:
+                if message.generation < self._generation:
+                    return []
+                self._generation = message.generation
                 return [DesiredReceived(message)]
             case RegistryLogins(), State.LINKED:
                 return [LoginsReceived(message)]

@@ -289,6 +289,25 @@ def test_a_failed_pull_is_tried_again_later_and_does_not_hold_the_generation() -
     assert isinstance(step(goal, stuck, 130.0), Pull)
 
 
+@pytest.mark.parametrize("kept", [(), ("w",)])
+def test_a_generation_is_not_reached_while_something_that_is_not_desired_may_still_be_starting(
+    kept: tuple[str, ...],
+) -> None:
+    goal = desired(projects=(), kept=kept)
+
+    assert not settled(goal, View(busy=frozenset({"w"})))
+    assert settled(goal, View(busy=frozenset({OLD})))
+    assert settled(goal, View())
+
+
+def test_what_is_to_be_suspended_is_not_while_it_may_still_be_starting() -> None:
+    goal = desired(workspace(wanted="suspended"))
+    stopped = here(goal, state="exited")
+
+    assert not settled(goal, view(stopped, busy=frozenset({"w"})))
+    assert settled(goal, view(stopped))
+
+
 @pytest.mark.parametrize(
     ("workspaces", "projects"),
     [

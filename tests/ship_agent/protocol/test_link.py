@@ -296,6 +296,30 @@ def test_only_the_newest_desired_and_report_are_sent() -> None:
     assert pair.at_mux == [Reported(observed(3, seq=1))]
 
 
+def test_a_desired_that_a_newer_one_has_overtaken_is_dropped() -> None:
+    pair = Pair()
+    pair.link()
+    frames = []
+    for generation in (8, 12):
+        pair.mux.send_desired(desired(generation))
+        frames += pair.mux.messages_to_send()
+    late, newer = frames
+
+    for frame in (newer, late, newer):
+        pair.at_ship += pair.ship.receive(frame, pair.now)
+
+    assert pair.at_ship == [DesiredReceived(desired(12)), DesiredReceived(desired(12))]
+
+
+def test_a_new_link_may_go_on_from_an_older_generation() -> None:
+    for generation in (12, 8):
+        pair = Pair()
+        pair.link()
+        pair.mux.send_desired(desired(generation))
+        pair.exchange()
+        assert pair.at_ship == [DesiredReceived(desired(generation))]
+
+
 def test_logins_go_before_what_needs_them_and_only_the_newest() -> None:
     pair = Pair()
     pair.link()
@@ -611,10 +635,12 @@ def test_the_last_word_of_each_side_arrives(script: list[tuple[str, int]]) -> No
     pair.link()
     wanted: Desired | None = None
     said: Observed | None = None
+    generation = 0
     for kind, number in script:
         match kind:
             case "desired":
-                wanted = desired(number)
+                generation += number
+                wanted = desired(generation)
                 pair.mux.send_desired(wanted)
             case "report":
                 said = observed(number)
