@@ -441,7 +441,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     FleetParked: lambda world, _event: parking.park_all(world),
     FleetUnparked: lambda world, _event: parking.unpark_all(world),
     FleetEnded: lambda world, _event: machines.end_all(world),
-    FleetWarmed: warming.warm,
+    FleetWarmed: parking.warm,
     FleetCooled: lambda world, _event: warming.cool(world),
     SpendAllowed: warming.allow,
     ProjectPushed: rollouts.pushed,

@@ -1,7 +1,7 @@
 """Ships that are not needed now: parked and started again, let go when they are surplus, stopped when the time is up.
 
 Nobody who has a seat loses it by being surplus; the hard stop lets every ship go. A ship that keeps work is parked, and
-never ended.
+never ended. Ships with people on them are stopped only while the whole fleet is parked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mux.core import calls, warming
 from mux.core.commands import Notify
+from mux.core.events import FleetWarmed
 from mux.core.lifecycles import SHIP_BOOT_STARTS
 from mux.core.model import ShipState, ShipWanted
 from mux.core.planner import plan
@@ -28,7 +29,10 @@ def park_all(world: World) -> None:
 
 
 def park(world: World, ship: Ship) -> None:
-    """A ship should be stopped, with its files kept."""
+    """A ship should be stopped, with its files kept; one that the provider never took has no machine to stop."""
+    if ship.unordered and not ship.assigned:
+        calls.end(world, ship)
+        return
     ship.wanted = ShipWanted.PARKED
     world.touch(ship)
     if ship.host and ship.call is None:
@@ -47,6 +51,14 @@ def unpark_all(world: World) -> None:
         world.controls = replace(world.controls, target_seats=seats, target_at=world.now, target_by=0.0)
     for ship in parked:
         unpark(world, ship)
+
+
+def warm(world: World, event: FleetWarmed) -> None:
+    """So many seats are wanted from now on. In a fleet that was parked, those who have a seat are not left without."""
+    warming.warm(world, event)
+    for ship in world.ships.values():
+        if ship.wanted is ShipWanted.PARKED and ship.assigned:
+            unpark(world, ship)
 
 
 def unpark_some(world: World, missing: int, ships_max: int | None) -> None:

@@ -105,6 +105,33 @@ def test_warming_after_cooling_starts_parked_ships_before_it_launches_others() -
     assert [c for c in commands if isinstance(c, CALLS)] == [StartShip(TWO), LaunchShip(THREE)]
 
 
+def test_warming_a_parked_fleet_starts_every_ship_with_people_on_it() -> None:
+    room = Room(spec(attendees=4))
+    room.settle()
+    room.log_in("ada", "ben", "cy")
+    room.do(FleetParked())
+    room.settle()
+    commands = room.do(FleetWarmed(seats=1))
+    assert [c for c in commands if isinstance(c, CALLS)] == [StartShip(ONE), StartShip(TWO)]
+    room.settle()
+    assert {user for user, _ in room.routes()} == {"ada", "ben", "cy"}
+
+
+def test_parking_a_ship_that_the_provider_never_took_is_no_loss() -> None:
+    room = Room(spec(attendees=2))
+    room.launches_fail = True
+    room.answer_all()
+    assert room.fleet.world.ships[ONE].unordered
+    room.do(FleetParked())
+    room.launches_fail = False
+    wait(room, 4 * room.spec.fleet.listing_s)
+    assert "ship_lost" not in codes(room)
+    assert room.states() == {}
+    room.do(FleetUnparked())
+    wait(room, 10)
+    assert room.fleet.world.offers.total == 2
+
+
 def test_people_who_wait_while_no_seat_is_wanted_are_told_so() -> None:
     room = Room(spec(attendees=2, ready_seats=1))
     room.settle()
