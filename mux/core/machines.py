@@ -93,17 +93,20 @@ def launch_succeeded(world: World, event: LaunchSucceeded) -> None:
 def launch_failed(world: World, event: LaunchFailed) -> None:
     """The provider did not take the order: pause, and try again with the same id for as long as the ship is wanted."""
     ship = world.ships.get(event.ship)
-    if ship is None or ship.call != "launch":
+    if ship is None:
         return
-    ship.call = None
-    world.touch(ship)
-    if world.now < world.patience.not_before and not event.fatal:
-        # It was under way when another failed: the same trouble, and no machine was made for it.
+    wanted = ship.call == "launch"
+    if wanted:
+        ship.call = None
+        world.touch(ship)
+    pausing = world.now < world.patience.not_before and not event.fatal
+    if pausing or (world.patience.failures and not wanted):
+        # It was under way when another failed, or was not wanted any more: the same trouble, and no machine was made.
         world.patience.lasts(world.spec.fleet, world.now)
         world.deadlines.set(("launch", ""), world.patience.not_before)
         world.changes.plan = True
-        return
-    launching_failed(world, ship.id, event.reason, made=False, fatal=event.fatal)
+    elif wanted:
+        launching_failed(world, ship.id, event.reason, made=False, fatal=event.fatal)
 
 
 def launching_failed(world: World, ship: ShipId, reason: str, *, made: bool, fatal: bool = False) -> None:

@@ -142,6 +142,18 @@ def test_an_event_that_is_over_ends_every_ship_and_launches_none() -> None:
     assert not room.fleet.world.controls.launching
 
 
+def test_a_launch_that_fails_after_its_ship_was_ended_makes_the_pause_longer() -> None:
+    room = Room(event_spec(attendees=4, seats_per_ship=2, launch_backoff_s=2))
+    room.answer()
+    room.do(LaunchFailed(ONE, "no capacity"))
+    room.do(ShipDrained(TWO), after=1)
+    assert room.fleet.world.ships[TWO].gone
+    room.do(LaunchFailed(TWO, "no capacity"))
+    assert not [c for c in room.do(after=1.5) if isinstance(c, LaunchShip)]
+    assert [c for c in room.do(after=0.6) if isinstance(c, LaunchShip)]
+    assert room.fleet.world.patience.failures == 1
+
+
 def test_launches_that_fail_together_are_one_failure() -> None:
     room = Room(event_spec(attendees=20, seats_per_ship=1, launch_failures_max=3, launch_backoff_s=2))
     room.launches_fail = True
