@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mux.core.commands import AcceptLink, Command
+from mux.core.commands import AcceptLink, Command, Placement
 from mux.core.events import (
     Event,
     EventSpecApplied,
     PathsReported,
     SeatReleased,
+    ShipDeclaredLost,
     ShipDrained,
     ShipReleased,
     ShipReported,
@@ -23,6 +24,7 @@ from mux.core.events import (
 from mux.core.fleet import Fleet
 from mux.core.model import Assignment, ProjectName, ShipId, ShipWanted, UserId, WorkspaceId
 from mux.core.paths import PATHS_FRESH_S
+from mux.core.routes import RouteKey
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -43,6 +45,7 @@ class Loss:
         self._kept: dict[ShipId, set[str]] = {}
         self._heard: dict[ShipId, float] = {}
         self._failing: dict[ShipId, tuple[float, float]] = {}
+        self._led: set[WorkspaceId] = set()
         self._restarted = 0.0
 
     # --- who may be given up ----------------------------------------------------------------------------------------
@@ -101,6 +104,10 @@ class Loss:
 
     # --- what is kept -----------------------------------------------------------------------------------------------
 
+    def led(self, routes: Mapping[RouteKey, Placement | None]) -> None:
+        """Note where attendees were led to: work is where they were, and nowhere else."""
+        self._led.update(place.workspace for place in routes.values() if place is not None and not place.hold)
+
     def moved(
         self,
         events: Sequence[Event],
@@ -121,15 +128,24 @@ class Loss:
             machine = self._house.provider.machines.get(assignment.ship)
             if after.get(user) == assignment or user in gave_up or applied or machine is None or machine.ever_hostile:
                 continue
+            if _let_go_at_once(events, machine.ship):
+                continue
             held = {w for (who, epoch, _), w in incarnations.items() if (who, epoch) == (user, assignment.epoch)}
             theirs = {w for w in held & machine.workspaces.keys() if user in machine.truth[w].owners}
-            self._kept.setdefault(machine.ship, set()).update(w for w in theirs if machine.truth[w].answered_on)
+            self._kept.setdefault(machine.ship, set()).update(theirs & self._led)
         for ship in self._kept.keys() & self._house.provider.vanished:
             del self._kept[ship]
 
     def kept_on(self, ship: ShipId) -> frozenset[str]:
         """What a ship must keep."""
         return frozenset(self._kept.get(ship, ()))
+
+
+def _let_go_at_once(events: Sequence[Event], ship: ShipId) -> bool:
+    """Whether a ship was declared lost and then let go in one batch, as after a disk that was full."""
+    lost = [number for number, event in enumerate(events) if event == ShipDeclaredLost(ship)]
+    let_go = [number for number, event in enumerate(events) if event == ShipReleased(ship)]
+    return bool(lost and let_go) and lost[0] < let_go[-1]
 
 
 def _ships(workspaces: Iterable[WorkspaceId]) -> Iterator[ShipId]:

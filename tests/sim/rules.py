@@ -115,6 +115,7 @@ class Rules:
         self._epochs: dict[UserId, int] = {}
         self._incarnations: dict[tuple[UserId, int, ProjectName], WorkspaceId] = {}
         self._may_lose: set[ShipId] = set()
+        self._replaced: set[ShipId] = set()
         self._loss = Loss(house)
         self._rollouts = RolloutRules()
         self._launched: set[ShipId] = set()
@@ -146,8 +147,10 @@ class Rules:
                 raise BrokenRuleError("core", str(error)) from error
         for event in events:
             match event:
-                case ShipDeclaredLost(ship) | ShipDrained(ship, True) | ShipReplaced(ship):
+                case ShipDeclaredLost(ship) | ShipDrained(ship, True):
                     self._may_lose.add(ship)
+                case ShipReplaced(ship):
+                    self._replaced.add(ship)
         self._may_lose |= self._loss.heard(fleet, events, commands)
         for overdue in self._loss.overdue(fleet, events):
             raise BrokenRuleError("reach", overdue)
@@ -204,6 +207,7 @@ class Rules:
         for command in commands:
             match command:
                 case Publish(_, routes):
+                    self._loss.led(routes)
                     for key, place in routes.items():
                         if place is not None and not place.hold:
                             self._check_new_route(key, place)
@@ -220,8 +224,10 @@ class Rules:
         """A new process has started from the store."""
         world = fleet.world
         self._seqs.clear()
+        self._not_before = 0.0  # failures of launches are memory only, and the clock may be another
         self._loss.restarted()
         self._rollouts.restarted(world)
+        self._loss.led(world.published_routes)
         if world.assignments != self._assignments:
             raise BrokenRuleError("forgotten", "a restart finds other assignments")
         missing = set(self._waiting) - set(world.waiting)
@@ -269,7 +275,8 @@ class Rules:
                     self._parked = False
 
     def _may_go(self, ship: ShipId) -> bool:
-        return ship in self._may_lose or ship in self.house.provider.vanished
+        # To let go of what a ship keeps does not call its replacement off.
+        return ship in self._may_lose | self._replaced | self.house.provider.vanished
 
     def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
         after = fleet.world.assignments
