@@ -7,8 +7,10 @@
 import { IWord, read } from './messages';
 
 const RETRY_FIRST_MS = 500;
-/** A room of hundreds comes back within this after a restart, spread by jitter. */
-const RETRY_MAX_MS = 8000;
+/** A room of hundreds comes back within this after a restart, spread by jitter; the mux waits a little longer. */
+const RETRY_MAX_MS = 4000;
+/** Pause once the login has ended: the attendee may log in again in another tab. */
+const LOGIN_MS = 30000;
 /** Pause between tries while there has never been a connection. */
 const NEVER_MS = 300000;
 const NEVER_AFTER = 6;
@@ -69,11 +71,19 @@ export class Link {
       this.socket = null;
       this.failures += 1;
       this.changed();
-      const rests = event.code === SESSION_ENDED || (!this.known && this.failures >= NEVER_AFTER);
-      const bound = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.failures - 1, 10));
-      const pause = rests ? NEVER_MS : bound / 2 + (Math.random() * bound) / 2;
-      this.timer = window.setTimeout(() => this.open(), pause);
+      this.timer = window.setTimeout(() => this.open(), this.pause(event.code));
     };
+  }
+
+  private pause(code: number): number {
+    if (code === SESSION_ENDED) {
+      return LOGIN_MS;
+    }
+    if (!this.known && this.failures >= NEVER_AFTER) {
+      return NEVER_MS;
+    }
+    const bound = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(this.failures - 1, 10));
+    return bound / 2 + (Math.random() * bound) / 2;
   }
 
   private socket: WebSocket | null = null;

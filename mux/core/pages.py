@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SAVE_MAX_S = 5.0
 """How long a swap waits for its pages: the largest notebooks save within a second or two."""
-PAGES_BACK_S = 3.0
-"""How long a wave waits after a restart of the mux: pages try again twice within that."""
+PAGES_BACK_S = 5.0
+"""How long a wave waits after a restart of the mux: every page that was open tries again within that."""
 
 
 @dataclass(frozen=True, slots=True)
