@@ -14,6 +14,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ def run(selection: Sequence[str], directory: Path, ports: Ports | None) -> Outco
     ]
     # The suite's own options turn warnings of newer libraries into errors, and log at debug level.
     command += ["-o", "addopts=--strict-markers", "-o", "filterwarnings=default", "-o", "log_cli=false"]
-    command += ["--basetemp", str(directory / "tmp"), "--outcomes", str(outcomes)]
+    # A directory for each run: emptying the last one's may take longer than a test has.
+    command += ["--basetemp", str(Path(tempfile.mkdtemp(dir=directory)) / "tmp"), "--outcomes", str(outcomes)]
     if ports is not None:
         command += ["--upstream-port", str(ports.upstream), "--proxy-port", str(ports.proxy)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "JUPYTER"))}

@@ -61,14 +61,19 @@ class Small:
 
     def ask(self) -> bytes | None:
         """One request on a connection of its own: its answer; None if this process slept too long to be sure of one."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as sock:
-            began = time.monotonic()
-            sock.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode())
-            late = time.monotonic() - began > DRAIN_IDLE_S / 2
-            answer = b""
-            while data := sock.recv(65536):
-                answer += data
-        return None if late and not answer else answer
+        began = sent = time.monotonic()
+        answer = b""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as sock:
+                sock.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode())
+                sent = time.monotonic()
+                while data := sock.recv(65536):
+                    answer += data
+        except (ConnectionResetError, BrokenPipeError):
+            if (time.monotonic() if sent == began else sent) - began < DRAIN_IDLE_S / 2:
+                raise
+            return None
+        return None if not answer and sent - began > DRAIN_IDLE_S / 2 else answer
 
 
 @pytest.fixture
@@ -116,7 +121,9 @@ async def test_the_next_version_takes_over_and_nobody_is_refused(small: Small) -
         over.set()
         await asyncio.gather(*pollers)
     assert not failures
-    assert set(answers) - {b"late"} == {b"HTTP/1.1 200 OK"}, answers
+    assert answers.pop(b"HTTP/1.1 200 OK") > 10
+    # Where a new control process takes very long, pages say that it will be back.
+    assert set(answers) <= {b"late", b"HTTP/1.1 503 Service Unavailable"}, answers
     assert "giving way" in (small.data / "log").read_text()
 
 
