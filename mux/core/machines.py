@@ -145,6 +145,7 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
     """Note where a machine is. A place belongs to one ship: whoever had it before is not there any more.
 
     A provider gives addresses of machines that are gone to new ones, perhaps before its listing has told of their end.
+    So of two ships at one place the one that was launched last is there, whatever a listing says of the other.
     """
     if machine.kind and machine.kind != ship.kind:
         ship.kind = machine.kind
@@ -154,6 +155,8 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
         return
     before = world.ships.get(world.places.get((machine.host, machine.port_first), ship.id))
     if before is not None and before is not ship:
+        if (before.launched_at, before.id) > (ship.launched_at, ship.id):
+            return
         before.host = ""
         world.touch(before)
     calls.leave_place(world, ship)

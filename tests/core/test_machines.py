@@ -55,6 +55,21 @@ def test_an_address_that_another_ship_was_given_is_no_longer_routed_to() -> None
     assert room.seats()["ada"] == (ship, 0)  # type: ignore[index]
 
 
+def test_a_listing_that_lags_behind_does_not_give_an_address_back_to_a_machine_that_is_gone() -> None:
+    room = Room(event_spec(attendees=2, seats_per_ship=2))
+    room.settle()
+    room.log_in("ada")
+    gone = room.machines[ONE].machine
+    room.do(EventSpecApplied(event_spec(attendees=4, seats_per_ship=2)), after=60)
+    new = replace(gone, ship=TWO)
+    room.do(LaunchSucceeded(TWO, new), after=1)
+    assert room.routes() == set()
+    for machines in ({ONE: gone, TWO: new}, {TWO: new, ONE: gone}, {ONE: gone}):
+        room.do(MachinesListed(machines, room.now), after=1)
+        assert room.routes() == set()
+        assert room.fleet.world.ships[TWO].host == gone.host
+
+
 def test_a_ship_without_an_address_is_still_missed_after_a_restart() -> None:
     room = Room()
     room.settle()
