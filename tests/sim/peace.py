@@ -169,5 +169,7 @@ def _unseated(world: World) -> Iterator[str]:
     for ship in world.ships.values():
         if ship.kept:
             yield f"{ship.id} still keeps work"
+        elif ship.wanted is ShipWanted.PARKED:
+            continue  # its seats are not among the usable ones
         elif not ship.gone and not ship.assigned and not ship.draining and len(ship.seats) <= surplus:
             yield f"{ship.id} is surplus"
