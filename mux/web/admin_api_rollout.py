@@ -118,7 +118,7 @@ def _fits(deps: AdminDeps, image: PushedImage) -> None:
     ]
     if short:
         free, ship = min(short)
-        more = f" (and {len(short) - 1} more ships too little)" if len(short) > 1 else ""
+        more = f" ({len(short) - 1} more have too little)" if len(short) > 1 else ""
         raise ApiError(
             409,
             "no_room",
