@@ -104,7 +104,7 @@ def notice(at_work: AtWork, text: str | re.Pattern[str]) -> Locator:
 
 
 async def push(room: Room, image: Path, *words: str) -> None:
-    await room.mux.run("push", "intro", str(image), "--yes", "--max-unavailable", "100%", *words)
+    await room.mux.run("push", "intro", str(image), "--yes", "--no-watch", "--max-unavailable", "100%", *words)
 
 
 async def test_a_push_saves_what_is_typed_and_leaves_the_page_as_it_is(room: Room) -> None:
@@ -124,7 +124,7 @@ async def test_a_push_saves_what_is_typed_and_leaves_the_page_as_it_is(room: Roo
 async def test_somebody_who_is_offered_an_update_gets_it_when_they_press_the_button(room: Room) -> None:
     ana = await AtWork.begins(room, "Ana")
     image = changed_image(room.mux.directory, "offered")
-    await push(room, image, "--when", "offer", "--note", "mends cell 4", "--no-watch")
+    await push(room, image, "--when", "offer", "--note", "mends cell 4")
     offer = notice(ana, "An update is ready: mends cell 4.")
     await expect(offer).to_be_visible()
     await ana.person.picture("push-offer")
@@ -140,7 +140,7 @@ async def test_somebody_who_is_offered_an_update_gets_it_when_they_press_the_but
 async def test_somebody_who_works_is_left_alone_until_they_pause(room: Room) -> None:
     ana = await AtWork.begins(room, "Ana")
     image = changed_image(room.mux.directory, "when-idle")
-    await push(room, image, "--when", "idle", "--note", "mends cell 4", "--no-watch")
+    await push(room, image, "--when", "idle", "--note", "mends cell 4")
     coming = notice(ana, "once you have not worked here for 30 seconds")
     while not await coming.is_visible():
         await ana.types(f"{EDIT}; {random.random()}")
@@ -159,7 +159,7 @@ async def test_a_push_for_a_time_is_announced_and_touches_nobody_before(room: Ro
     ana = await AtWork.begins(room, "Ana")
     image = changed_image(room.mux.directory, "at-a-time")
     at = datetime.now(UTC) + timedelta(minutes=3)
-    await push(room, image, "--when", f"at {at:%H:%M}", "--note", "mends cell 4", "--no-watch")
+    await push(room, image, "--when", f"at {at:%H:%M}", "--note", "mends cell 4")
     coming = notice(ana, re.compile(r"An update \(mends cell 4\) comes in \d minute"))
     await expect(coming).to_be_visible()
     await ana.person.picture("push-at")
@@ -175,7 +175,7 @@ async def test_a_push_for_a_time_is_announced_and_touches_nobody_before(room: Ro
 @pytest.mark.long
 async def test_a_push_goes_on_and_loses_nothing_where_the_mux_is_killed_in_the_middle(room: Room) -> None:
     ana = await AtWork.begins(room, "Ana")
-    await push(room, changed_image(room.mux.directory, "in-spite-of-kills"), "--no-watch")
+    await push(room, changed_image(room.mux.directory, "in-spite-of-kills"))
     await expect(notice(ana, "An update comes in a moment").or_(notice(ana, "is being started anew"))).to_be_visible()
     await kill(room.mux.processes_of("mux.daemon run"))
     await ana.sees_that_nothing_is_lost()
