@@ -132,6 +132,11 @@ class Rollout:
         """What counts against it."""
         return len(self.refused) + len(self.failed)
 
+    @property
+    def all_judged(self) -> frozenset[ShipId]:
+        """Ships of which it is known if they can run the image; to ask for many at once."""
+        return frozenset((*self.proved, *(ship for ship, _ in self.refused)))
+
     def judged(self, ship: ShipId) -> bool:
         """Whether it is known if a ship can run the image."""
         return ship in self.proved or self.refused_on(ship)

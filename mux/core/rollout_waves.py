@@ -164,10 +164,11 @@ def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:
 
 def waiting(world: World, rollout: Rollout) -> list[tuple[Ship, Workspace]]:
     """Bound workspaces that are still to be swapped: those first who have been idle longest, or who accepted first."""
+    proved, gave_up = frozenset(rollout.proved), frozenset(failed for failed, _ in rollout.failed)
     found = [
         (ship, workspace)
         for ship, workspace in bound(world, rollout)
-        if workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
+        if workspace.digest != rollout.digest and ship.id in proved and workspace.id not in gave_up
     ]
     if rollout.pace.offer:
         turns: dict[UserId | None, int] = {user: turn for turn, user in enumerate(rollout.accepted)}
@@ -220,6 +221,8 @@ def begin_wave(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]
     if rollout.pace.idle:
         able = [(ship, each) for ship, each in able if idle_now(world, ship, each)]
         world.deadlines.set_once(("rollout", f"{rollout.project}/idle"), world.now + IDLE_LOOK_S)
+    if not able:
+        return
     total = sum(1 for _ in bound(world, rollout))
     chosen = able[: rollout.pace.at_once(total, world.spec.rollout)]
     wave: list[WorkspaceId] = []
@@ -237,4 +240,5 @@ def may_begin(world: World, rollout: Rollout) -> bool:
         return False
     if rollout.state is RolloutState.DONE:
         return True
-    return all(rollout.judged(ship.id) for ship in world.ships.values() if takes_part(ship))
+    judged = rollout.all_judged
+    return all(ship.id in judged for ship in world.ships.values() if takes_part(ship))

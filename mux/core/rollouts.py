@@ -220,8 +220,9 @@ def _offer(world: World, rollout: Rollout) -> Rollout:
 def _too_much(world: World, rollout: Rollout) -> str:
     """Why a rollout cannot go on; empty while it can."""
     up = [ship.id for ship in world.ships.values() if takes_part(ship)]
-    proved = sum(ship in rollout.proved for ship in up)
-    refused_by_most = all(rollout.judged(ship) for ship in up) and len(up) > 2 * proved
+    refused_by_most = rollout.all_judged.issuperset(up) and len(up) > 2 * len(
+        frozenset(rollout.proved).intersection(up)
+    )
     if not refused_by_most and rollout.failures <= world.spec.rollout.failures_max:
         return ""
     failures = (*rollout.failed, *rollout.refused)

@@ -569,3 +569,21 @@ def test_an_image_that_most_ships_refuse_is_given_to_nobody() -> None:
     run(found, 3)
     assert (state(found), len(found.machines)) == (RolloutState.STOPPED, 3)
     assert set(digests(found).values()) == {DIGEST}
+
+
+def test_a_rollback_that_fails_is_tried_on_and_never_taken_back() -> None:
+    found = room()
+    push(found)
+    run(found, 20)
+    found.do(RolloutSteered(INTRO, "rollback"))
+    for ship in list(found.machines):  # the proof goes well
+        found.answer_all()
+        found.report(ship)
+    for machine in found.machines.values():
+        machine.bad_digests = frozenset({DIGEST})
+    run(found, 2)
+    assert sorted(digests(found).values()) == [DIGEST, NEW, NEW, NEW]
+    for machine in found.machines.values():
+        machine.bad_digests = frozenset()
+    run(found, 20)
+    assert set(digests(found).values()) == {DIGEST}

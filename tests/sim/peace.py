@@ -98,8 +98,10 @@ def _roll_out(house: House) -> None:
             at_once = replace(rollout.pace, not_before=0.0)
             post(ProjectPushed(name, rollout.image, rollout.digest, at_once))
         if rollout.pace.offer:
+            # At first they press on a page that shows an earlier push.
+            stale = not rollout.accepted and world.now - rollout.offered_at < ORGANIZER_LOOKS_S
             for user in world.assignments:
-                post(UpdateAccepted(user, name, rollout.number))
+                post(UpdateAccepted(user, name, rollout.number - stale))
 
 
 def _comes_back(house: House, ship: ShipId) -> bool:

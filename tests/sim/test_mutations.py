@@ -20,6 +20,10 @@ SOME = (
     "any key is accepted for a ship",
     "a route to a workspace with secrets does not wait for its restart",
     "ships that are on their way do not count as seats",
+    "the earlier of two pushes wins",
+    "those who have not accepted an offer are swapped",
+    "requests do not wait for a swap",
+    "whoever was moved is led to a warm workspace before their files are there",
 )
 SEEDS_MORE = 25
 """The core changes, and with it which seed catches a mistake: one of the first few still must."""
