@@ -96,7 +96,9 @@ class RolloutRules:
         for ship, each in here if before and before.number == rollout.number else ():
             if rollout.rollback and self._digests.get(each.id) == rollout.digest != each.digest:
                 yield f"{each.id} on {ship.id} goes back from a rollback"
-            if not rollout.rollback and rollout.gave_up(each.id) and each.digest == rollout.digest:
+            # A free one that failed with it has no other to go back to; its next attendee got it once it answered.
+            gave_up = rollout.gave_up(each.id) and each.id in self._swapped
+            if not rollout.rollback and gave_up and each.digest == rollout.digest:
                 yield f"{each.id} on {ship.id} stays on the image with which it failed"
 
     def _began(self, world: World, rollout: Rollout, before: Rollout | None) -> Iterator[str]:

@@ -51,6 +51,12 @@ def test_a_mistake_that_cannot_be_made_is_an_error() -> None:
         pass
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_every_mistake_can_still_be_made(mutation: Mutation) -> None:
+    with applied(mutation):
+        pass
+
+
 def test_the_table_tells_of_every_mutation() -> None:
     assert [row["mutation"] for row in table()] == [mutation.name for mutation in MUTATIONS]
 
