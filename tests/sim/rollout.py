@@ -149,6 +149,8 @@ class RolloutRules:
             return ""
         if here.digest in (FAILING, HANGING):
             return ""  # it goes back to the image before, which this ship may never have had
+        if not machine.truth[here.id].answered_on:
+            return ""  # likewise, after a first start that failed: nobody was ever led to it
         return f"{here.id} is started on {spec.digest[:14]}, which never answered on {machine.ship}"
 
 
