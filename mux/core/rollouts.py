@@ -35,7 +35,11 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     latest = world.now + world.spec.rollout.monitor_s
     world.saved_rollouts = {rollout.project: rollout for rollout in stored}
     world.rollouts = {
-        name: replace(rollout, watched_until=min(rollout.watched_until, latest))
+        name: replace(
+            rollout,
+            watched_until=min(rollout.watched_until, latest),
+            wave_began_at=min(rollout.wave_began_at, world.now),
+        )
         for name, rollout in world.saved_rollouts.items()
     }
     if world.rollouts:
@@ -49,7 +53,9 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
     spec_changed(world)
     for ship in world.ships.values():
         for workspace in ship.workspaces.values():
-            workspace.swap_until = min(workspace.swap_until, world.now + swap_max_s(world))
+            if workspace.swap_until > (latest := world.now + swap_max_s(world)):
+                workspace.swap_until = latest
+                world.touch(ship)
             if workspace.swap_until > world.now:
                 world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
     for rollout in world.rollouts.values():

@@ -31,6 +31,22 @@ def test_a_wave_is_not_watched_for_ever_after_the_clock_was_set_back() -> None:
     run(found, 4)
     assert state(found) is RolloutState.DONE
     assert digests(found) == {"ada": NEW}
+    assert found.fleet.world.rollouts[INTRO].waves_s >= 0
+
+
+def test_what_a_restart_with_the_clock_set_back_makes_of_a_swap_is_saved() -> None:
+    found = room(people=1)
+    found.do(after=10.0)
+    found.settle()
+    push(found)
+    for _ in range(20):
+        found.settle()
+        if any(each.swap_until for ship in found.fleet.world.ships.values() for each in ship.workspaces.values()):
+            break
+        found.do(after=2.0)
+    found.now -= 3.0  # later than the launches
+    found.restart()
+    assert found.kept.ships == {ship.id: ship.record() for ship in found.fleet.world.ships.values()}
 
 
 def test_a_ship_that_comes_later_and_does_not_run_the_image_has_the_one_before() -> None:
