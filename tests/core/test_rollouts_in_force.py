@@ -39,11 +39,14 @@ def test_what_a_restart_with_the_clock_set_back_makes_of_a_swap_is_saved() -> No
     found.do(after=10.0)
     found.settle()
     push(found)
-    for _ in range(20):
-        found.settle()
-        if any(each.swap_until for ship in found.fleet.world.ships.values() for each in ship.workspaces.values()):
+    ships = found.fleet.world.ships
+    for turn in range(40):
+        if any(each.swap_until for ship in ships.values() for each in ship.workspaces.values()):
             break
-        found.do(after=2.0)
+        found.answer_all()
+        found.report(list(found.machines)[turn % len(found.machines)])
+    else:
+        raise AssertionError("nobody is swapped")
     found.now -= 3.0  # later than the launches
     found.restart()
     assert found.kept.ships == {ship.id: ship.record() for ship in found.fleet.world.ships.values()}
