@@ -2,7 +2,8 @@
 
 Knows nothing of ships or of who may ask. Rules, for every store: nothing is changed once it is there; a manifest is
 there only with every chunk it names, is verified when it comes in and when it goes out; the bytes of one attendee are
-bounded; what is kept of old snapshots is the same everywhere. `latest`, `find` and `all` are answered from memory.
+bounded; what is kept of old snapshots is the same everywhere. `latest`, `find`, `all` and `of_user` are answered from
+memory.
 """
 
 from __future__ import annotations
@@ -130,6 +131,9 @@ class FilesStore(Protocol):
 
     def all(self) -> list[Snapshot]:
         """Every one that is kept, by attendee and project, the oldest first."""
+
+    def of_user(self, user: UserId) -> list[Snapshot]:
+        """Those of one attendee, likewise."""
 
     async def bytes_of(self, user: UserId) -> int:
         """What an attendee's files take."""

@@ -78,6 +78,7 @@ class DirectoryStore:
         self.latest = self._index.latest
         self.find = self._index.find
         self.all = self._index.all
+        self.of_user = self._index.of_user
 
     async def open(self) -> None:
         """Find what is there, and remove what a kill has left half written. Raises FilesStoreError."""
@@ -203,8 +204,13 @@ class DirectoryStore:
     def _sweep(self, user: UserId, now: float) -> None:
         """Delete chunks that no manifest names and that nobody can be about to name."""
         used: set[str] = set()
-        for snapshot in self._index.of_user(user):
-            used.update(self._read_manifest(snapshot).chunks())
+        try:
+            for snapshot in self._index.of_user(user):
+                used.update(self._read_manifest(snapshot).chunks())
+        except FilesStoreError as error:
+            # What a snapshot names that cannot be read is not known: nothing is deleted.
+            log.warning("unused chunks are left for now", why=str(error))
+            return
         for path in self._home(user).glob("objects/*/*"):
             if path.name not in used and path.stat().st_mtime < now - UNUSED_S:
                 path.unlink()

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote
 import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from aiohttp import ClientPayloadError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mux.core.model import ProjectName, UserId
@@ -151,6 +152,7 @@ class S3Store:
         self.latest = self._index.latest
         self.find = self._index.find
         self.all = self._index.all
+        self.of_user = self._index.of_user
 
     async def open(self) -> None:
         """Find what is there. Raises FilesStoreError."""
@@ -202,9 +204,12 @@ class S3Store:
         async with self._lock(user):
             known = await self._known(user)
             now = self._clock()
-            known.granted = {name: grant for name, grant in known.granted.items() if grant[1] > now}
-            await self._have_room(user, known, length + sum(size for size, _ in known.granted.values()))
-            known.granted[chunk] = (length, now + ADDRESS_S)
+            if any(until <= now for _, until in known.granted.values()):
+                await self._look(user, known)  # what was brought and never named counts too
+                known.granted = {name: grant for name, grant in known.granted.items() if grant[1] > now}
+            if chunk not in known.there:  # else nothing is overwritten, and its length is what it is
+                await self._have_room(user, known, length + sum(size for size, _ in known.granted.values()))
+                known.granted[chunk] = (length, now + ADDRESS_S)
         checksum = base64.b64encode(bytes.fromhex(packed_sha256)).decode()
         conditions = {"ContentLength": length, "ChecksumSHA256": checksum, "IfNoneMatch": "*"}
         url = await self._sign("put_object", key, conditions)
@@ -368,11 +373,14 @@ class S3Store:
     async def _get(self, key: str, bytes_max: int) -> bytes:
         with _translated():
             answer = await self._client.get_object(Bucket=self._bucket, Key=key)
+            content = bytearray()
             async with answer["Body"] as body:
-                content: bytes = await body.read(bytes_max + 1)
+                # One read gives what has come so far, not all that is asked for.
+                while piece := await body.read(bytes_max + 1 - len(content)):
+                    content += piece
         if len(content) > bytes_max:
             raise DamagedError("what is kept in S3 is larger than anything that was put there")
-        return content
+        return bytes(content)
 
     async def _delete(self, keys: Iterable[str]) -> None:
         left = list(keys)
@@ -424,6 +432,6 @@ def _translated() -> Iterator[None]:
         raise FilesStoreError(
             f"S3 says {code[:80]}; check files.bucket, files.region and what the mux's credentials may"
         ) from error
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ClientPayloadError, OSError, TimeoutError) as error:
         what = f"S3 does not answer: {type(error).__name__}"
         raise FilesStoreError(f"{what}; check files.endpoint and the network") from error

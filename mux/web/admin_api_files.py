@@ -55,7 +55,7 @@ async def files(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - eve
 async def files_of(deps: AdminDeps, call: Call) -> BaseModel:
     """Every snapshot of an attendee, and what is being started over."""
     user, name = await _attendee(deps, call.path["user"])
-    snapshots = [await _snapshot(deps, each) for each in deps.files.all() if each.user == user]
+    snapshots = [await _snapshot(deps, each) for each in deps.files.of_user(user)]
     views = deps.engine.files(user)
     return FilesOf(
         now=deps.clock(),
@@ -177,7 +177,7 @@ async def _attendee(deps: AdminDeps, who: str) -> tuple[UserId, str]:
     entry = await deps.store.user(UserId(who)) or await deps.store.find_user(who)
     if entry is not None:
         return entry.id, entry.name
-    if any(each.user == who for each in deps.files.all()):
+    if deps.files.of_user(UserId(who)):
         return UserId(who), ""
     raise NotFoundError("user_unknown", f"nobody is called {quoted(who)}; `mux files list` shows whose files are kept")
 

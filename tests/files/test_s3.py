@@ -130,6 +130,25 @@ async def test_addresses_that_are_out_count_as_room(store: S3Store, place: S3Pla
     await store.sign_put(ANA, "2" * 64, 400, SHA)
 
 
+async def test_an_address_for_what_is_there_already_costs_nothing_of_it(store: S3Store) -> None:
+    await store.put_object(ANA, CHUNK, PACKED)
+    await store.put_manifest(ANA, INTRO, "snapshot", manifest(), NOW)
+    await store.sign_put(ANA, CHUNK, len(PACKED) + 1, SHA)
+    other = file_entry(b"b", b"not brought")
+    with pytest.raises(ChunksMissingError):
+        await store.put_manifest(ANA, INTRO, "snapshot", Manifest(digest="", taken_at=NOW, entries=[other]).body(), NOW)
+    assert await store.chunk(ANA, CHUNK) == BLOCK
+
+
+async def test_what_is_brought_and_never_named_counts_as_room(store: S3Store, place: S3Place) -> None:
+    store.attendee_bytes_max = 1000
+    address = await store.sign_put(ANA, "1" * 64, 800, SHA)
+    await place.client.put_object(Bucket=BUCKET, Key=signed(address)[0], Body=b"x" * 800)
+    place.now += ADDRESS_S + 1
+    with pytest.raises(NoRoomError):
+        await store.sign_put(ANA, "2" * 64, 400, SHA)
+
+
 @pytest.mark.parametrize(("chunk", "length", "sha"), [("..", 5, SHA), (CHUNK, 0, SHA), (CHUNK, 5, "no"),
                                                       (CHUNK, OBJECT_BYTES_MAX + 1, SHA)])  # fmt: skip
 async def test_no_address_for_what_is_no_chunk(store: S3Store, chunk: str, length: int, sha: str) -> None:

@@ -136,6 +136,25 @@ async def test_damage_is_noticed(store: FilesStore, place: Place) -> None:
         await store.body(latest)
 
 
+async def test_what_is_large_comes_back_whole(store: FilesStore) -> None:
+    block = os.urandom(CHUNK_BYTES)
+    await store.put_object(ANA, chunk_of(block), zlib.compress(block))
+    await store.put_object(ANA, chunk_of(b"small"), zlib.compress(b"small"))
+    whole = body(*[b"small"] * 3_000)
+    snapshot = await store.put_manifest(ANA, INTRO, "snapshot", whole, NOW)
+    assert await store.body(snapshot) == whole
+    assert await store.chunk(ANA, chunk_of(block)) == block
+
+
+async def test_a_damaged_snapshot_does_not_keep_later_ones_out(store: FilesStore, place: Place) -> None:
+    await keep(store, ANA, b"first")
+    await place.damage("manifests", b"{}")
+    kept = [await keep(store, ANA, f"version {number}".encode(), NOW + number) for number in range(1, 20)]
+    latest = store.latest(ANA, INTRO)
+    assert latest is not None
+    assert latest.id == kept[-1]
+
+
 async def test_room_is_bounded_for_each_attendee(store: FilesStore) -> None:
     store.attendee_bytes_max = 4096
     await keep(store, ANA, b"small")
