@@ -29,6 +29,8 @@ ATTENDEE_BYTES_MAX: Final = 8 << 30
 SPOOL_BYTES: Final = 8 << 20
 """A file up to this is verified in memory, a larger one on the disk."""
 NAME_CHARS_MAX: Final = 120
+DEPTH_MAX: Final = 64
+"""Parts of a path: a ship may name thousands, and each has a name to remember."""
 LINES_MAX: Final = 1_000
 """Of what ABOUT.txt says was left out."""
 COMPRESS: Final = 6
@@ -56,9 +58,7 @@ class Part:
 def parts_of(store: FilesStore, user: UserId, folder: str = "") -> list[Part]:
     """What an archive of an attendee's work has: of each project the newest snapshot, and every recovered copy."""
     found = []
-    for snapshot in store.all():
-        if snapshot.user != user:
-            continue
+    for snapshot in store.of_user(user):
         if snapshot.kind == "recovered":
             when = datetime.fromtimestamp(snapshot.at, UTC).strftime("%Y-%m-%d %H.%M.%S")
             found.append(Part(f"{folder}{snapshot.project} recovered {when}", snapshot))
@@ -95,6 +95,9 @@ async def _part(
     names = Names(part.folder)
     files, left = 0, ATTENDEE_BYTES_MAX
     for entry in sorted(manifest.entries, key=lambda entry: entry.name):
+        if entry.name.count(b"/") >= DEPTH_MAX:
+            said.left_out(f"{part.folder}/{shown(entry.path)}", "in more folders than an archive takes")
+            continue
         name = names.of(entry.name)
         if entry.kind == "dir":
             made.writestr(_info(name + "/", 0o755, entry.mtime_ns), b"")
@@ -164,10 +167,10 @@ class Names:
 
     def __init__(self, folder: str) -> None:
         self._safe: dict[bytes, str] = {b"": folder}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
 
     def of(self, path: bytes) -> str:
-        """The name of one member."""
+        """The name of one member, of at most DEPTH_MAX parts."""
         if path not in self._safe:
             above, _, last = path.rpartition(b"/")
             folder = self.of(above)
@@ -177,16 +180,21 @@ class Names:
     def free(self, folder: str, name: str) -> str:
         """A name in a folder that nothing else has; ``name`` is safe."""
         start, dot, end = name.rpartition(".")
-        number = 1
+        wanted = _alike(f"{folder}/{name}")
+        number = self._taken.get(wanted, 1)
         while True:
             candidate = name if number == 1 else f"{start} ({number}).{end}" if dot else f"{name} ({number})"
             full = f"{folder}/{candidate}"
-            # Some systems take names that differ in case, or in how an accent is written, for one.
-            key = unicodedata.normalize("NFC", full).casefold()
-            if key not in self._taken:
-                self._taken.add(key)
-                return full
             number += 1
+            if _alike(full) not in self._taken:
+                self._taken[_alike(full)] = 2
+                self._taken[wanted] = number  # thousands may want one name: nobody tries the same numbers again
+                return full
+
+
+def _alike(name: str) -> str:
+    """The same for names that some system takes for one: they differ in case, or in how an accent is written."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def safe_name(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mux.core.model import ProjectName, UserId
-from mux.files.archive import ABOUT, NAME_CHARS_MAX, Names, archive, folder_names, parts_of, safe_name
+from mux.files.archive import ABOUT, DEPTH_MAX, NAME_CHARS_MAX, Names, archive, folder_names, parts_of, safe_name
 from mux.files.directory import DirectoryStore
 from ship_agent.protocol.snapshot import CHUNK_BYTES, SnapshotEntry
 from tests.files.snapshots import keep
@@ -118,6 +118,22 @@ def test_different_paths_have_different_names() -> None:
     assert len({name.casefold() for name in found}) == len(paths)
     assert names.of(b"A.TXT") == "intro/A (2).TXT"
     assert names.of(b"d?/y") == names.of(b"d?/x")[:-1] + "y"
+
+
+def test_many_paths_that_want_one_name_take_turns_at_it() -> None:
+    names = Names("intro")
+    begin = b"x" * NAME_CHARS_MAX
+    found = [names.of(begin + str(number).encode()) for number in range(20_000)]
+    assert len(set(found)) == len(found)
+    assert found[-1] == f"intro/{begin.decode()} (20000)"
+
+
+async def test_what_is_in_too_many_folders_is_left_out_and_named(store: DirectoryStore) -> None:
+    deep = b"/".join([b"d"] * 3_000)
+    await keep(store, ANA, INTRO, {deep: b"deep", b"/".join([b"e"] * DEPTH_MAX): b"", b"a": b"a"}, now=NOW)
+    made = await unpacked(store)
+    assert made.namelist() == ["intro/a", "intro/" + "/".join("e" * DEPTH_MAX), ABOUT]
+    assert "in more folders than an archive takes" in about(made)
 
 
 def test_attendees_with_one_name_have_folders_of_their_own() -> None:
