@@ -5,6 +5,7 @@ Rules: names are an attendee's; whoever shows them escapes them.
 
 from __future__ import annotations
 
+import asyncio
 import unicodedata
 from dataclasses import dataclass
 from typing import Literal
@@ -52,7 +53,7 @@ async def work(store: FilesStore, user: UserId, project: ProjectName) -> Work | 
         return None
     manifest = await store.manifest(snapshot)
     files = sum(entry.kind != "dir" for entry in manifest.entries)
-    return Work(snapshot, files, changed_files(manifest))
+    return Work(snapshot, files, await asyncio.to_thread(changed_files, manifest))
 
 
 def changed_files(manifest: Manifest) -> tuple[ChangedFile, ...]:

@@ -33,6 +33,8 @@ DOWNLOADS_MAX = 4
 """Archives that are made at once: each takes up to one core, which all who log in share."""
 DOWNLOAD_S = 3600.0
 """How long one may take: a gigabyte at 300 KB a second."""
+DOWNLOAD_STALL_S = 60.0
+"""How long whoever downloads may take nothing of it: a laptop that was closed is not to keep others waiting."""
 DOWNLOAD_RETRY_S = 5
 REFRESH_S = 2
 """How often the page looks again while something starts over."""
@@ -115,11 +117,12 @@ class FilesPage:
             async with asyncio.timeout(DOWNLOAD_S):
                 async for block in blocks if request.method != hdrs.METH_HEAD else _nothing():
                     if block:
-                        await response.write(block)
+                        async with asyncio.timeout(DOWNLOAD_STALL_S):
+                            await response.write(block)
                 await response.write_eof()
         except ConnectionError:
             pass  # whoever asked has gone
-        except (FilesStoreError, TimeoutError) as error:
+        except (FilesStoreError, OSError, TimeoutError) as error:
             log.warning("an archive was cut off", error=str(error) or type(error).__name__)
             if request.transport is not None:
                 request.transport.abort()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import os
 import re
 import zipfile
 
@@ -11,6 +13,7 @@ import pytest
 from mux.core.events import Event, StartOverAsked
 from mux.core.files import FilesView
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId
+from mux.web import files_page
 from tests.files.snapshots import keep
 from tests.web.page_parts import House
 
@@ -119,6 +122,22 @@ async def test_an_attendees_work_is_one_archive_of_their_own(home: House) -> Non
         assert "intro/bobs.txt" not in made.namelist()
     answer = await (await home.attendee()).get("/work.zip")
     assert answer.headers["Location"] == "/login?next=/work.zip"
+
+
+async def test_a_download_that_nobody_takes_gives_its_place_back(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await keep(home.files, ADA, INTRO, {b"large.bin": os.urandom(24 << 20)}, now=home.clock())
+    monkeypatch.setattr(files_page, "DOWNLOAD_STALL_S", 0.2)
+    browser = await home.signed_in()
+    untaken = await browser.get("/work.zip")
+    assert untaken.status == 200
+    while True:  # until its place is free
+        again = await browser.get("/work.zip")
+        again.close()
+        if again.status == 200:
+            break
+        assert again.status == 503
+        await asyncio.sleep(0.05)
+    untaken.close()
 
 
 async def test_without_work_there_is_nothing_to_download(home: House) -> None:
