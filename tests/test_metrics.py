@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from mux.core.views import fleet_status
@@ -25,3 +28,10 @@ def test_every_metric_has_help_and_a_value() -> None:
     assert {s.labels["state"]: s.value for s in families["mux_ships"].samples} == {"available": 1, "running": 1}
     counted = [sample for family in families.values() for sample in family.samples if sample.labels.get("code")]
     assert [(sample.name, sample.value) for sample in counted] == [("mux_proxy_requests_total", 5.0)]
+
+
+def test_every_metric_is_documented_and_nothing_else() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "admin-api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(mux_[a-z_]+)(?:\{state\})?` \|", page, re.MULTILINE))
+    families = text_string_to_metric_families(metrics_text(fleet_status(Room().fleet.world), 1, {}))
+    assert named == {family.name for family in families}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from aiohttp import hdrs
 from pydantic import BaseModel
 
 from mux.core.events import StartOverAsked
@@ -194,7 +195,7 @@ async def _size(deps: AdminDeps, user: UserId) -> int:
 
 
 def _trouble(error: FilesStoreError) -> ApiError:
-    return ApiError(503, "files_unavailable", str(error))
+    return ApiError(503, "files_unavailable", str(error), headers={hdrs.RETRY_AFTER: "2"})
 
 
 def _seated(status: FleetStatus) -> set[UserId]:
