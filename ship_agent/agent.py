@@ -34,7 +34,6 @@ from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
 from ship_agent.runtimes.shim import write_json
 from ship_agent.snapshots.base import Files, homes, restore
 from ship_agent.step import (
-    STOP_GRACE_S,
     Action,
     DesiredError,
     ForgetImage,
@@ -51,6 +50,7 @@ from ship_agent.step import (
     step,
     target,
 )
+from ship_agent.stopping import stop_all
 from ship_agent.wishes import Wishes
 
 log = structlog.get_logger(__name__)
@@ -487,19 +487,6 @@ class Agent:
         for task in self._actions:
             task.cancel()
         await asyncio.gather(*self._actions, return_exceptions=True)
-
-
-async def stop_all(runtime: Runtime) -> list[str]:
-    """Stop every workspace at once, keeping the files. Returns a line for each that could not be stopped."""
-    workspaces = list(await runtime.inspect())
-    results = await asyncio.gather(
-        *(runtime.stop(workspace, STOP_GRACE_S) for workspace in workspaces), return_exceptions=True
-    )
-    return [
-        f"{workspace}: {result}"
-        for workspace, result in zip(workspaces, results, strict=True)
-        if isinstance(result, BaseException)
-    ]
 
 
 def _key(action: Action) -> str:

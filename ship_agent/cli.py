@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 import psutil
 import structlog
 
-from ship_agent.agent import Agent, Link, Observe, stop_all
+from ship_agent.agent import Agent, Link, Observe
 from ship_agent.files.base import WayName
 from ship_agent.files.mounts import can_mount
 from ship_agent.join import LOOPBACK, Join, JoinError, join_of_boot, read_join, write_join
@@ -44,6 +44,7 @@ from ship_agent.runtimes.process import ProcessRuntime
 from ship_agent.runtimes.shim import write_json
 from ship_agent.snapshots.client import FilesClient
 from ship_agent.snapshots.keeper import SnapshotKeeper
+from ship_agent.stopping import stop_all
 from ship_agent.trial import run_on_streams
 
 LOCK_WAIT_S = 15.0

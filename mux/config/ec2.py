@@ -14,8 +14,6 @@ from mux.config.faults import Part, Refused, kind_of
 from mux.config.kinds import Kind
 from mux.config.tables import Key, Table
 
-POOLS_MAX = 128
-"""Types × subnets that one launch is tried on: ample, and far below what one call of the API takes."""
 RATES_MIB_S = (100, 300)
 """What the API takes as VolumeInitializationRate."""
 

@@ -352,7 +352,8 @@ async def _answer(
 ) -> web.StreamResponse:
     method = hdrs.METH_GET if request.method == hdrs.METH_HEAD else request.method
     endpoint = by_method.get(method)
-    caller = Caller("anybody", frozenset()) if _is_open(endpoint) else await guard.caller(request)
+    is_open = endpoint is not None and endpoint.scope is None
+    caller = Caller("anybody", frozenset()) if is_open else await guard.caller(request)
     if not by_method:
         raise ApiError(404, "path_unknown", f"there is nothing here; GET {API_PREFIX}/openapi.json lists what there is")
     if endpoint is None:
@@ -398,10 +399,6 @@ async def _stream(request: web.Request, endpoint: Endpoint, result: Streamed) ->
         if request.transport is not None:
             request.transport.abort()
     return response
-
-
-def _is_open(endpoint: Endpoint | None) -> bool:
-    return endpoint is not None and endpoint.scope is None
 
 
 def _flags(endpoint: Endpoint, request: web.Request) -> frozenset[str]:

@@ -23,7 +23,6 @@ EVENT_TEXT_CHARS_MAX = 512 * 1024
 ROSTER_TEXT_CHARS_MAX = 8_000_000
 """As much as the roster's reader takes."""
 
-ShortText = Annotated[str, StringConstraints(max_length=200)]
 Login = Annotated[str, StringConstraints(min_length=1, max_length=320, strip_whitespace=True)]
 """A name, an e-mail address (RFC 5321 section 4.5.3.1: at most 64 + 1 + 255 characters) or an id."""
 TokenName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]

@@ -18,7 +18,7 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from ship_agent.runtimes.docker_events import Happened, follow
 from ship_agent.runtimes.docker_firewall import Firewall, has_ipv6
 from ship_agent.runtimes.docker_images import DockerImages
 from ship_agent.runtimes.docker_network import Egress, Networks, check_port, look_up, resolvers
-from ship_agent.runtimes.docker_records import Record
+from ship_agent.runtimes.docker_records import Held, Record
 from ship_agent.runtimes.docker_seats import Reservation, Seats
 from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_WORKSPACE, Image, Place
 from ship_agent.runtimes.shared import SharedDirectories
@@ -51,23 +51,6 @@ REMOVE_GRACE_S = 2.0
 """What is destroyed has nothing to save: time enough to close files."""
 END_LINES = 500
 """Lines of a log that are looked at when a container has ended."""
-
-
-@dataclass
-class _Held:
-    """A workspace as this runtime holds it.
-
-    ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
-    ``oom``: the engine told of a process of the container that was killed for memory; ``shared``: what it shares.
-    """
-
-    directory: Path
-    record: Record
-    container: str | None = None
-    running: bool = False
-    bad_hook: str = ""
-    oom: bool = False
-    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 class DockerRuntime:
@@ -107,7 +90,7 @@ class DockerRuntime:
         self._networks: Networks
         self._seats: Seats
         self._limits = limits_of({})
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._looking: set[str] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self._changed = asyncio.Event()
@@ -240,7 +223,7 @@ class DockerRuntime:
 
     # --- start ------------------------------------------------------------------------------------------------------
 
-    async def _start(self, spec: WorkspaceSpec, before: _Held | None) -> None:
+    async def _start(self, spec: WorkspaceSpec, before: Held | None) -> None:
         image = await self._images.get(spec.project, spec.digest)
         docker_spec.check_allowed(spec.project, image)
         docker_spec.command(spec, image)
@@ -254,7 +237,7 @@ class DockerRuntime:
         await self._contents.bring_files(spec, directory, image)
         shared = await asyncio.to_thread(self._shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
-        held = _Held(directory, records.starting(spec, before.record if before else None, egress.rules), shared=shared)
+        held = Held(directory, records.starting(spec, before.record if before else None, egress.rules), shared=shared)
         try:
             if "host_network" not in spec.project.allow:
                 address = await self._seats.reserve(spec.id, spec.seat, egress.rules)
@@ -270,7 +253,7 @@ class DockerRuntime:
                 await self._seats.release(spec.id, spec.seat)
         await self._refresh(spec.id)
 
-    async def _run(self, spec: WorkspaceSpec, held: _Held, image: Image, egress: Egress) -> None:
+    async def _run(self, spec: WorkspaceSpec, held: Held, image: Image, egress: Egress) -> None:
         name = f"mux-{self.scope}-{spec.id}"
         with translated(f"the container of {spec.id}"):
             await self._engine.delete_container(name)
@@ -296,7 +279,7 @@ class DockerRuntime:
         held.running = True
         self._watch_hooks(spec.id, held)
 
-    async def _fail_start(self, held: _Held, failure: RuntimeFailure) -> None:
+    async def _fail_start(self, held: Held, failure: RuntimeFailure) -> None:
         if held.container is not None and not held.running:
             with contextlib.suppress(RuntimeFailure), translated("a container that did not start"):
                 await self._delete_container(held)
@@ -304,7 +287,7 @@ class DockerRuntime:
         with contextlib.suppress(RuntimeFailure):
             await self._keep(held, ended)
 
-    async def _place(self, spec: WorkspaceSpec, held: _Held, name: str, egress: Egress, *, init: bool) -> Place:
+    async def _place(self, spec: WorkspaceSpec, held: Held, name: str, egress: Egress, *, init: bool) -> Place:
         group = await asyncio.to_thread(lambda: os.stat(self._socket).st_gid)  # noqa: PTH116 - one call, in a thread
         return Place(
             scope=self.scope,
@@ -327,7 +310,7 @@ class DockerRuntime:
 
     # --- end --------------------------------------------------------------------------------------------------------
 
-    async def _stop(self, workspace: str, held: _Held, grace_s: float) -> None:
+    async def _stop(self, workspace: str, held: Held, grace_s: float) -> None:
         if held.container is not None:
             with translated(f"the container of {workspace}"):
                 container = self._engine.container(held.container)
@@ -351,13 +334,13 @@ class DockerRuntime:
         await self._keep(held, replace(held.record, failure="", detail="", ended=True))
         await self._seats.release(workspace, held.record.seat)
 
-    async def _remove(self, workspace: str, held: _Held) -> None:
+    async def _remove(self, workspace: str, held: Held) -> None:
         await self._stop(workspace, held, REMOVE_GRACE_S)
         await asyncio.to_thread(records.delete, held.directory)
         await asyncio.to_thread(self._shared.release, workspace)
         del self._held[workspace]
 
-    async def _delete_container(self, held: _Held) -> None:
+    async def _delete_container(self, held: Held) -> None:
         if held.container is not None:
             await self._engine.delete_container(held.container)
             held.container = None
@@ -367,7 +350,7 @@ class DockerRuntime:
     async def _find(self) -> None:
         """Adopt containers, by their label; clear what belongs to no workspace."""
         for identity, record in (await asyncio.to_thread(records.find, self._containers)).items():
-            self._held[identity] = _Held(self._containers / identity, record)
+            self._held[identity] = Held(self._containers / identity, record)
         with translated("what an earlier agent left"):
             for container in await self._engine.listed():
                 labels = container["Labels"]
@@ -450,13 +433,13 @@ class DockerRuntime:
             await self._seen_ended(workspace, held, state)
         self._changed.set()
 
-    async def _seen_running(self, held: _Held, began: str) -> None:
+    async def _seen_running(self, held: Held, began: str) -> None:
         held.running = True
         record = records.runs_since(held.record, began)
         if record != held.record:
             await self._keep(held, record)
 
-    async def _seen_ended(self, workspace: str, held: _Held, state: Mapping[str, Any] | None) -> None:
+    async def _seen_ended(self, workspace: str, held: Held, state: Mapping[str, Any] | None) -> None:
         if held.record.ended and not held.running:
             return
         if state is None:
@@ -480,11 +463,11 @@ class DockerRuntime:
         await self._keep(held, replace(ended, ended=True))
         log.info("workspace ended", workspace=workspace, code=ended.exit_code, reason=ended.failure)
 
-    def _watch_hooks(self, workspace: str, held: _Held) -> None:
+    def _watch_hooks(self, workspace: str, held: Held) -> None:
         if held.container is not None:
             self._spawn(self._read_start(workspace, held, held.container), f"start of {workspace}")
 
-    async def _read_start(self, workspace: str, held: _Held, container: str) -> None:
+    async def _read_start(self, workspace: str, held: Held, container: str) -> None:
         """Read the log of a start; end one whose hook has failed while the image goes on."""
         try:
             hook = await self._engine.failing_hook(container)
@@ -498,7 +481,7 @@ class DockerRuntime:
 
     # --- small things -----------------------------------------------------------------------------------------------
 
-    async def _keep(self, held: _Held, record: Record) -> None:
+    async def _keep(self, held: Held, record: Record) -> None:
         held.record = record
         await asyncio.to_thread(record.save, held.directory)
 

@@ -16,6 +16,7 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -99,6 +100,23 @@ NOTHING_KEPT = Record(
     run_key="", seat=0, project="unknown", digest=f"sha256:{'0' * 64}", port=1, epoch=0, starts=0, started_at=0.0
 )
 """Stands for a ``workspace.json`` that a crash has damaged: files are there, and are started on or removed like any."""
+
+
+@dataclass
+class Held:
+    """A workspace as the runtime holds it.
+
+    ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
+    ``oom``: the engine told of a process of the container that was killed for memory; ``shared``: what it shares.
+    """
+
+    directory: Path
+    record: Record
+    container: str | None = None
+    running: bool = False
+    bad_hook: str = ""
+    oom: bool = False
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) -> Record:

@@ -18,7 +18,6 @@ KEY_MS_MAX = 6_000
 """After this long a key that had no effect counts as lost."""
 TRIES_MAX = 5
 
-NOT_RUN = ""
 RUNNING = "*"
 
 
