@@ -99,7 +99,7 @@ def _roll_out(house: House) -> None:
             post(ProjectPushed(name, rollout.image, rollout.digest, at_once))
         if rollout.pace.offer:
             # At first they press on a page that shows an earlier push.
-            stale = not rollout.accepted and world.now - rollout.offered_at < ORGANIZER_LOOKS_S
+            stale = not rollout.accepted and 0 <= world.now - rollout.offered_at < ORGANIZER_LOOKS_S
             for user in world.assignments:
                 post(UpdateAccepted(user, name, rollout.number - stale))
 
