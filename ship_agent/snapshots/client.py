@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -122,7 +123,8 @@ class FilesClient:
         """A chunk's bytes. Raises FilesError."""
         status, packed = await self._ask("GET", f"{workspace}/objects/{chunk}", None, bytes_max=OBJECT_BYTES_MAX)
         if status == 307:
-            packed = await self._go("GET", Address(url=packed.decode()), None, bytes_max=OBJECT_BYTES_MAX, good=(200,))
+            address = _read(Address, json.dumps({"url": packed.decode()}))
+            packed = await self._go("GET", address, None, bytes_max=OBJECT_BYTES_MAX, good=(200,))
         return await asyncio.to_thread(_unpacked, packed, chunk)
 
     async def _ask(self, method: str, path: str, body: bytes | None, *, bytes_max: int) -> tuple[int, bytes]:
@@ -183,7 +185,7 @@ class FilesClient:
             raise FilesError(f"no answer from {whose}: {type(error).__name__}", retryable=True) from error
 
 
-def _read(model: type[ModelT], answer: bytes) -> ModelT:
+def _read(model: type[ModelT], answer: bytes | str) -> ModelT:
     try:
         return model.model_validate_json(answer)
     except ValidationError:
