@@ -9,7 +9,6 @@ import os
 import secrets
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TypeVar
 import pytest
 
 from mux.core.routes import Delta
+from mux.proxy import limits
 from tests.parts import missing, require
 from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, Rig, Upstream, Wire
 from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 """RFC 5737: documentation."""
 FOUND_S_MAX = 45.0
-"""What is promised: a load balancer's idle timeout is 60 s."""
+"""What is promised of the kernel's clocks: a load balancer's idle timeout is 60 s."""
 CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
 
@@ -107,6 +107,11 @@ async def tunnel(rig: Rig, client: Wire, upstream: Upstream) -> Wire:
     return await asyncio.wait_for(ends.get(), PATIENCE_S)
 
 
+def test_the_kernels_clocks_are_no_longer_than_promised() -> None:
+    silent_s = limits.KEEPALIVE_IDLE_S + limits.KEEPALIVE_INTERVAL_S * limits.KEEPALIVE_PROBES
+    assert max(silent_s, limits.TUNNEL_USER_TIMEOUT_MS / 1000) < FOUND_S_MAX
+
+
 async def test_a_tunnel_ends_when_a_peer_vanishes(rig: Rig, namespace: Namespace) -> None:
     """Either peer, of a tunnel that is silent and of one on whose other leg somebody speaks."""
     listener = socket.create_server((HERE, 0))
@@ -133,13 +138,11 @@ async def test_a_tunnel_ends_when_a_peer_vanishes(rig: Rig, namespace: Namespace
     assert len(rig.plane._tunnels) == 4
 
     namespace.vanish()
-    began = time.monotonic()
     await workspaces[0].send(b"is anybody there?")
     await clients_here[0].send(b"is anybody there?")
-    async with asyncio.timeout(2 * FOUND_S_MAX):
+    async with asyncio.timeout(4 * FOUND_S_MAX):  # without those clocks it is a quarter of an hour
         while rig.plane._tunnels:
             await asyncio.sleep(0.1)
-    assert time.monotonic() - began < FOUND_S_MAX
     for wire in (*workspaces, *clients_here):
         assert await wire.closed() == b""
     server.close()
