@@ -213,10 +213,13 @@ def say(text: str) -> None:
 
 async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
     """What to listen on, from the event file in force. Raises SupervisorError with what the preparation said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *(["--apply"] if apply_file else []),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    words = [sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *["--apply"] * apply_file]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+    except OSError as error:  # no memory or process left, or an installation that is being exchanged
+        raise SupervisorError(f"{sys.executable} cannot be started: {error.strerror}; try again") from error
     telling = asyncio.create_task(_tell_that_it_takes_long(), name="patience")
     try:
         out, err = await process.communicate()

@@ -256,6 +256,15 @@ async def test_a_preparation_that_is_not_understood_is_one_line(
         await prepare(tmp_path / "event.toml")
 
 
+async def test_an_installation_that_is_not_there_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while another version is being installed: who asks for it then is told so, and nothing ends."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(SupervisorError, match="cannot be started"):
+        await prepare(tmp_path / "event.toml")
+
+
 async def test_a_preparation_that_takes_long_is_told_and_ends_with_who_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
