@@ -42,9 +42,14 @@ export class Link {
     return this.known;
   }
 
+  /** Whether the mux said last that the login has ended: it is there, and hears nothing until somebody logs in. */
+  get loginEnded(): boolean {
+    return this.ended;
+  }
+
   /** Say something; false when there is nobody to hear it. */
   say(message: object): boolean {
-    if (!this.isOpen) {
+    if (!this.isOpen || this.ended) {
       return false;
     }
     this.socket!.send(JSON.stringify(message));
@@ -61,6 +66,11 @@ export class Link {
       this.changed();
     };
     socket.onmessage = event => {
+      if (this.ended) {
+        // Without a login nothing is said but the end.
+        this.ended = false;
+        this.changed();
+      }
       try {
         this.heard(read(event.data));
       } catch (error) {
@@ -70,6 +80,7 @@ export class Link {
     socket.onclose = event => {
       this.socket = null;
       this.failures += 1;
+      this.ended = event.code === SESSION_ENDED;
       this.changed();
       this.timer = window.setTimeout(() => this.open(), this.pause(event.code));
     };
@@ -90,4 +101,5 @@ export class Link {
   private timer = 0;
   private failures = 0;
   private known = false;
+  private ended = false;
 }

@@ -26,6 +26,8 @@ const BACK_MS = 2000;
 const UPDATING =
   'Your workspace is being started anew and is back in a moment. Leave this page open: what you typed stays in it.';
 const AWAY = 'There is no connection to the event now. What you type stays in this page; it reconnects by itself.';
+const LOGIN_ENDED =
+  'Your login has ended, so nothing can be saved or run now. Log in again in another tab; what you typed stays in this page, which then reconnects by itself.';
 
 export class Page {
   /**
@@ -59,7 +61,9 @@ export class Page {
 
   private linkChanged(): void {
     window.clearTimeout(this.awayTimer);
-    if (this.link.isOpen) {
+    if (this.link.loginEnded) {
+      this.away = true;
+    } else if (this.link.isOpen) {
       this.away = false;
       this.said = '';
       this.look();
@@ -73,15 +77,22 @@ export class Page {
   }
 
   private heard(word: IWord): void {
-    const before = this.word;
     this.word = word;
     if (word.save !== 0 && word.save !== this.asked) {
       this.asked = word.save;
       this.kernels.look();
       void this.save(word.save);
     }
-    if (before?.run && word.run && !word.updating && (before.updating || before.run !== word.run)) {
-      void this.comeBack();
+    if (word.updating) {
+      this.updating = true;
+      this.run ||= word.run;
+    } else if (word.run !== '') {
+      // A word without a run, as while a workspace moves to another machine, does not make the one before forgotten.
+      if (this.run !== '' && (this.updating || this.run !== word.run)) {
+        void this.comeBack();
+      }
+      this.updating = false;
+      this.run = word.run;
     }
     this.show();
   }
@@ -106,7 +117,7 @@ export class Page {
     const both = await refresh(this.app);
     this.own.clear();
     for (const context of this.kernels.lost()) {
-      const id = `kernel/${context.path}`;
+      const id = `kernel/${this.run}/${context.path}`;
       this.own.set(id, {
         id,
         text: `${context.path}: the workspace was started anew, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
@@ -115,7 +126,7 @@ export class Page {
       });
     }
     for (const path of both) {
-      const id = `both/${path}`;
+      const id = `both/${this.run}/${path}`;
       const text = `${path} has edits that are not saved, and its file has changed in the workspace. Save it to keep yours.`;
       this.own.set(id, { id, text, closable: true });
     }
@@ -143,7 +154,7 @@ export class Page {
       shown.push(...this.own.values());
     }
     if (this.away) {
-      shown.push({ id: 'away', text: AWAY, closable: false });
+      shown.push({ id: 'away', text: this.link.loginEnded ? LOGIN_ENDED : AWAY, closable: false });
     }
     this.bar.show(shown);
   }
@@ -192,6 +203,10 @@ export class Page {
   private readonly kernels: Kernels;
   private readonly link: Link;
   private word: IWord | undefined;
+  /** Of the workspace that ran last; empty before any did. */
+  private run = '';
+  /** Since then it was being exchanged. */
+  private updating = false;
   private away = false;
   private awayTimer = 0;
   private asked = 0;
