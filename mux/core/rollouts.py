@@ -192,7 +192,11 @@ def advance(world: World, touched: Iterable[ShipId]) -> None:
 
 
 def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
+    before = world.rollouts[name]
+    judged = before.all_judged if before.state is RolloutState.RUNNING else frozenset[ShipId]()
     for ship in ships:
+        if ship.id in judged and name not in ship.trials:
+            continue  # it has nothing to prove any more
         for workspace, why in judge_by_use(world, world.rollouts[name], ship):
             turn_back(world, ship, workspace, why)
         keep_trials(world, world.rollouts[name], ship)
