@@ -34,7 +34,7 @@ from packaging.utils import canonicalize_name
 
 from mux import __version__
 
-NEEDED: Final = ("aiodocker", "aiohttp", "cryptography", "psutil", "pydantic", "structlog")
+NEEDED: Final = ("aiodocker", "aiohttp", "cryptography", "psutil", "pydantic", "structlog", "yarl")
 """What `ship_agent` imports; a test holds the two together. What these need comes with them."""
 UNITS: Final = ("mux-ship-join.service", "mux-ship.service")
 NOTE: Final = "bundle.json"
