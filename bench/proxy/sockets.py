@@ -141,7 +141,7 @@ async def load(scheme: str, port: int, path: str, cookie: str, *, connections: i
         batch = []
         for number in range(first, min(connections, first + 100)):
             opened: asyncio.Future[None] = loop.create_future()
-            source = (f"127.0.0.{1 + number // 20_000}", 0)
+            source = (f"127.{1 + os.getpid() % 250}.{1 + number // 10_000}.1", 0)
             _, client = await loop.create_connection(
                 lambda opened=opened: Client(head, masked_frame(size), opened),
                 "127.0.0.1",

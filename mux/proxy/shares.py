@@ -19,11 +19,12 @@ class Shares:
 
     Args:
         total: connections that there may be at all.
+        divided: whether a holder has a share of them only.
     """
 
-    def __init__(self, total: int) -> None:
-        self._attendee_max = max(SHARE_MIN, total // ATTENDEE_SHARE)
-        self._strangers_max = max(SHARE_MIN, total // STRANGERS_SHARE)
+    def __init__(self, total: int, *, divided: bool = True) -> None:
+        self._attendee_max = max(SHARE_MIN, total // ATTENDEE_SHARE) if divided else total
+        self._strangers_max = max(SHARE_MIN, total // STRANGERS_SHARE) if divided else total
         self._held: dict[Holder, int] = {}
 
     def take(self, holder: Holder) -> bool:

@@ -82,3 +82,9 @@ async def test_a_room_behind_one_address_is_no_stranger_once_it_has_logged_in(sm
         assert (await client.ask(request(user=user))).body == body
     assert small.plane.shares._held == {ALICE: MOST, BOB: MOST}
     assert (await small.ask(request(user=None))).body == b"web"
+
+
+def test_a_login_that_stands_for_a_room_may_have_all() -> None:
+    held = Shares(1_000, divided=False)
+    assert all(held.take(UserId("a")) for _ in range(1_000))
+    assert not held.take(UserId("a"))
