@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.machine import described
 from bench.proxy import load
 from bench.proxy.page import PAGE, page
 from bench.proxy.plot import plot
@@ -89,13 +89,6 @@ def version(words: list[str]) -> str:
     return (done.stdout + done.stderr).strip().split("\n", 1)[0]
 
 
-def processor() -> str:
-    """What this machine calls its processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    named = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
-
-
 def run(chosen: argparse.Namespace) -> dict[str, object]:
     """All rows for all targets."""
     samples: dict[str, dict[str, list[load.Sample]]] = {}
@@ -144,7 +137,7 @@ def run(chosen: argparse.Namespace) -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": version(["git", "rev-parse", "--short", "HEAD"]),
-        "machine": f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}",
+        "machine": described(),
         "versions": {name: version(words) for name, words in programs.items()},
         "rounds": chosen.rounds,
         "seconds": chosen.seconds,

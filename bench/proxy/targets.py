@@ -16,14 +16,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from tests.certificates import Authority
 
 READY_S_MAX = 20.0
 BODY_BYTES = 64 << 20
@@ -156,7 +151,8 @@ class Stage:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.upstream, self.echo = free_port(), free_port()
         self.certificate = directory / "certificate.pem"
-        self.certificate.write_bytes(own_certificate())
+        issued = Authority().issue("127.0.0.1")
+        self.certificate.write_bytes(issued.key + issued.chain)
 
     def start(self, name: str, port: int, core: int, *words: str) -> subprocess.Popen[bytes]:
         """Start a program on a core, and wait until it listens."""
@@ -279,24 +275,6 @@ def free_port() -> int:
     """A port of loopback that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
-
-
-def own_certificate() -> bytes:
-    """Key (P-256) and certificate for loopback, PEM."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .sign(key, SHA256())
-    )
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return secret + certificate.public_bytes(Encoding.PEM)
 
 
 def _plain(name: str) -> str:

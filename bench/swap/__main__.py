@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import statistics
 import subprocess
 import time
@@ -22,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.machine import described
 from bench.swap.by_hand import Hand, hand
 from bench.swap.page import ROWS, put
 from bench.swap.plot import plot
@@ -104,18 +104,6 @@ def _figures(samples: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}"
-
-
 def main() -> None:
     """Measure, write JSON, the plot and the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.swap", description=__doc__)
@@ -132,7 +120,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit,
-        "machine": _machine(),
+        "machine": described(),
         "load_at_start": round(load, 1),
     } | found
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from mux.core.model import ProjectName, UserId
-from ship_agent.protocol.snapshot import CHUNK_BYTES, Address, Manifest, is_sha
+from ship_agent.protocol.snapshot import (
+    CHUNK_BYTES,
+    OBJECT_BYTES_MAX,
+    Address,
+    Manifest,
+    ManifestError,
+    is_sha,
+    read_manifest,
+)
 
 KEPT_NEWEST: Final = 10
 """Snapshots of a project that are kept whatever their age."""
@@ -228,10 +236,40 @@ class Index:
             return [each for kept in self._kept.pop(user, {}).values() for each in kept]
 
 
+class Indexed:
+    """What every store answers from memory.
+
+    Args:
+        attendee_bytes_max: bound of one attendee, compressed.
+    """
+
+    def __init__(self, attendee_bytes_max: int) -> None:
+        self.attendee_bytes_max = attendee_bytes_max
+        self._index = Index()
+        self.latest = self._index.latest
+        self.find = self._index.find
+        self.all = self._index.all
+        self.of_user = self._index.of_user
+
+
 def deleted(gone: list[Snapshot], size_bytes: int) -> Deleted:
     """What was deleted, counted."""
     recovered = sum(each.kind == "recovered" for each in gone)
     return Deleted(len(gone) - recovered, recovered, size_bytes)
+
+
+def checked_chunk(packed: bytes, chunk: str) -> None:
+    """Raise DamagedError unless bytes that came are those of a chunk."""
+    if len(packed) > OBJECT_BYTES_MAX or unpacked(packed, chunk) is None:
+        raise DamagedError("the bytes are not those of that chunk")
+
+
+def parsed(body: bytes) -> Manifest:
+    """The manifest in a body. Raises DamagedError."""
+    try:
+        return read_manifest(body)
+    except ManifestError as error:
+        raise DamagedError(str(error)) from error
 
 
 def unpacked(packed: bytes, chunk: str) -> bytes | None:

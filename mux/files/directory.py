@@ -35,22 +35,22 @@ from mux.files.base import (
     Deleted,
     Direct,
     FilesStoreError,
-    Index,
+    Indexed,
     Kind,
     MissingError,
     NoRoomError,
     Snapshot,
+    checked_chunk,
     deleted,
+    parsed,
     unpacked,
 )
 from ship_agent.protocol.snapshot import (
     MANIFEST_BYTES_MAX,
     OBJECT_BYTES_MAX,
     Manifest,
-    ManifestError,
     is_sha,
     manifest_id,
-    read_manifest,
 )
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ log = structlog.get_logger(__name__)
 _ASIDE: Final = ".new-"
 
 
-class DirectoryStore:
+class DirectoryStore(Indexed):
     """All snapshots of an event, in a directory. See `mux.files.base.FilesStore`.
 
     Args:
@@ -69,16 +69,11 @@ class DirectoryStore:
     direct: Direct | None = None
 
     def __init__(self, directory: Path, attendee_bytes_max: int) -> None:
-        self.attendee_bytes_max = attendee_bytes_max
+        super().__init__(attendee_bytes_max)
         self._directory = directory
         self._lock = threading.Lock()
         self._locks: dict[UserId, threading.Lock] = {}
-        self._index = Index()
         self._bytes: dict[UserId, int] = {}
-        self.latest = self._index.latest
-        self.find = self._index.find
-        self.all = self._index.all
-        self.of_user = self._index.of_user
 
     async def open(self) -> None:
         """Find what is there, and remove what a kill has left half written. Raises FilesStoreError."""
@@ -142,8 +137,7 @@ class DirectoryStore:
                     self._bytes[user] = _usage(home)
 
     def _put_object(self, user: UserId, chunk: str, packed: bytes) -> None:
-        if len(packed) > OBJECT_BYTES_MAX or unpacked(packed, chunk) is None:
-            raise DamagedError("the bytes are not those of that chunk")
+        checked_chunk(packed, chunk)
         with self._of(user), _translated():
             path = self._object(user, chunk)
             if path.exists():
@@ -154,10 +148,7 @@ class DirectoryStore:
             self._bytes[user] = self._bytes.get(user, 0) + len(packed)
 
     def _put_manifest(self, user: UserId, project: ProjectName, kind: Kind, body: bytes, now: float) -> Snapshot:
-        try:
-            manifest = read_manifest(body)
-        except ManifestError as error:
-            raise DamagedError(str(error)) from error
+        manifest = parsed(body)
         with self._of(user), _translated():
             missing = [chunk for chunk in dict.fromkeys(manifest.chunks()) if not self._object(user, chunk).exists()]
             if missing:
@@ -184,10 +175,7 @@ class DirectoryStore:
         return body
 
     def _read_manifest(self, snapshot: Snapshot) -> Manifest:
-        try:
-            return read_manifest(self._body(snapshot))
-        except ManifestError as error:
-            raise DamagedError(str(error)) from error
+        return parsed(self._body(snapshot))
 
     def _delete(self, user: UserId) -> Deleted | None:
         with self._of(user), _translated():

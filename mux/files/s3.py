@@ -36,12 +36,14 @@ from mux.files.base import (
     Deleted,
     Direct,
     FilesStoreError,
-    Index,
+    Indexed,
     Kind,
     MissingError,
     NoRoomError,
     Snapshot,
+    checked_chunk,
     deleted,
+    parsed,
     unpacked,
 )
 from ship_agent.protocol.snapshot import (
@@ -49,10 +51,8 @@ from ship_agent.protocol.snapshot import (
     OBJECT_BYTES_MAX,
     Address,
     Manifest,
-    ManifestError,
     is_sha,
     manifest_id,
-    read_manifest,
 )
 
 log = structlog.get_logger(__name__)
@@ -122,7 +122,7 @@ class _Objects:
     swept_at: float = 0.0
 
 
-class S3Store:
+class S3Store(Indexed):
     """All snapshots of an event, in a bucket. See `mux.files.base.FilesStore`.
 
     Args:
@@ -136,7 +136,7 @@ class S3Store:
     def __init__(
         self, connect: Connect, bucket: str, prefix: str, attendee_bytes_max: int, clock: Callable[[], float]
     ) -> None:
-        self.attendee_bytes_max = attendee_bytes_max
+        super().__init__(attendee_bytes_max)
         self.direct: Direct | None = self
         self._connect = connect
         self._bucket = bucket
@@ -145,14 +145,9 @@ class S3Store:
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._locks: dict[UserId, asyncio.Lock] = {}
-        self._index = Index()
         self._objects: OrderedDict[UserId, _Objects] = OrderedDict()
         self._manifest_bytes: dict[UserId, int] = {}
         self._pruned: dict[UserId, int] = {}
-        self.latest = self._index.latest
-        self.find = self._index.find
-        self.all = self._index.all
-        self.of_user = self._index.of_user
 
     async def open(self) -> None:
         """Find what is there. Raises FilesStoreError."""
@@ -183,8 +178,7 @@ class S3Store:
 
     async def put_object(self, user: UserId, chunk: str, packed: bytes) -> None:
         """Keep a chunk. Raises NoRoomError or DamagedError."""
-        if len(packed) > OBJECT_BYTES_MAX or unpacked(packed, chunk) is None:
-            raise DamagedError("the bytes are not those of that chunk")
+        checked_chunk(packed, chunk)
         async with self._lock(user):
             known = await self._known(user)
             if chunk in known.there:
@@ -221,10 +215,7 @@ class S3Store:
 
     async def put_manifest(self, user: UserId, project: ProjectName, kind: Kind, body: bytes, now: float) -> Snapshot:
         """Keep a snapshot; see FilesStore."""
-        try:
-            manifest = await asyncio.to_thread(read_manifest, body)
-        except ManifestError as error:
-            raise DamagedError(str(error)) from error
+        manifest = await asyncio.to_thread(parsed, body)
         chunks = list(dict.fromkeys(manifest.chunks()))
         async with self._lock(user):
             known = await self._known(user)
@@ -252,11 +243,7 @@ class S3Store:
 
     async def manifest(self, snapshot: Snapshot) -> Manifest:
         """A manifest, verified. Raises MissingError or DamagedError."""
-        body = await self.body(snapshot)
-        try:
-            return await asyncio.to_thread(read_manifest, body)
-        except ManifestError as error:
-            raise DamagedError(str(error)) from error
+        return await asyncio.to_thread(parsed, await self.body(snapshot))
 
     async def packed(self, user: UserId, chunk: str) -> bytes:
         """A chunk as it is kept; who gets it verifies it. Raises MissingError."""

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.docker_engine import ROOT
 from tests.e2e.kills.rows import Row
+from tests.e2e.measured import Table
 
 TABLE = Path(__file__).with_name("kills.json")
 PAGE = ROOT / "docs" / "explanation" / "what-breaks.md"
 BEGIN, END = "<!-- kills: from tests/e2e/kills/kills.json -->", "<!-- end of kills -->"
 UNNOTICED_S = 0.5
 """A gap that a page load does not show: within what a machine under load takes for one."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row, and the commit and the day that it was measured at."""
-
-    row: Row
-    commit: str
-    date: str
 
 
 KINDS = {
@@ -39,37 +30,22 @@ HEADINGS = {
 }
 
 
-def rows() -> list[Row]:
-    """The rows on disk."""
-    return [entry.row for entry in entries()]
+def _row(found: dict[str, Any]) -> Row:
+    return Row(**{**found, "what": tuple(found["what"]), "texts": tuple(found["texts"])})
 
 
-def entries() -> list[Entry]:
-    """The rows with their origin."""
-    if not TABLE.exists():
-        return []
-    found = []
-    for each in json.loads(TABLE.read_text("utf-8")):
-        commit, date = each.pop("commit"), each.pop("date")
-        row = Row(**{**each, "what": tuple(each["what"]), "texts": tuple(each["texts"])})
-        found.append(Entry(row, commit, date))
-    return found
+_TABLE = Table(TABLE, PAGE, BEGIN, END, _row)
+rows = _TABLE.rows
 
 
 def put(new: Iterable[Row], *, commit: str, date: str) -> None:
     """Put rows into the table, and the table into the page; other rows stay."""
-    merged = {entry.row.key: entry for entry in [*entries(), *(Entry(row, commit, date) for row in new)]}
-    content = [{"commit": each.commit, "date": each.date, **asdict(each.row)} for each in merged.values()]
-    TABLE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{shown()}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    _TABLE.put(new, shown, commit=commit, date=date)
 
 
 def shown() -> str:
     """The table as the page has it."""
-    commits = ", ".join(f"`{commit}`" for commit in sorted({entry.commit for entry in entries()}))
-    dates = ", ".join(sorted({entry.date for entry in entries()}))
-    lines = ["", f"Measured on {dates} at {commits}, on two cores with much other work, at a load of 5 to 11."]
+    lines = ["", f"{_TABLE.origin()}, on two cores with much other work, at a load of 5 to 11."]
     for runtime, heading in HEADINGS.items():
         lines += ["", heading, ""]
         lines += [
