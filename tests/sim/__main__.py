@@ -8,7 +8,7 @@ import sys
 
 from tests.sim.actions import scenario
 from tests.sim.house import House
-from tests.sim.many import RESULTS, timed, write_results
+from tests.sim.many import RESULTS, Tally, commit_here, timed, write_results
 from tests.sim.transcript import transcript
 
 
@@ -25,13 +25,18 @@ def main() -> int:
         text = transcript(chosen.seed)
         sys.stdout.write(f"{text or House(scenario(chosen.seed)).run()}\n")
         return int(bool(text))
-    tally, took_s = timed(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs)
+    commit = commit_here()
+    tally, took_s = timed(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs, _tell)
     sys.stdout.write(f"{tally.seeds} seeds, {tally.events} events, {took_s:.0f} s\n")
-    for seed, rule in tally.failures:
-        sys.stdout.write(f"seed {seed}: {rule}\n")
     if chosen.write:
-        write_results(tally, took_s)
+        write_results(tally, took_s, commit)
     return int(bool(tally.failures))
+
+
+def _tell(part: Tally) -> None:
+    for seed, rule in part.failures:
+        sys.stdout.write(f"seed {seed}: {rule}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

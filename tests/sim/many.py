@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,23 +61,25 @@ def run_seeds(seeds: Iterable[int]) -> Tally:
     return tally
 
 
-def run_many(seeds: Sequence[int], jobs: int) -> Tally:
-    """Run seeds in so many processes."""
-    if jobs == 1:
-        return run_seeds(seeds)
+def run_many(seeds: Sequence[int], jobs: int, tell: Callable[[Tally], None] = lambda part: None) -> Tally:
+    """Run seeds in so many processes. ``tell`` hears of each part as it is done, in the order of the seeds."""
     tally = Tally()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     with ProcessPoolExecutor(jobs) as pool:
         for part in pool.map(run_seeds, chunks):
+            tell(part)
             tally.add(part)
     return tally
 
 
-def write_results(tally: Tally, took_s: float, path: Path = RESULTS) -> None:
-    """Keep what a long run came to as data."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=path.parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
+def commit_here() -> str:
+    """The commit that is checked out, with a mark when files differ from it. Ask before a long run, not after it."""
+    words = ["git", "describe", "--always", "--abbrev=7", "--exclude=*", "--dirty"]
+    return subprocess.run(words, cwd=RESULTS.parent, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def write_results(tally: Tally, took_s: float, commit: str, path: Path = RESULTS) -> None:
+    """Keep what a long run of a commit came to as data."""
     good = max(1, tally.seeds - len(tally.failures))
     found = {
         "commit": commit,
@@ -94,7 +96,7 @@ def write_results(tally: Tally, took_s: float, path: Path = RESULTS) -> None:
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def timed(seeds: Sequence[int], jobs: int) -> tuple[Tally, float]:
+def timed(seeds: Sequence[int], jobs: int, tell: Callable[[Tally], None] = lambda part: None) -> tuple[Tally, float]:
     """Run seeds; the tally, and how long it took in seconds."""
     started = time.monotonic()
-    return run_many(seeds, jobs), time.monotonic() - started
+    return run_many(seeds, jobs, tell), time.monotonic() - started

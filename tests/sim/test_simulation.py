@@ -11,7 +11,7 @@ import pytest
 
 from tests.sim.actions import Action, scenario
 from tests.sim.house import House
-from tests.sim.many import run_seeds, timed, write_results
+from tests.sim.many import commit_here, run_seeds, timed, write_results
 from tests.sim.transcript import minimised, transcript
 
 SEEDS = 300
@@ -44,8 +44,9 @@ def test_what_a_failure_does_not_need_is_left_out_of_it() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_ten_thousand_histories_and_their_table() -> None:
+    commit = commit_here()
     tally, took_s = timed(range(SEEDS_LONG), os.cpu_count() or 1)
-    write_results(tally, took_s)
+    write_results(tally, took_s, commit)
     assert not tally.failures, transcript(tally.failures[0][0])
 
 
