@@ -56,7 +56,7 @@ class Record:
         failure, detail: why the last run ended; empty if it was asked to.
         ended: whether its last run has ended.
         secrets: values that may be in its log.
-        shared: what it shares by, see `WorkspaceSpec`.
+        shared: what it shares by, see `WorkspaceSpec`; None where that is not known.
     """
 
     run_key: str
@@ -77,7 +77,7 @@ class Record:
     detail: str = ""
     ended: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    shared: str = ""
+    shared: str | None = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -97,7 +97,15 @@ class Record:
 
 
 NOTHING_KEPT = Record(
-    run_key="", seat=0, project="unknown", digest=f"sha256:{'0' * 64}", port=1, epoch=0, starts=0, started_at=0.0
+    run_key="",
+    seat=0,
+    project="unknown",
+    digest=f"sha256:{'0' * 64}",
+    port=1,
+    epoch=0,
+    starts=0,
+    started_at=0.0,
+    shared=None,
 )
 """Stands for a ``workspace.json`` that a crash has damaged: files are there, and are started on or removed like any."""
 

@@ -4,12 +4,12 @@ Owns the layout of ``DIR/shared``: ``<shared>/<name>``, where ``<shared>`` comes
 Knows no container and no process. Blocking: call it in a thread.
 
 Rules: both parts of a path are names without a slash that begin with a letter or digit, so nothing leads out; what an
-attendee may write lies below ``<name>`` only. A directory lives as long as any workspace with its ``<shared>``.
+attendee may write lies below ``<name>`` only. A directory lives as long as any workspace with its ``<shared>``, or any
+of which it is not known what it shares: nothing of an attendee's goes because a record could not be read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import threading
@@ -40,21 +40,21 @@ class SharedDirectories:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._shared_of: dict[str, str] = {}
+        self._shared_of: dict[str, str | None] = {}
         self._turn = threading.Lock()
 
-    def open(self, found: Mapping[str, str]) -> None:
+    def open(self, found: Mapping[str, str | None]) -> None:
         """Take over what an earlier agent left; what belongs to none of ``found`` goes. Raises RuntimeFailure.
 
         Args:
-            found: workspaces on this ship, and what each one shares by.
+            found: workspaces on this ship, and what each one shares by; None where that is not known.
         """
         with self._turn, translated("the shared directories"):
-            self._shared_of = {workspace: shared for workspace, shared in found.items() if NAME.fullmatch(shared)}
-            if self._root.is_dir():
-                for directory in self._root.iterdir():
-                    if directory.name not in self._shared_of.values():
-                        remove_tree(directory)
+            self._shared_of = {
+                workspace: shared if shared is not None and NAME.fullmatch(shared) else None
+                for workspace, shared in found.items()
+            }
+            self._clear()
 
     def give(self, spec: WorkspaceSpec, home: Path, inside: str = "") -> dict[str, str]:
         """The directories that a workspace shares, by the project's names; made if they are not there.
@@ -68,6 +68,9 @@ class SharedDirectories:
             RuntimeFailure: they cannot be made.
         """
         if not spec.shared:
+            with self._turn:
+                if spec.id in self._shared_of and self._shared_of[spec.id] is None:
+                    self._shared_of[spec.id] = ""
             return {}
         with self._turn, translated("the shared directories"):
             self._shared_of[spec.id] = spec.shared
@@ -84,13 +87,27 @@ class SharedDirectories:
             return {name: str(directory) for name, directory in found.items()}
 
     def release(self, workspace: str) -> None:
-        """A workspace is gone for good; with the last one that shared a directory, that goes. Raises RuntimeFailure."""
+        """A workspace is gone for good; with the last one that shared a directory, that goes.
+
+        Raises RuntimeFailure: not all of it could be deleted. Asked again, the rest goes.
+        """
         with self._turn, translated("the shared directories"):
-            shared = self._shared_of.pop(workspace, "")
-            if shared and shared not in self._shared_of.values():
-                debris = self._root / f"{TEMPORARY}{shared}"
-                with contextlib.suppress(FileNotFoundError):
-                    (self._root / shared).rename(debris)
+            self._shared_of.pop(workspace, None)
+            self._clear()
+
+    def _clear(self) -> None:
+        """Delete what is nobody's: all that no workspace shares by, unless that is not known of some workspace."""
+        if not self._root.is_dir():
+            return
+        known = None not in self._shared_of.values()
+        for directory in list(self._root.iterdir()):
+            if directory.name.startswith(TEMPORARY):
+                remove_tree(directory)
+            elif known and directory.name not in self._shared_of.values():
+                # Renamed first: whoever comes by this name while it is deleted, or half deleted, gets a new one.
+                debris = directory.with_name(f"{TEMPORARY}{directory.name}")
+                remove_tree(debris)
+                directory.rename(debris)
                 remove_tree(debris)
 
 

@@ -73,7 +73,7 @@ class Kept:
         started_at: seconds since the epoch.
         cgroups: directories of its control groups.
         secrets: values that may be in its log.
-        shared: what it shares by, see `WorkspaceSpec`.
+        shared: what it shares by, see `WorkspaceSpec`; None where that is not known.
     """
 
     run_key: str
@@ -87,7 +87,7 @@ class Kept:
     receipt: str = field(default="", repr=False)
     cgroups: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    shared: str = ""
+    shared: str | None = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -101,7 +101,7 @@ class Kept:
 
     def _is_sound(self) -> bool:
         numbers = (self.seat, self.port, self.epoch, self.starts)
-        texts = (self.run_key, self.receipt, self.shared, *self.cgroups, *self.secrets)
+        texts = (self.run_key, self.receipt, "" if self.shared is None else self.shared, *self.cgroups, *self.secrets)
         return (
             all(type(number) is int and number >= 0 for number in numbers)
             and all(isinstance(text, str) for text in texts)
@@ -119,7 +119,15 @@ class Kept:
 
 
 NOTHING_KEPT = Kept(
-    run_key="", seat=0, project="unknown", digest=f"sha256:{'0' * 64}", port=1, epoch=0, starts=0, started_at=0.0
+    run_key="",
+    seat=0,
+    project="unknown",
+    digest=f"sha256:{'0' * 64}",
+    port=1,
+    epoch=0,
+    starts=0,
+    started_at=0.0,
+    shared=None,
 )
 """Stands for a ``workspace.json`` that a crash has damaged: files are there, and are started on or removed like any."""
 

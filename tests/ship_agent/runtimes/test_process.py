@@ -162,16 +162,24 @@ async def test_files_go_even_if_directories_forbid_it(lab: Lab) -> None:
 
 
 async def test_a_damaged_record_loses_no_files(lab: Lab) -> None:
-    spec = await lab.started()
-    await lab.ask(spec, "write", name="mine.txt", text="kept")
+    """Nor what is shared, also once the record is written again without it being known."""
+    project = await lab.project(shared=["data"])
+    await lab.runtime.pull(project, project.digest, lambda _: None)
+    spec = lab.spec(project, shared="ship-1.0.intro.1")
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    for name in ("mine.txt", "shared-data/found.txt"):
+        await lab.ask(spec, "write", name=name, text="kept")
     await lab.runtime.stop(spec.id, 5)
     (lab.directory / "ship/workspaces" / spec.id / "workspace.json").write_text("{")
 
+    await (await lab.again()).note(spec)
     runtime = await lab.again()
     await runtime.start(spec)
     await lab.answers(spec)
 
-    assert await lab.ask(spec, "read", name="mine.txt") == "kept"
+    for name in ("mine.txt", "shared-data/found.txt"):
+        assert await lab.ask(spec, "read", name=name) == "kept"
 
 
 @pytest.mark.parametrize(

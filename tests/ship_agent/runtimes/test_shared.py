@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from ship_agent.runtimes.base import WorkspaceSpec
+from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.shared import SharedDirectories
 from tests.ship_agent.images import project_with
 from tests.ship_agent.protocol.samples import DIGEST
@@ -16,6 +17,10 @@ from tests.ship_agent.protocol.samples import DIGEST
 def spec(name: str = "w1", shared: str = "s1", names: tuple[str, ...] = ("data",)) -> WorkspaceSpec:
     project = project_with({"image": "x", "digest": DIGEST, "command": [], "shared": list(names)})
     return WorkspaceSpec(name, 0, project, DIGEST, 1, "token", shared=shared)
+
+
+def here(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "shared").iterdir())
 
 
 @pytest.fixture
@@ -64,8 +69,58 @@ def test_another_agent_keeps_what_is_some_workspaces_and_clears_the_rest(tmp_pat
     before.give(spec("w1", "s1"), home)
     before.give(spec("w2", "s2"), home)
     after = SharedDirectories(tmp_path / "shared")
-    after.open({"w1": "s1", "w3": "../outside"})
-    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["s1"]
+    after.open({"w1": "s1", "w3": ""})
+    assert here(tmp_path) == ["s1"]
+
+
+@pytest.mark.parametrize("unreadable", [None, "../outside"])
+def test_while_it_is_not_known_what_a_workspace_shares_nothing_goes(
+    tmp_path: Path, home: Path, unreadable: str | None
+) -> None:
+    before = SharedDirectories(tmp_path / "shared")
+    before.give(spec("w1", "s1"), home)
+    before.give(spec("w2", "s2"), home)
+    after = SharedDirectories(tmp_path / "shared")
+    after.open({"w1": unreadable, "w2": "s2"})
+    after.release("w2")
+    assert here(tmp_path) == ["s1", "s2"]
+    after.give(spec("w1", "s1"), home)
+    after.release("w3")
+    assert here(tmp_path) == ["s1"]
+    after.release("w1")
+    assert here(tmp_path) == []
+
+
+def test_a_workspace_that_is_started_again_and_shares_nothing_keeps_nothing_of_others(
+    tmp_path: Path, home: Path
+) -> None:
+    SharedDirectories(tmp_path / "shared").give(spec("w1", "s1"), home)
+    after = SharedDirectories(tmp_path / "shared")
+    after.open({"w2": None})
+    after.give(spec("w2", ""), home)
+    after.release("w2")
+    assert here(tmp_path) == []
+
+
+def test_what_could_not_be_deleted_is_deleted_when_asked_again(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SharedDirectories(tmp_path / "shared")
+    (Path(shared.give(spec(), home)["data"]) / "found.txt").write_text("of w1")
+
+    def fails(path: Path) -> None:
+        if path.exists():
+            raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ship_agent.runtimes.shared.remove_tree", fails)
+        with pytest.raises(RuntimeFailure):
+            shared.release("w1")
+    assert not list((Path(shared.give(spec("w2"), home)["data"])).iterdir())
+    shared.release("w1")
+    assert here(tmp_path) == ["s1"]
+    shared.release("w2")
+    assert here(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "", "/etc", "-x", "A"])
