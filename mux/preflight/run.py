@@ -30,9 +30,11 @@ async def preflight(file: EventFile, environ: Mapping[str, str], gatherer: Ec2Ga
     """
     here = await asyncio.to_thread(machine.gathered, file)
     backend = _cloud(file, environ, gatherer) if file.fleet.provider == "ec2" else _machine(file, environ, here)
-    (found, skew_s), front = await asyncio.gather(backend, _addresses(file, mux_runs=here.mux_runs))
+    (found, skew_s), files, front = await asyncio.gather(
+        backend, _bucket(file), _addresses(file, mux_runs=here.mux_runs)
+    )
     clock = addresses.judged_clock(addresses.clock_synchronised(), skew_s)
-    return [_sizes(file), *found, machine.judged_listeners(here), *front, clock]
+    return [_sizes(file), *found, *files, machine.judged_listeners(here), *front, clock]
 
 
 async def _machine(
@@ -48,6 +50,14 @@ async def _cloud(
     from mux.preflight import cloud  # noqa: PLC0415 - reading what clouds are takes long
 
     return await cloud.judged(file, environ, gatherer)
+
+
+async def _bucket(file: EventFile) -> list[Finding]:
+    if file.files.store != "s3":
+        return []
+    from mux.preflight import bucket  # noqa: PLC0415 - reading what clouds are takes long
+
+    return await bucket.checked(file)
 
 
 def _sizes(file: EventFile) -> Finding:
