@@ -70,8 +70,7 @@ def stack() -> Iterator[Stack]:
         role = next(each["RoleName"] for each in iam.list_roles()["Roles"] if "MuxRole" in each["RoleName"])
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            # moto keeps what CloudFormation gave it as Python writes it, which is no JSON that boto would read.
-            made.policies += (ast.literal_eval(document) if isinstance(document, str) else document)["Statement"]
+            made.policies += as_policy(document)["Statement"]
         yield made
     finally:
         server.stop()
@@ -140,9 +139,36 @@ def test_the_bucket_is_nobody_elses(stack: Stack) -> None:
     assert '"aws:SecureTransport": "false"' in text
 
 
+@pytest.mark.long
+def test_ships_reach_the_bucket_past_the_nat_and_of_s3_little_else(stack: Stack) -> None:
+    ec2 = stack.client("ec2")
+    [endpoint] = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    assert (endpoint["VpcEndpointType"], endpoint["ServiceName"]) == ("Gateway", f"com.amazonaws.{REGION}.s3")
+    [table] = ec2.describe_route_tables(RouteTableIds=endpoint["RouteTableIds"])["RouteTables"]
+    assert any("NatGatewayId" in route for route in table["Routes"]), "it is the ships' table"
+    policy = as_policy(endpoint["PolicyDocument"])
+    signed, layers = policy["Statement"]
+    assert (actions(signed), flat(signed["Resource"])) == (
+        ["s3:GetObject", "s3:PutObject"], [f"arn:aws:s3:::{stack.outputs['Bucket']}/*"],
+    )  # fmt: skip
+    assert (actions(layers), flat(layers["Resource"])) == (
+        ["s3:GetObject"], [f"arn:aws:s3:::prod-{REGION}-starport-layer-bucket/*"],
+    )  # fmt: skip
+
+
+def as_policy(document: Any) -> dict[str, Any]:
+    """A policy: moto keeps what CloudFormation gave it as Python writes it, which is no JSON."""
+    found: dict[str, Any] = ast.literal_eval(document) if isinstance(document, str) else document
+    return found
+
+
+def flat(value: str | list[str | None]) -> list[str]:
+    # moto writes None for what CloudFormation leaves out (AWS::NoValue).
+    return [each for each in ([value] if isinstance(value, str) else value) if each is not None]
+
+
 def actions(statement: dict[str, Any]) -> list[str]:
-    found = statement["Action"]
-    return [found] if isinstance(found, str) else list(found)
+    return flat(statement["Action"])
 
 
 @pytest.mark.long
