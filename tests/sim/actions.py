@@ -25,6 +25,8 @@ LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
 """Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""
 ROLLOUTS = ("push", "push", "push", "steer", "steer", "accepts", "accepts", "works")
 """Images on their way to people. Drawn apart as well."""
+CROSSINGS = ("port_flickers", "order_crosses")
+"""Two things that cross on their way, which chance alone hardly ever brings together. Drawn apart as well."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
 KILL_POINTS: tuple[KillPoint, ...] = get_args(KillPoint)
@@ -36,7 +38,7 @@ class Action:
 
     Args:
         at: when, in seconds.
-        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS.
+        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS, CROSSINGS.
         pick: its target, and what else there is to choose.
         size: how long or how much, in [0, 1).
     """
@@ -115,6 +117,16 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
             rollouts.random(),
         )
         for _ in range(rollouts.choice((0, 0, 2, 4, 8)) * scale)
+    ]
+    crossings = Random(f"crossings {seed}")
+    actions += [
+        Action(
+            round(crossings.uniform(0, faults_s), 1),
+            crossings.choice(CROSSINGS),
+            crossings.randrange(1000),
+            crossings.random(),
+        )
+        for _ in range(crossings.choice((0, 0, 0, 1, 2)) * scale)
     ]
     return Scenario(
         seed=seed,

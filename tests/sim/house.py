@@ -209,6 +209,7 @@ class House:
             link=self.mux.next_link(),
             agent=agent,
             partitioned=lambda: machine is not None and machine.partitioned,
+            deaf=lambda: machine is not None and machine.deaf,
             identity=Identity(ship, boot, key, token, "process", "simulated"),
             heartbeat_s=HEARTBEAT_S,
             mux_events=self.mux.link_event,
@@ -240,9 +241,9 @@ class House:
         self.time.after(pause + 0.01, self._dial, agent)
 
     def heal(self, machine: SimMachine) -> None:
-        """The end of a partition."""
-        if machine.partitioned:
-            machine.partitioned = False
+        """The end of a partition, or of what was held up."""
+        if machine.partitioned or machine.deaf:
+            machine.partitioned = machine.deaf = False
             for connection in [*self._connections.values(), *self.mux.links.values()]:
                 if connection.ship == machine.ship:
                     connection.heal()
@@ -400,13 +401,38 @@ class House:
             if machine.listening(port) is None:
                 machine.foreign_ports.add(port)
 
+    def _port_flickers(self, action: Action) -> None:
+        """A workspace exits, another program has its port for a moment, and what the mux says of it is held up."""
+        machine = self._machine(action)
+        if machine is None or not machine.up or (port := machine.loses_port(action.pick)) is None:
+            return
+        if not machine.partitioned:
+            machine.deaf = True
+            self.time.after(4 + 8 * action.size, self._hears, machine)
+        self.time.after(0.7 + 2 * action.size, machine.foreign_ports.discard, port)
+        self._look_again(machine)
+
+    def _hears(self, machine: SimMachine) -> None:
+        if not machine.partitioned:
+            self.heal(machine)
+
+    def _order_crosses(self, action: Action) -> None:
+        """A ship more is wanted, and no longer when its machine is made: all that the provider says comes late."""
+        self.provider.troubles.slow = self.provider.troubles.lags = self.time.now + 45
+        self.mux.post(FleetWarmed(self.mux.fleet.world.tally.usable + 1))
+        self.time.after(1 + 10 * action.size, lambda: self.mux.post(FleetParked()))
+        self.time.after(60 + 10 * action.size, lambda: self.mux.post(FleetUnparked()))
+
+    def _look_again(self, machine: SimMachine) -> None:
+        agent = self.agents.get(machine.ship)
+        if agent is not None and agent.alive:
+            agent.wake()
+
     def _disturb(self, action: Action, what: Callable[[SimMachine], None]) -> None:
         machine = self._machine(action)
         if machine is not None and machine.up:
             what(machine)
-            agent = self.agents.get(machine.ship)
-            if agent is not None and agent.alive:
-                agent.wake()
+            self._look_again(machine)
 
     def _mux_killed(self, action: Action) -> None:
         point = KILL_POINTS[action.pick % len(KILL_POINTS)]

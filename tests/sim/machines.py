@@ -70,6 +70,7 @@ class SimMachine:
         self.boot = 0
         self.partitioned = False
         self.path_cut = False
+        self.deaf = False
         self.hostile = False
         self.ever_hostile = False
         self.failing_until = 0.0
@@ -129,6 +130,17 @@ class SimMachine:
         if running:
             here = running[pick % len(running)]
             self.workspaces[here.id] = replace(here, state="exited", exit_code=1, failure="exited", detail="exited")
+
+    def loses_port(self, pick: int) -> int | None:
+        """A running workspace exits, one that is somebody's if there is any, and another program takes its port."""
+        running = [here for here in self.workspaces.values() if here.state == "running"]
+        running = [here for here in running if here.epoch] or running
+        if not running:
+            return None
+        here = running[pick % len(running)]
+        self.workspaces[here.id] = replace(here, state="exited", exit_code=1, failure="exited", detail="exited")
+        self.foreign_ports.add(here.port)
+        return here.port
 
     def hangs(self, pick: int, until: float) -> None:
         """A running workspace stops to answer for a while."""

@@ -53,6 +53,7 @@ class Connection:
         number: of this connection, for its luck.
         agent: who dials; None for a stranger.
         partitioned: whether nothing passes now.
+        deaf: whether nothing passes to the ship now, although what it says is heard.
         identity, key: what the ship's end says and signs with.
         heartbeat_s: of the mux.
         mux_events: takes what happens at the mux's end; None once the mux is gone.
@@ -69,6 +70,7 @@ class Connection:
         link: LinkId,
         agent: SimAgent | None,
         partitioned: Callable[[], bool],
+        deaf: Callable[[], bool],
         identity: Identity,
         heartbeat_s: float,
         mux_events: Callable[[Connection, protocol.Event], None],
@@ -83,7 +85,7 @@ class Connection:
         self.mux_open = self.ship_open = True
         self._time, self._dice, self._weather = time, dice, weather
         self._agent = agent
-        self._partitioned = partitioned
+        self._partitioned, self._deaf = partitioned, deaf
         self._mux_events, self._mux_closed, self._ship_closed = mux_events, mux_closed, ship_closed
         nonce = sha256(f"nonce {number}".encode()).hexdigest()
         self.mux_end = MuxEnd(nonce, heartbeat_s, CERTIFICATE, signature_ok, time.now)
@@ -209,7 +211,7 @@ class Connection:
         self._time.at(arrival, self._arrive, to, frame)
 
     def _arrive(self, to: str, frame: str) -> None:
-        if self._partitioned():
+        if self._partitioned() or (to == "ship" and self._deaf()):
             self._held.append((to, frame))
         elif to == "mux" and self.mux_open:
             self._at_mux(self.mux_end.receive(frame, self._time.now))

@@ -36,6 +36,7 @@ class Troubles:
     launches_fail: float = 0.0
     launches_fatal: float = 0.0
     slow: float = 0.0
+    lags: float = 0.0
     answers_lost: float = 0.0
     listings_fail: float = 0.0
     ends_fail: float = 0.0
@@ -172,6 +173,8 @@ class Provider:
         return "throttled" if self.troubles.ends_fail > self.time.now else ""
 
     def _lag(self, *what: object) -> float:
+        if self.troubles.lags > self.time.now:
+            return LISTING_LAG_S
         lags = self.dice.roll("lags", *what) < 0.3
         return self.dice.between(0.0, LISTING_LAG_S, "lag", *what) if lags else 0.0
 

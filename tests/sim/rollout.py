@@ -36,6 +36,9 @@ FAILING, HANGING, FAILS_SWAPPED, HANGS_SWAPPED = (
 )
 """Images that never start, that never answer, and that do so at their first start on somebody's files alone."""
 
+LATE_S = 1.0
+"""What ends at a moment may end with the first look after it."""
+
 
 def image(number: int) -> str:
     """One of a few images that may be pushed; half of them are bad."""
@@ -73,6 +76,7 @@ class RolloutRules:
         for name, rollout in world.rollouts.items():
             yield from self._one(world, rollout, self._seen.get(name), events)
         yield from self._held(world)
+        yield from self._overdue(world)
         self._seen = dict(world.rollouts)
         self._routed = set(world.published_routes)
         self._digests = {each.id: each.digest for one in world.rollouts.values() for _, each in bound(world, one)}
@@ -142,6 +146,19 @@ class RolloutRules:
             workspace = found[1].workspaces.get(project) if found is not None else None
             if workspace is not None and (workspace.healthy or world.now >= workspace.swap_until):
                 yield f"requests of {user} for {project} wait though no swap is under way"
+
+    @staticmethod
+    def _overdue(world: World) -> Iterator[str]:
+        """Nothing is waited for longer than it may take, while its ship is heard from and no order keeps it waiting."""
+        for ship in world.ships.values():
+            if not takes_part(ship) or ship.link is None or ship.unreachable:
+                continue
+            for trial in ship.trials.values():
+                if world.now > trial.ends_at + LATE_S:
+                    yield f"the trial {trial.id} is still waited for"
+            for each in ship.workspaces.values():
+                if each.previous and not each.healthy and world.now > each.swap_until + LATE_S:
+                    yield f"the swap of {each.id} is still waited for"
 
     @staticmethod
     def unproved(machine: SimMachine, action: Start) -> str:
