@@ -52,7 +52,7 @@ from mux.core.pages import NotebookView, notebook_view
 from mux.core.quarantine import Quarantine
 from mux.core.rollout_views import RolloutView, rollout_views
 from mux.core.routes import SessionEntry
-from mux.core.views import AttendeeView, FleetStatus, Holder, attendee_view, fleet_status, holder
+from mux.core.views import AttendeeView, FleetStatus, Holder, attendee_view, fleet_status, holder, shared_holder
 from mux.core.warming_views import Forecast, WarmingView, forecast, warming_view
 from mux.publisher import Publisher
 from mux.store.base import Store, StoreUnavailableError
@@ -309,9 +309,13 @@ class Engine:
         found = self._fleet.world.ships.get(ship)
         return found is not None and not found.key and found.wanted is ShipWanted.RUN
 
-    def holder(self, ship: ShipId, workspace: WorkspaceId) -> Holder | None:
-        """Whose files a workspace of a ship holds."""
-        return holder(self._fleet.world, ship, workspace)
+    def holder(self, ship: ShipId, workspace: WorkspaceId, shared: str) -> Holder | None:
+        """Whose files a workspace of a ship holds; with ``shared``, whose the directory of that name is.
+
+        A workspace that may be gone by now gave its id to what its seat shares.
+        """
+        world = self._fleet.world
+        return shared_holder(world, ship, workspace, shared) if shared else holder(world, ship, workspace)
 
     def files(self, user: UserId) -> tuple[FilesView, ...]:
         """An attendee's files, project by project."""

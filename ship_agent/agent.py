@@ -32,7 +32,7 @@ from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.resources import resources
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
 from ship_agent.runtimes.shim import write_json
-from ship_agent.snapshots.base import Files, homes, restore
+from ship_agent.snapshots.base import Files, Keeping
 from ship_agent.step import (
     Action,
     DesiredError,
@@ -119,6 +119,7 @@ class Agent:
         self._link = connect(self._take, self.observe) if connect else None
         self._notices = Notices(metadata_url, self._report_soon) if metadata_url else None
         self._files = files
+        self._keeping = Keeping(runtime, files)
         self._health = HealthChecks(self._wake_up)
         self._activity = Activity()
         self._wake = asyncio.Event()
@@ -189,7 +190,7 @@ class Agent:
     async def observe(self) -> Observed:
         """What is so, as a whole. ``seq`` is left for the link."""
         limits, healthy = self._runtime.limits(), self._healthy()
-        behind = self._files.behind() if self._files is not None else {}
+        behind = self._keeping.behind(self._target, self._view)
         workspaces = observed_workspaces(
             self._target, self._view, healthy, self._tails, started_over=self._wishes.ended, behind=behind
         )
@@ -259,8 +260,7 @@ class Agent:
                 due = next_deadline(self._target, self._view)
             self._report()
             self._activity.watch(self._servers())
-            if self._files is not None and self._target is not None:
-                self._files.watch(homes(self._target, self._view), frozenset(self._busy))
+            self._keeping.watch(self._target, self._view)
             self._first_look.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -446,10 +446,10 @@ class Agent:
             case Pull(project, digest):
                 await self._pull(project, digest)
             case Start(spec):
-                if self._files is not None:
-                    await restore(self._files, spec, (await runtime.inspect()).get(spec.id))
+                await self._keeping.have(spec)
                 await runtime.start(spec)
             case Note(spec):
+                await self._keeping.have(spec)
                 await runtime.note(spec)
             case Stop(workspace, grace_s, why):
                 if why == "start_timeout":

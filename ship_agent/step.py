@@ -182,6 +182,7 @@ def target(desired: Desired) -> Target:
             epoch=workspace.epoch,
             receipt=workspace.receipt,
             restore=workspace.restore,
+            restore_shared=workspace.restore_shared,
             ports=workspace.ports,
             shared=workspace.shared,
         )
@@ -272,7 +273,7 @@ def _running(wanted: Wanted, here: RunningWorkspace, view: View) -> Iterator[tup
         yield Stop(here.id, STOP_GRACE_S, "suspended"), 0.0
     elif here.run_key != wanted.run_key:
         yield Stop(here.id, STOP_GRACE_S, "changed"), 0.0
-    elif here.epoch != wanted.spec.epoch and wanted.spec.restore:
+    elif here.epoch != wanted.spec.epoch and (wanted.spec.restore or wanted.spec.restore_shared):
         yield Stop(here.id, REMOVE_GRACE_S, "restoring"), 0.0  # nobody was ever led to it: there is nothing to save
     else:
         if here.epoch != wanted.spec.epoch:  # a receipt never changes without its epoch
@@ -314,7 +315,7 @@ def _stopped(
 
 def _fresh(spec: WorkspaceSpec) -> WorkspaceSpec:
     """What a workspace without files is started with: restored ones are put onto those that this start makes."""
-    return replace(spec, epoch=0, receipt="", restore="") if spec.restore else spec
+    return replace(spec, epoch=0, receipt="", restore="", restore_shared={}) if spec.restore else spec
 
 
 def _pull(project: Project, digest: str, view: View) -> Iterator[tuple[Action, float]]:

@@ -3,10 +3,10 @@
 Owns who may do what, and bounds. Knows neither what is in a file nor where it is kept.
 
 Rules: denied by default. A ship shows the token of its link, so it is who it proved to be there, and is heard only
-while it is linked. It names a workspace, and the core says whose that is: the attendee's who sits there now, or one's
-who was moved away and whose work the ship keeps. From the latter a snapshot becomes a recovered copy, and nothing is
-given out. Where ships bring chunks elsewhere, they get an address for each, on the same terms. Nothing of a request or
-an address is logged.
+while it is linked. It names a workspace, or a directory that those of a seat share, and the core says whose that is:
+the attendee's who sits there now, or one's who was moved away and whose work the ship keeps. From the latter a snapshot
+becomes a recovered copy, and nothing is given out. Where ships bring chunks elsewhere, they get an address for each, on
+the same terms. Nothing of a request or an address is logged.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class FilesEndpoint:
     Args:
         store: where files are kept.
         ship_of: the ship that a token belongs to, or None.
-        holder: whose files a workspace of a ship holds, or None.
+        holder: whose files a workspace of a ship holds, or None; with a third argument that is not empty, whose the
+            directory of that name is, and the second is what the workspaces of its seat share by.
         clock: seconds since the epoch.
     """
 
@@ -57,7 +58,7 @@ class FilesEndpoint:
         self,
         store: FilesStore,
         ship_of: Callable[[str], ShipId | None],
-        holder: Callable[[ShipId, WorkspaceId], Holder | None],
+        holder: Callable[[ShipId, WorkspaceId, str], Holder | None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -69,13 +70,16 @@ class FilesEndpoint:
 
     def routes(self) -> list[web.RouteDef]:
         """What the daemon mounts on the control listener."""
-        base = "/ship/files/{workspace}"
         return [
-            web.post(base + "/snapshots", self._offer),
-            web.get(base + "/snapshots/{snapshot}", self._snapshot, allow_head=False),
-            web.put(base + "/objects/{chunk}", self._put),
-            web.get(base + "/objects/{chunk}", self._object, allow_head=False),
-            web.post(base + "/objects/{chunk}/address", self._address),
+            route
+            for base in ("/ship/files/{workspace}", "/ship/files/{workspace}/shared/{shared}")
+            for route in (
+                web.post(base + "/snapshots", self._offer),
+                web.get(base + "/snapshots/{snapshot}", self._snapshot, allow_head=False),
+                web.put(base + "/objects/{chunk}", self._put),
+                web.get(base + "/objects/{chunk}", self._object, allow_head=False),
+                web.post(base + "/objects/{chunk}/address", self._address),
+            )
         ]
 
     async def _offer(self, request: web.Request) -> web.Response:
@@ -132,7 +136,8 @@ class FilesEndpoint:
         """Whose files the request is about; raises HTTPForbidden."""
         token = request.headers.get("Authorization", "").removeprefix(SCHEME)
         ship = self._ship_of(token) if token.isascii() else None
-        holder = None if ship is None else self._holder(ship, WorkspaceId(request.match_info["workspace"]))
+        workspace, shared = WorkspaceId(request.match_info["workspace"]), request.match_info.get("shared", "")
+        holder = None if ship is None else self._holder(ship, workspace, shared)
         if holder is None:
             raise web.HTTPForbidden(text="Files are for linked ships, of attendees who sit there.\n")
         return holder

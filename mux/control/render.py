@@ -12,6 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from mux.config.registry_logins import RegistryLogin
+from mux.core.files import shared_files
 from mux.core.model import (
     BootStage,
     Desired,
@@ -47,7 +48,8 @@ class DesiredRenderer:
         keys: derives workspace tokens and receipts.
         event_name: stands in receipts.
         secrets_for: variables of a project for an attendee, or for everybody when the attendee is None.
-        restore_for: id of the newest snapshot of an attendee's project; empty if there is none.
+        restore_for: id of the newest snapshot of an attendee's project, or of what stands for a shared directory; empty
+            if there is none.
     """
 
     def __init__(
@@ -64,15 +66,16 @@ class DesiredRenderer:
 
     def __call__(self, ship: ShipId, desired: Desired) -> wire.Desired:
         """The message. Raises pydantic's ValidationError when a value exceeds the bounds of the protocol."""
+        shared = {spec.name: spec.shared for spec in desired.projects}
         return wire.Desired(
             generation=desired.generation,
             projects=[project_message(spec) for spec in desired.projects],
-            workspaces=[self._workspace(ship, each) for each in desired.workspaces],
+            workspaces=[self._workspace(ship, each, shared.get(each.project, ())) for each in desired.workspaces],
             kept=list(desired.kept),
             images=[wire.Image(project=each.project, image=each.image, digest=each.digest) for each in desired.images],
         )
 
-    def _workspace(self, ship: ShipId, workspace: DesiredWorkspace) -> wire.Workspace:
+    def _workspace(self, ship: ShipId, workspace: DesiredWorkspace, shared: Sequence[str]) -> wire.Workspace:
         user, wish = workspace.user, workspace.start_over
         return wire.Workspace(
             id=workspace.id,
@@ -88,6 +91,9 @@ class DesiredRenderer:
             if user is None
             else self._keys.receipt(self._event_name, user, ship, workspace.seat, workspace.epoch),
             restore="" if user is None else self._restore_for(user, workspace.project),
+            restore_shared={}
+            if user is None
+            else {name: found for name in shared if (found := self._restore_for(user, shared_files(name)))},
             start_over=None if wish is None else wire.StartOver(number=wish.number, path=wish.path),
             ports={str(name): port for name, port in workspace.ports.items()},
             shared=workspace.shared,

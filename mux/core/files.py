@@ -1,7 +1,8 @@
 """Attendees' files as far as the core decides about them: wishes to start over, and how old files are after a move.
 
 A wish belongs to a workspace and stands in what its ship is told until another one takes its place; the ship carries it
-out once and reports how that ended. What is in files, and where they are kept, is nothing that the core knows.
+out once and reports how that ended. What an attendee's projects share is kept like a project's files, under a name that
+no project has. What is in files, and where they are kept, is nothing that the core knows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ PATH_CHARS_MAX = 4096
 """Of a wish's path, as the protocol bounds it: PATH_MAX of Linux."""
 BEHIND_SHOWN_S = 3_600.0
 """How long somebody is told that they were moved to older files."""
+SHARED = "shared."
+"""First part of the names under which shared directories are kept: names of projects have no dot."""
 HOLDS_FILES = (WorkspaceState.BOUND, WorkspaceState.SUSPENDED)
 """States in which a workspace may hold an attendee's files: before, nobody was ever led to it."""
 
@@ -37,6 +40,11 @@ class FilesView:
     held: bool = False
     wish: StartOver | None = None
     ended: StartedOver | None = None
+
+
+def shared_files(name: str) -> ProjectName:
+    """What the files of a shared directory are kept as, as if they were a project's."""
+    return ProjectName(f"{SHARED}{name}")
 
 
 def start_over(world: World, event: StartOverAsked) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mux.core.files import behind
+from mux.core.files import behind, shared_files
 from mux.core.model import (
     Doors,
     ProjectName,
@@ -43,7 +43,7 @@ class Holder:
     """Whose files a workspace holds.
 
     Args:
-        user, project: whose, and of what.
+        user, project: whose, and of what; of a shared directory, what it is kept as.
         kept: whether the attendee was moved away from it.
     """
 
@@ -351,3 +351,24 @@ def holder(world: World, ship_id: ShipId, workspace_id: WorkspaceId) -> Holder |
     ):
         return None
     return Holder(seat.user, workspace.project, kept=False)
+
+
+def shared_holder(world: World, ship_id: ShipId, shared: str, name: str) -> Holder | None:
+    """Whose a shared directory of a ship is; None if it is nobody's, or the event has none of that name.
+
+    Args:
+        world: as everywhere.
+        ship_id: where it is.
+        shared: what the workspaces of its seat share by.
+        name: of the directory, as projects have it.
+    """
+    ship = world.ships.get(ship_id)
+    if ship is None or ship.gone or not shared or not any(name in spec.shared for spec in world.projects.values()):
+        return None
+    for kept in ship.kept.values():
+        if kept.workspace.shared == shared:
+            return Holder(kept.user, shared_files(name), kept=True)
+    for seat in ship.seats:
+        if seat.user is not None and any(each.shared == shared for each in seat.workspaces.values()):
+            return Holder(seat.user, shared_files(name), kept=False)
+    return None

@@ -181,6 +181,8 @@ class Workspace(Message):
         receipt: the mux's signature over event, attendee, ship, seat and epoch; empty while warm. Kept on disk.
         restore: id of the snapshot with the attendee's files, put onto the image's content before the workspace is of
             this epoch; empty if there is none.
+        restore_shared: likewise of the directories that it shares, by name; put there before the first workspace that
+            shares one is of this epoch, and not again.
         start_over: carried out once; it stands here until another one takes its place.
         ports: further ports to listen on or publish, by the project's names.
         shared: workspaces with the same one share the directories that their projects name; they are of one seat.
@@ -200,6 +202,9 @@ class Workspace(Message):
     epoch: Count
     receipt: Annotated[str, Field(max_length=2048)]
     restore: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    restore_shared: Annotated[
+        dict[Name, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(max_length=SHARED_MAX)
+    ] = {}
     start_over: StartOver | None = None
     ports: Annotated[dict[Name, Port], Field(max_length=PORTS_MAX)] = {}
     shared: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$")] = ""

@@ -48,6 +48,7 @@ class WorkspaceSpec:
         epoch: of the assignment; 0 while warm.
         receipt: the mux's signed word for the assignment; empty while warm.
         restore: id of the snapshot that its files are to be brought to before it is of that epoch; the agent's to do.
+        restore_shared: likewise of directories that it shares, by the project's names.
         ports: further ports to listen on (process) or to publish (docker), by the project's names.
         shared: workspaces with the same one share the directories that their projects name; empty for none.
     """
@@ -62,6 +63,7 @@ class WorkspaceSpec:
     epoch: int = 0
     receipt: str = field(default="", repr=False)
     restore: str = ""
+    restore_shared: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     shared: str = ""
 
@@ -91,6 +93,8 @@ class RunningWorkspace:
         started_at: seconds since the epoch.
         starts: how often it was started.
         home: the attendee's files.
+        shared: what it shares by, see `WorkspaceSpec`.
+        shares: directories of ``shared`` that hold an attendee's files, by name.
     """
 
     id: str
@@ -107,6 +111,8 @@ class RunningWorkspace:
     started_at: float
     starts: int
     home: Path | None = None
+    shared: str = ""
+    shares: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +127,29 @@ Progress = Callable[[str], None]
 """Called with one line for people, e.g. ``pulling intro: 3 of 5 layers``."""
 
 
+class Shared(Protocol):
+    """What workspaces of one seat share; `ship_agent.runtimes.shared.SharedDirectories` is it.
+
+    Blocking: call it in a thread. Calls raise :class:`RuntimeFailure`.
+    """
+
+    def vacant(self, spec: WorkspaceSpec) -> Mapping[str, Path]:
+        """The directories of a workspace that hold nobody's files yet, by name; made if need be."""
+
+    def claim(self, spec: WorkspaceSpec) -> None:
+        """The directories of a workspace hold its attendee's files from now on."""
+
+
 class Runtime(Protocol):
     """What every backend does. Calls raise :class:`RuntimeFailure`; none blocks the event loop."""
 
     name: str
     address: str
     """IPv4 address of this machine on which workspaces answer at their ports."""
+
+    @property
+    def shared(self) -> Shared:
+        """What workspaces of one seat share."""
 
     async def open(self) -> None:
         """Find what an earlier agent left and check that the runtime works."""

@@ -78,7 +78,7 @@ class DockerRuntime:
     ) -> None:
         self._directory = directory.resolve()
         self._containers = self._directory / "containers"
-        self._shared = SharedDirectories(self._directory / "shared")
+        self.shared = SharedDirectories(self._directory / "shared")
         # Two ships on one engine (as in the demo) keep their things apart by the directory.
         self.scope = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:8]
         self.address = address
@@ -198,7 +198,9 @@ class DockerRuntime:
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
         """Everything that is here, as last seen."""
         return {
-            identity: records.shown(identity, held.record, held.directory, running=held.running)
+            identity: records.shown(
+                identity, held.record, held.directory, self.shared.bound(held.record.shared), running=held.running
+            )
             for identity, held in self._held.items()
         }
 
@@ -235,7 +237,7 @@ class DockerRuntime:
         for port in (spec.port, *spec.ports.values()):
             check_port(self.address, port)
         await self._contents.bring_files(spec, directory, image)
-        shared = await asyncio.to_thread(self._shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
+        shared = await asyncio.to_thread(self.shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
         held = Held(directory, records.starting(spec, before.record if before else None, egress.rules), shared=shared)
         try:
@@ -337,7 +339,7 @@ class DockerRuntime:
     async def _remove(self, workspace: str, held: Held) -> None:
         await self._stop(workspace, held, REMOVE_GRACE_S)
         await asyncio.to_thread(records.delete, held.directory)
-        await asyncio.to_thread(self._shared.release, workspace)
+        await asyncio.to_thread(self.shared.release, workspace)
         del self._held[workspace]
 
     async def _delete_container(self, held: Held) -> None:
@@ -360,7 +362,7 @@ class DockerRuntime:
                 else:
                     held.container = container["Id"]
             await self._engine.delete_volumes()
-        await asyncio.to_thread(self._shared.open, {name: held.record.shared for name, held in self._held.items()})
+        await asyncio.to_thread(self.shared.open, {name: held.record.shared for name, held in self._held.items()})
         await self._seats.open(
             {
                 identity: Reservation(held.record.seat, held.record.address, held.record.egress)

@@ -161,7 +161,9 @@ def runs_since(record: Record, began: str) -> Record:
     return record
 
 
-def shown(identity: str, record: Record, directory: Path, *, running: bool) -> RunningWorkspace:
+def shown(
+    identity: str, record: Record, directory: Path, shares: Mapping[str, Path], *, running: bool
+) -> RunningWorkspace:
     """A workspace as the runtime's protocol has it."""
     return RunningWorkspace(
         id=identity,
@@ -178,6 +180,8 @@ def shown(identity: str, record: Record, directory: Path, *, running: bool) -> R
         started_at=record.started_at,
         starts=record.starts,
         home=directory / "home",
+        shared=record.shared or "",
+        shares=shares,
     )
 
 

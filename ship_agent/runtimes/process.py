@@ -88,7 +88,7 @@ class ProcessRuntime:
         self._directory = directory.resolve()
         self._workspaces = self._directory / "workspaces"
         self._images = ImageStore(self._directory / "images")
-        self._shared = SharedDirectories(self._directory / "shared")
+        self.shared = SharedDirectories(self._directory / "shared")
         self._cgroups = cgroups
         self._files = files
         self._contents = Contents()
@@ -109,7 +109,7 @@ class ProcessRuntime:
             if held.pid is not None:
                 self._watch(identity, held)
                 log.info("workspace adopted", workspace=identity, pid=held.pid)
-        await asyncio.to_thread(self._shared.open, {name: held.kept.shared for name, held in self._held.items()})
+        await asyncio.to_thread(self.shared.open, {name: held.kept.shared for name, held in self._held.items()})
 
     def _find(self) -> dict[str, _Held]:
         boot = process_mark(os.getpid()).partition(":")[0]
@@ -206,7 +206,7 @@ class ProcessRuntime:
         brought = prepare_files(directory, way, lambda: self._content(spec))
         if brought.besides:
             log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
-        return self._shared.give(spec, directory / "home")
+        return self.shared.give(spec, directory / "home")
 
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt on disk without a restart."""
@@ -273,12 +273,15 @@ class ProcessRuntime:
     async def _remove(self, workspace: str, held: _Held) -> None:
         await self._stop(held, REMOVE_GRACE_S)
         await asyncio.to_thread(_delete, held.directory, way_of(held.directory, self._files))
-        await asyncio.to_thread(self._shared.release, workspace)
+        await asyncio.to_thread(self.shared.release, workspace)
         del self._held[workspace]
 
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
         """Everything that is here."""
-        return {identity: _running(identity, held) for identity, held in self._held.items()}
+        return {
+            identity: _running(identity, held, self.shared.bound(held.kept.shared))
+            for identity, held in self._held.items()
+        }
 
     async def log_tail(self, workspace: str, lines: int) -> str:
         """The last lines of a workspace's log, redacted; empty if there is none."""
@@ -364,7 +367,7 @@ def _delete(directory: Path, way: Way) -> None:
         remove_tree(debris)
 
 
-def _running(identity: str, held: _Held) -> RunningWorkspace:
+def _running(identity: str, held: _Held, shares: Mapping[str, Path]) -> RunningWorkspace:
     ended = held.exit
     failed = ended is not None and ended.reason != "stopped"
     return RunningWorkspace(
@@ -382,4 +385,6 @@ def _running(identity: str, held: _Held) -> RunningWorkspace:
         started_at=held.kept.started_at,
         starts=held.kept.starts,
         home=held.directory / "home",
+        shared=held.kept.shared or "",
+        shares=shares,
     )

@@ -1,7 +1,11 @@
 """Directories that the workspaces of one seat share, outside of each one's own files.
 
-Owns the layout of ``DIR/shared``: ``<shared>/<name>``, where ``<shared>`` comes from the mux and is one attendee's.
-Knows no container and no process. Blocking: call it in a thread.
+Owns the layout of ``DIR/shared``, where ``<shared>`` comes from the mux and is one attendee's:
+
+    <shared>/<name>/        what the workspaces share
+    <shared>/<name>.bound   there once it holds the attendee's files: nothing is restored to it any more
+
+Knows no container and no process. Blocking, but for `bound`: call it in a thread.
 
 Rules: both parts of a path are names without a slash that begin with a letter or digit, so nothing leads out; what an
 attendee may write lies below ``<name>`` only. A directory lives as long as any workspace with its ``<shared>``, or any
@@ -22,11 +26,14 @@ from ship_agent.files.place import remove_tree
 from ship_agent.runtimes.base import WorkspaceSpec
 from ship_agent.runtimes.images import TEMPORARY, translated
 from ship_agent.runtimes.launch import variable_part
+from ship_agent.runtimes.shim import write_json
 
 log = structlog.get_logger(__name__)
 
 NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,127})?")
 """What the mux may call the directories of one attendee on a seat; empty for none."""
+BOUND = ".bound"
+"""Last part of the names of marks; names of directories have no dot."""
 LINK = "shared-"
 """In a home: first part of the name of the symlink to a shared directory."""
 
@@ -41,6 +48,7 @@ class SharedDirectories:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._shared_of: dict[str, str | None] = {}
+        self._bound: dict[str, dict[str, Path]] = {}
         self._turn = threading.Lock()
 
     def open(self, found: Mapping[str, str | None]) -> None:
@@ -55,6 +63,11 @@ class SharedDirectories:
                 for workspace, shared in found.items()
             }
             self._clear()
+            self._bound = {
+                shared: {mark.stem: mark.with_suffix("") for mark in (self._root / shared).glob(f"*{BOUND}")}
+                for shared in self._shared_of.values()
+                if shared
+            }
 
     def give(self, spec: WorkspaceSpec, home: Path, inside: str = "") -> dict[str, str]:
         """The directories that a workspace shares, by the project's names; made if they are not there.
@@ -73,18 +86,33 @@ class SharedDirectories:
                     self._shared_of[spec.id] = ""
             return {}
         with self._turn, translated("the shared directories"):
-            self._shared_of[spec.id] = spec.shared
-            found = {name: self._root / spec.shared / name for name in spec.project.shared}
-            for directory in found.values():
-                self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-                directory.parent.mkdir(exist_ok=True, mode=0o700)
-                if not directory.exists():
-                    # Images may run as different users; who gets this far is decided by the directories above.
-                    directory.mkdir()
-                    directory.chmod(0o777)
+            found = self._made(spec)
             for name, directory in found.items():
                 _link(home, name, f"{inside}/{name}" if inside else str(directory))
             return {name: str(directory) for name, directory in found.items()}
+
+    def vacant(self, spec: WorkspaceSpec) -> dict[str, Path]:
+        """Those of a workspace that hold nobody's files yet, by name; made if need be. Raises RuntimeFailure."""
+        if not spec.shared:
+            return {}
+        with self._turn, translated("the shared directories"):
+            bound = self._bound.get(spec.shared, {})
+            return {name: directory for name, directory in self._made(spec).items() if name not in bound}
+
+    def claim(self, spec: WorkspaceSpec) -> None:
+        """Those of a workspace hold its attendee's files from now on. Raises RuntimeFailure."""
+        if not spec.shared:
+            return
+        with self._turn, translated("the shared directories"):
+            bound = self._bound.get(spec.shared, {})
+            new = {name: directory for name, directory in self._made(spec).items() if name not in bound}
+            for directory in new.values():
+                write_json(f"{directory}{BOUND}", {"epoch": spec.epoch})
+            self._bound[spec.shared] = bound | new
+
+    def bound(self, shared: str | None) -> Mapping[str, Path]:
+        """Those of one ``<shared>`` that hold an attendee's files, by name."""
+        return self._bound.get(shared or "", {})
 
     def release(self, workspace: str) -> None:
         """A workspace is gone for good; with the last one that shared a directory, that goes.
@@ -95,6 +123,18 @@ class SharedDirectories:
             self._shared_of.pop(workspace, None)
             self._clear()
 
+    def _made(self, spec: WorkspaceSpec) -> dict[str, Path]:
+        self._shared_of[spec.id] = spec.shared
+        found = {name: self._root / spec.shared / name for name in spec.project.shared}
+        for directory in found.values():
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            directory.parent.mkdir(exist_ok=True, mode=0o700)
+            if not directory.exists():
+                # Images may run as different users; who gets this far is decided by the directories above.
+                directory.mkdir()
+                directory.chmod(0o777)
+        return found
+
     def _clear(self) -> None:
         """Delete what is nobody's: all that no workspace shares by, unless that is not known of some workspace."""
         if not self._root.is_dir():
@@ -104,6 +144,7 @@ class SharedDirectories:
             if directory.name.startswith(TEMPORARY):
                 remove_tree(directory)
             elif known and directory.name not in self._shared_of.values():
+                self._bound.pop(directory.name, None)
                 # Renamed first: whoever comes by this name while it is deleted, or half deleted, gets a new one.
                 debris = directory.with_name(f"{TEMPORARY}{directory.name}")
                 remove_tree(debris)

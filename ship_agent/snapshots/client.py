@@ -1,7 +1,8 @@
 """The ship's side of the mux's file endpoint: requests over HTTPS, on the control listener.
 
-Owns the token that the mux gives for the time of a link, and what the answers mean. Rules: the mux's CA alone is
-trusted; the token is in a header, never in an address or a log; every answer is bounded; what comes is verified.
+Owns the token that the mux gives for the time of a link, and what the answers mean. ``of`` is a directory's name, see
+`ship_agent.snapshots.base`. Rules: the mux's CA alone is trusted; the token is in a header, never in an address or a
+log; every answer is bounded; what comes is verified.
 """
 
 from __future__ import annotations
@@ -87,31 +88,31 @@ class FilesClient:
         if self._session is not None:
             await self._session.close()
 
-    async def offer(self, workspace: str, body: bytes) -> list[str]:
+    async def offer(self, of: str, body: bytes) -> list[str]:
         """Offer a snapshot. Returns the chunks that the mux wants first; none if it is kept. Raises FilesError."""
-        status, answer = await self._ask("POST", f"{workspace}/snapshots", body, bytes_max=MISSING_BYTES_MAX)
+        status, answer = await self._ask("POST", f"{of}/snapshots", body, bytes_max=MISSING_BYTES_MAX)
         if status != 409:
             return []
         missing = _read(Missing, answer)
         self._direct = missing.direct
         return missing.chunks
 
-    async def put(self, workspace: str, chunk: str, block: bytes) -> None:
+    async def put(self, of: str, chunk: str, block: bytes) -> None:
         """Send a chunk. Raises FilesError."""
         packed = await asyncio.to_thread(zlib.compress, block, LEVEL)
         if not self._direct:
-            await self._ask("PUT", f"{workspace}/objects/{chunk}", packed, bytes_max=1024)
+            await self._ask("PUT", f"{of}/objects/{chunk}", packed, bytes_max=1024)
             return
         wanted = AddressWanted(length=len(packed), sha256=hashlib.sha256(packed).hexdigest())
         body = wanted.model_dump_json().encode()
-        _, answer = await self._ask("POST", f"{workspace}/objects/{chunk}/address", body, bytes_max=ADDRESS_BYTES_MAX)
+        _, answer = await self._ask("POST", f"{of}/objects/{chunk}/address", body, bytes_max=ADDRESS_BYTES_MAX)
         address = _read(Address, answer)
         # 412: another snapshot of these files brought it meanwhile.
         await self._go("PUT", address, packed, bytes_max=ELSEWHERE_BYTES_MAX, good=(200, 201, 412))
 
-    async def manifest(self, workspace: str, snapshot: str) -> Manifest:
-        """The snapshot that a workspace is to be restored from. Raises FilesError."""
-        _, body = await self._ask("GET", f"{workspace}/snapshots/{snapshot}", None, bytes_max=MANIFEST_BYTES_MAX)
+    async def manifest(self, of: str, snapshot: str) -> Manifest:
+        """The snapshot that a directory is to be restored from. Raises FilesError."""
+        _, body = await self._ask("GET", f"{of}/snapshots/{snapshot}", None, bytes_max=MANIFEST_BYTES_MAX)
         if manifest_id(body) != snapshot:
             raise FilesError("the snapshot is damaged", retryable=True)
         try:
@@ -119,9 +120,9 @@ class FilesClient:
         except ManifestError as error:
             raise FilesError(str(error), retryable=False) from error
 
-    async def chunk(self, workspace: str, chunk: str) -> bytes:
+    async def chunk(self, of: str, chunk: str) -> bytes:
         """A chunk's bytes. Raises FilesError."""
-        status, packed = await self._ask("GET", f"{workspace}/objects/{chunk}", None, bytes_max=OBJECT_BYTES_MAX)
+        status, packed = await self._ask("GET", f"{of}/objects/{chunk}", None, bytes_max=OBJECT_BYTES_MAX)
         if status == 307:
             address = _read(Address, json.dumps({"url": packed.decode()}))
             packed = await self._go("GET", address, None, bytes_max=OBJECT_BYTES_MAX, good=(200,))

@@ -1,7 +1,7 @@
 """Keeping attendees' changes safe on the mux: looks at their directories, and sends what changed.
 
 Owns when a snapshot is taken: as soon as something new looks the same twice, and every WRITING_S while nothing does.
-Knows workspaces by id and directory; whose they are is the mux's to know.
+Knows directories by name, see `ship_agent.snapshots.base`; whose they are is the mux's to know.
 
 Rules: the directories are looked at one after the other and never take more than a share of one core; a mux that cannot
 be reached holds up nothing but the snapshots; a directory is restored only while nothing runs on it.
@@ -40,7 +40,7 @@ REFUSED_S: Final = 300.0
 OFFERS_MAX: Final = 4
 """Offers of one snapshot: files may change while their chunks are sent."""
 RESTORING_MAX: Final = 4
-"""Workspaces that are restored at once: more would share the same network."""
+"""Directories that are restored at once: more would share the same network."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class _Watched:
     there is one, when it was first looked at); ``last`` is the look before, ``changed_at`` when one last differed.
     """
 
-    home: Path
+    directory: Path
     known: Known = field(default_factory=Known)
     kept: Look | None = None
     last: Look | None = None
@@ -75,26 +75,26 @@ class SnapshotKeeper:
         self._held: frozenset[str] = frozenset()
         self._restoring = asyncio.Semaphore(RESTORING_MAX)
 
-    def watch(self, homes: Mapping[str, Path], held: frozenset[str]) -> None:
-        """These directories from now on, by workspace; those before and not among them no longer.
+    def watch(self, directories: Mapping[str, Path], held: frozenset[str]) -> None:
+        """These directories from now on; those before and not among them no longer.
 
         Args:
-            homes: by workspace.
-            held: workspaces with an action under way: what is seen of their files may be half of it.
+            directories: by name.
+            held: names of those with an action under way: what is seen of their files may be half of it.
         """
         self._held = held
         self._watched = {
-            workspace: found
-            if (found := self._watched.get(workspace)) is not None and found.home == home
-            else _Watched(home)
-            for workspace, home in homes.items()
+            name: found
+            if (found := self._watched.get(name)) is not None and found.directory == directory
+            else _Watched(directory)
+            for name, directory in directories.items()
         }
 
     def behind(self) -> Mapping[str, float]:
         """See `ship_agent.snapshots.base.Files`. What snapshots leave out counts as kept."""
         return {
-            workspace: watched.changed_at - watched.kept_at
-            for workspace, watched in self._watched.items()
+            name: watched.changed_at - watched.kept_at
+            for name, watched in self._watched.items()
             if watched.last is not None and watched.last != watched.kept and watched.changed_at > watched.kept_at
         }
 
@@ -104,28 +104,28 @@ class SnapshotKeeper:
             while True:
                 await self._client.linked.wait()
                 started = time.monotonic()
-                for workspace in list(self._watched):
-                    await self._attend(workspace)
+                for name in list(self._watched):
+                    await self._attend(name)
                 await asyncio.sleep(LOOK_S + min(REST * (time.monotonic() - started), WRITING_S))
         finally:
             await self._client.close()
 
-    async def restore(self, workspace: str, home: Path, snapshot: str) -> None:
-        """Have a snapshot's files in a directory whose workspace is stopped. Raises FilesError or FilesFailure."""
+    async def restore(self, name: str, directory: Path, snapshot: str) -> None:
+        """Have a snapshot's files in a directory that nobody works in. Raises FilesError or FilesFailure."""
         async with self._restoring:
-            manifest = await self._client.manifest(workspace, snapshot)
-            staging = self._staging / workspace
+            manifest = await self._client.manifest(name, snapshot)
+            staging = self._staging / name.replace("/", "~")  # no id has that
             try:
                 await asyncio.to_thread(_emptied, staging)
-                await self._fetch(workspace, manifest, staging)
-                await asyncio.to_thread(restore, home, manifest, lambda chunk: (staging / chunk).read_bytes())
+                await self._fetch(name, manifest, staging)
+                await asyncio.to_thread(restore, directory, manifest, lambda chunk: (staging / chunk).read_bytes())
             finally:
                 await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
-        log.info("files restored", workspace=workspace, files=len(manifest.entries))
+        log.info("files restored", of=name, files=len(manifest.entries))
 
-    async def _fetch(self, workspace: str, manifest: Manifest, staging: Path) -> None:
+    async def _fetch(self, name: str, manifest: Manifest, staging: Path) -> None:
         for chunk in dict.fromkeys(manifest.chunks()):
-            block = await self._client.chunk(workspace, chunk)
+            block = await self._client.chunk(name, chunk)
             try:
                 await asyncio.to_thread((staging / chunk).write_bytes, block)
             except OSError as error:
@@ -133,27 +133,27 @@ class SnapshotKeeper:
                     "disk_full", "no room for the attendee's files; free some space on the ship", retryable=True
                 ) from error
 
-    async def _attend(self, workspace: str) -> None:
-        watched = self._watched.get(workspace)
+    async def _attend(self, name: str) -> None:
+        watched = self._watched.get(name)
         now = time.monotonic()
-        if watched is None or workspace in self._held or now < watched.not_before:
+        if watched is None or name in self._held or now < watched.not_before:
             return
         try:
             if await self._due(watched, now):
-                await self._snapshot(workspace, watched)
+                await self._snapshot(name, watched)
                 watched.trouble = ""
         except FilesFailure as failure:
-            self._put_off(workspace, watched, str(failure), RETRY_S)
+            self._put_off(name, watched, str(failure), RETRY_S)
         except FilesError as error:
-            self._put_off(workspace, watched, str(error), RETRY_S if error.retryable else REFUSED_S)
+            self._put_off(name, watched, str(error), RETRY_S if error.retryable else REFUSED_S)
         except Exception:
             # A defect that one directory brings out must not end the others' snapshots.
-            log.exception("snapshot failed", workspace=workspace)
+            log.exception("snapshot failed", of=name)
             watched.not_before = time.monotonic() + REFUSED_S
 
     async def _due(self, watched: _Watched, now: float) -> bool:
         """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
-        here = await asyncio.to_thread(look, watched.home)
+        here = await asyncio.to_thread(look, watched.directory)
         before, watched.last = watched.last, here
         if here == watched.kept:
             watched.kept_at, watched.dirty_since = now, 0.0
@@ -165,43 +165,43 @@ class SnapshotKeeper:
         watched.dirty_since = watched.dirty_since or now
         return finished(watched.kept or {}, last, here) or now - watched.dirty_since >= WRITING_S
 
-    async def _snapshot(self, workspace: str, watched: _Watched) -> None:
+    async def _snapshot(self, name: str, watched: _Watched) -> None:
         for _ in range(OFFERS_MAX):
             looked_at = time.monotonic()
-            taken = await asyncio.to_thread(take, watched.home, watched.known, time.time())
-            if self._watched.get(workspace) is not watched or workspace in self._held:
+            taken = await asyncio.to_thread(take, watched.directory, watched.known, time.time())
+            if self._watched.get(name) is not watched or name in self._held:
                 return
             if watched.kept is None and not taken.manifest.entries and not taken.manifest.gone:
                 break  # as the image made it: there is nothing to keep
             body = taken.manifest.body()
             if len(body) > MANIFEST_BYTES_MAX:
                 raise FilesFailure("too_many_files", "too many files were changed; they are not kept elsewhere")
-            missing = await self._client.offer(workspace, body)
+            missing = await self._client.offer(name, body)
             if not missing:
-                log.info("snapshot", workspace=workspace, files=len(taken.manifest.entries), bytes=len(body))
+                log.info("snapshot", of=name, files=len(taken.manifest.entries), bytes=len(body))
                 break
-            await self._send(workspace, watched.home, taken, missing)
+            await self._send(name, watched.directory, taken, missing)
         else:
             raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
         watched.kept = watched.last = taken.look
         watched.kept_at = looked_at
         watched.dirty_since = 0.0
 
-    async def _send(self, workspace: str, home: Path, taken: Taken, missing: list[str]) -> None:
+    async def _send(self, name: str, directory: Path, taken: Taken, missing: list[str]) -> None:
         for chunk in missing:
             source = taken.sources.get(chunk)
             if source is None:
                 raise FilesError("the mux asks for what was not offered", retryable=False)
-            block = await asyncio.to_thread(read_chunk, home, source, chunk)
+            block = await asyncio.to_thread(read_chunk, directory, source, chunk)
             if block is None:
                 return  # it is another file by now: the next snapshot has it
-            await self._client.put(workspace, chunk, block)
+            await self._client.put(name, chunk, block)
 
-    def _put_off(self, workspace: str, watched: _Watched, why: str, pause_s: float) -> None:
+    def _put_off(self, name: str, watched: _Watched, why: str, pause_s: float) -> None:
         watched.not_before = time.monotonic() + pause_s
         if watched.trouble != why:
             watched.trouble = why
-            log.warning("an attendee's files are not kept on the mux", workspace=workspace, why=why)
+            log.warning("an attendee's files are not kept on the mux", of=name, why=why)
 
 
 def finished(kept: Look, last: Look, here: Look) -> bool:

@@ -117,7 +117,7 @@ class Mux:
         self.gives_files = gives_files
         self.ca = ControlCa.open(directory / "ca", now())
         self.files: FilesStore = DirectoryStore(directory / "files", FILES_BYTES)
-        self.holders: dict[tuple[ShipId, WorkspaceId], Holder] = {}
+        self.holders: dict[tuple[ShipId, WorkspaceId, str], Holder] = {}
         self.keys = Keyring(b"k" * 32)
         self.core = Core()
         self.secrets: dict[str, str] = {}

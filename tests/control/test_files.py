@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mux.core.files import shared_files
 from mux.core.model import ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.views import Holder
 from ship_agent.link_client import Backoff, LinkClient, client_context
@@ -85,9 +86,12 @@ async def kept_by(client: FilesClient, staging: Path) -> AsyncIterator[SnapshotK
         await asyncio.gather(task, return_exceptions=True)
 
 
-def sits(mux: Mux, user: UserId, *, ship: ShipId = SHIP, workspace: str = HERE, kept: bool = False) -> None:
+def sits(
+    mux: Mux, user: UserId, *, ship: ShipId = SHIP, workspace: str = HERE, kept: bool = False, shared: str = ""
+) -> None:
     """As the core says it."""
-    mux.holders[(ship, WorkspaceId(workspace))] = Holder(user, INTRO, kept=kept)
+    project = shared_files(shared) if shared else INTRO
+    mux.holders[(ship, WorkspaceId(workspace), shared)] = Holder(user, project, kept=kept)
 
 
 def one_file(block: bytes = BLOCK) -> bytes:
@@ -177,6 +181,24 @@ async def test_whoever_was_moved_away_gets_a_recovered_copy_and_the_ship_nothing
     assert "403" in await refused(client.chunk(HERE, CHUNK))
 
 
+async def test_a_shared_directory_is_kept_apart_from_homes_and_given_to_whoever_shares_it(
+    mux: Mux, linked: Linked
+) -> None:
+    sits(mux, ANA)
+    sits(mux, ANA, shared="data")
+    client = await linked(SHIP)
+    snapshot = await keep_one(client, f"{HERE}/shared/data")
+    assert [(each.user, each.project) for each in mux.files.all()] == [(ANA, "shared.data")]
+    assert (await client.manifest(f"{HERE}/shared/data", snapshot)).body() == one_file()
+    assert await client.chunk(f"{HERE}/shared/data", CHUNK) == BLOCK
+    for name in (HERE, f"{HERE}/shared/other", f"{THERE}/shared/data"):
+        assert "40" in await refused(client.manifest(name, snapshot))
+    sits(mux, ANA, shared="data", kept=True)
+    assert await client.offer(f"{HERE}/shared/data", EMPTY) == []
+    assert [each.kind for each in mux.files.all()] == ["snapshot", "recovered"]
+    assert "403" in await refused(client.manifest(f"{HERE}/shared/data", snapshot))
+
+
 async def test_what_is_too_much_or_no_snapshot_is_refused(mux: Mux, linked: Linked) -> None:
     sits(mux, ANA)
     client = await linked(SHIP)
@@ -206,7 +228,7 @@ async def test_a_change_is_kept_and_restored_on_another_ship(
         await newest_has(mux, "big.bin", len(big))
     snapshot = mux.files.latest(ANA, INTRO)
     assert snapshot is not None
-    del mux.holders[(SHIP, WorkspaceId(HERE))]
+    del mux.holders[(SHIP, WorkspaceId(HERE), "")]
     sits(mux, ANA, ship=OTHER, workspace=THERE)
     keeper = SnapshotKeeper(await linked(OTHER), tmp_path / "staging 2")
     await keeper.restore(THERE, other, snapshot.id)
@@ -260,7 +282,7 @@ async def test_how_far_the_newest_snapshot_is_behind_is_known_until_the_mux_has_
         keeper.watch({HERE: home}, frozenset())
         await newest_has(mux, "work", 5)
         await until(lambda: keeper.behind() == {})
-        del mux.holders[(SHIP, WorkspaceId(HERE))]  # refused from now on
+        del mux.holders[(SHIP, WorkspaceId(HERE), "")]  # refused from now on
         (home / "work").write_text("second")
         await until(lambda: keeper.behind().get(HERE, 0.0) > 0)
         sits(mux, ANA)

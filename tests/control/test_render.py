@@ -101,6 +101,14 @@ def test_secrets_are_the_attendees_or_everybodys() -> None:
     assert bound.secrets == {"FOR": "intro/u1"}
 
 
+def test_the_newest_snapshots_of_files_and_of_what_is_shared_are_named_for_whoever_sits_there() -> None:
+    kept = {("u1", "intro"): "1" * 64, ("u1", "shared.data"): "2" * 64, ("u1", "shared.other"): "3" * 64}
+    render = DesiredRenderer(KEYS, "camp", secrets_for, lambda user, project: kept.get((user, project), ""))
+    warm, bound = render(SHIP, DESIRED).workspaces
+    assert (warm.restore, warm.restore_shared) == ("", {})
+    assert (bound.restore, bound.restore_shared) == ("1" * 64, {"data": "2" * 64})
+
+
 def test_rendering_twice_gives_the_same() -> None:
     assert RENDER(SHIP, DESIRED) == RENDER(SHIP, DESIRED)
 

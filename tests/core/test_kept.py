@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mux.core.commands import SendDesired, TerminateShip
 from mux.core.events import (
     LinkLost,
@@ -11,7 +13,8 @@ from mux.core.events import (
     ShipDrained,
     ShipReleased,
 )
-from mux.core.model import LinkId, ReportedState, ShipId, UserId, WorkspaceId, WorkspaceReport
+from mux.core.model import LinkId, ProjectName, ReportedState, ShipId, UserId, WorkspaceId, WorkspaceReport
+from mux.core.views import Holder, shared_holder
 from tests.core.room import Room, event_spec, project
 
 ONE = ShipId("ship-0001")
@@ -172,3 +175,26 @@ def test_only_what_was_bound_is_kept() -> None:
     kept = room.fleet.world.ships[ONE].kept
     assert [(each.workspace.project, each.user, each.epoch) for each in kept.values()] == [("intro", "ada", 1)]
     assert all(workspace.state == "draining" for workspace in room.fleet.world.ships[ONE].workspaces.values())
+
+
+def test_a_shared_directory_is_whose_seat_shares_it_and_of_a_lost_ship_kept_work() -> None:
+    lazy = project("lazy", start="on_use", shared=("data", "more"))
+    room = Room(event_spec(project(shared=("data",)), lazy, attendees=2, seats_per_ship=2))
+    room.settle()
+    world, seats = room.fleet.world, room.fleet.world.ships[ONE].seats
+    shared = [next(each.shared for each in seat.workspaces.values()) for seat in seats]
+    assert [shared_holder(world, ONE, each, "data") for each in shared] == [None, None]
+    room.log_in("ada")
+    room.settle()
+    mine = shared[room.seats()[ADA][1]]
+    found = Holder(ADA, ProjectName("shared.data"), kept=False)
+    # What another project of the event has may be on its way: whose it is does not hang on who has opened what.
+    assert [shared_holder(world, ONE, mine, name) for name in ("data", "more", "none", "")] == [
+        found, replace(found, project=ProjectName("shared.more")), None, None,
+    ]  # fmt: skip
+    assert shared_holder(world, ONE, next(each for each in shared if each != mine), "data") is None
+    assert shared_holder(world, ShipId("ship-0002"), mine, "data") is None
+    assert shared_holder(world, ONE, "", "data") is None
+    silence(room)
+    room.do(ShipDeclaredLost(ONE))
+    assert shared_holder(room.fleet.world, ONE, mine, "data") == replace(found, kept=True)

@@ -191,7 +191,7 @@ async def test_ships_bring_and_fetch_files_past_the_mux(
             await until(lambda: mux.files.latest(ANA, INTRO) is not None)
         snapshot = mux.files.latest(ANA, INTRO)
         assert snapshot is not None
-        del mux.holders[(SHIP, WorkspaceId(HERE))]
+        del mux.holders[(SHIP, WorkspaceId(HERE), "")]
         sits(mux, ANA, ship=OTHER, workspace=THERE)
         await SnapshotKeeper(await linked(OTHER), tmp_path / "staging 2").restore(THERE, other, snapshot.id)
     assert (other / "work.ipynb").read_bytes() == BLOCK

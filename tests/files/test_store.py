@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
+import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from mux.core.files import shared_files
 from mux.core.model import ProjectName, UserId
 from mux.files import s3
+from mux.files.archive import archive, parts_of
 from mux.files.base import (
     KEPT_EVERY_S,
     KEPT_MAX,
@@ -178,6 +182,18 @@ async def test_old_snapshots_are_thinned_out_and_their_chunks_go(store: FilesSto
     named = {chunk for snapshot in store.all() for chunk in (await store.manifest(snapshot)).chunks()}
     assert set(await place.objects()) == named
     assert [snapshot.id for snapshot in (await place.store()).all()] == left
+
+
+async def test_what_projects_share_is_kept_exported_and_deleted_with_the_rest(store: FilesStore, place: Place) -> None:
+    await keep(store, ANA, b"mine")
+    await store.put_manifest(ANA, shared_files("data"), "snapshot", body(b"mine"), NOW)
+    found = await place.store()
+    assert {each.project for each in found.of_user(ANA)} == {INTRO, "shared.data"}
+    made = b"".join([block async for block in archive(found, parts_of(found, ANA))])
+    names = zipfile.ZipFile(io.BytesIO(made)).namelist()
+    assert {"intro/file-0", "shared.data/file-0"} <= set(names)
+    assert await found.delete(ANA) is not None
+    assert (await place.store()).all() == []
 
 
 async def test_a_chunk_that_just_came_is_not_pruned_before_its_snapshot(store: FilesStore, place: Place) -> None:

@@ -593,3 +593,21 @@ def test_a_workspace_without_files_gets_the_images_first() -> None:
     assert isinstance(start, Start)
     assert (start.spec.epoch, start.spec.receipt, start.spec.restore) == (0, "", "")
     assert step(goal, view(here(goal, epoch=0)), 0.0) == Stop("w", 2.0, "restoring")
+
+
+def test_a_warm_workspace_is_started_again_for_what_it_shares_and_a_new_one_at_once() -> None:
+    goal = desired(workspace(wanted="bound", epoch=2, receipt="r", restore_shared={"data": SNAPSHOT}))
+    running, spec = here(goal, epoch=0), goal.workspaces["w"].spec
+    assert step(goal, view(running), 0.0) == Stop("w", 2.0, "restoring")
+    assert step(goal, view(replace(running, state="exited")), 0.0) == Start(spec)
+    assert step(goal, view(), 0.0) == Start(spec)
+    assert spec.restore_shared == {"data": SNAPSHOT}
+    assert step(goal, view(here(goal)), 0.0) is None
+
+
+def test_a_workspace_without_files_that_shares_gets_the_images_first() -> None:
+    shared = {"data": SNAPSHOT}
+    goal = desired(workspace(wanted="bound", epoch=2, receipt="r", restore=SNAPSHOT, restore_shared=shared))
+    start = step(goal, view(), 0.0)
+    assert isinstance(start, Start)
+    assert (start.spec.epoch, start.spec.restore, start.spec.restore_shared) == (0, "", {})

@@ -80,6 +80,8 @@ class Attendee:
     Args:
         public: the attendees' origin.
         name, code: of the login.
+
+    ``file`` is where it saves, in its home.
     """
 
     def __init__(self, public: str, name: str, code: str) -> None:
@@ -93,6 +95,7 @@ class Attendee:
             timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX),
             headers={"Origin": public},
         )
+        self.file = FILE
         self._kernel = ""
         self._number = 0
         self.seen = self._nothing_yet()
@@ -152,7 +155,7 @@ class Attendee:
 
     async def content(self) -> int:
         """The number in the file."""
-        async with self._http.get(f"{self.workspace}/api/contents/{FILE}?content=1") as answer:
+        async with self._http.get(f"{self.workspace}/api/contents/{self.file}?content=1") as answer:
             answer.raise_for_status()
             return int((await answer.json())["content"])
 
@@ -208,7 +211,7 @@ class Attendee:
         number = self._number
         content = {"type": "file", "format": "text", "content": str(number)}
         try:
-            async with self._http.put(f"{self.workspace}/api/contents/{FILE}", json=content) as answer:
+            async with self._http.put(f"{self.workspace}/api/contents/{self.file}", json=content) as answer:
                 if answer.status in (200, 201):
                     self.seen.saved = number
                     return True

@@ -37,7 +37,7 @@ class Contents(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def _file(self) -> Path:
-        return Path.home() / Path(self.path.partition("?")[0]).name
+        return Path.home() / self.path.partition("?")[0].removeprefix(f"{API}/contents/")
 
     def _answer(self, status: int, content: dict[str, str]) -> None:
         body = json.dumps(content).encode()

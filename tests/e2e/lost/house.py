@@ -22,6 +22,8 @@ from tests.e2e.harness import LOOK_S, MuxUnderTest, kill, processes_of
 from tests.e2e.kills.attendee import FILE, Attendee
 
 NAME = "Ana"
+SHARED_FILE = "shared-data/edit.txt"
+"""In the directory that Ana's projects share."""
 MOVED_S_MAX = 240.0
 """Bound of every wait: minutes, since this machine may be doing other things."""
 EVENT = """\
@@ -35,6 +37,7 @@ admin_address = "http://127.0.0.1:{admin}"
 name = "intro"
 title = "Introduction to notebooks"
 image = "{images[0]}"
+shared = ["data"]
 {command}
 
 [fleet]
@@ -84,9 +87,10 @@ class House(MuxUnderTest):
         """Where the mux keeps attendees' files."""
         return self.directory / "data" / "files"
 
-    def kept(self) -> str:
+    def kept(self, file: str) -> str:
         """What the newest snapshot has in the attendee's file; empty if there is none."""
-        for path in sorted(self.files.glob("*/project-intro/*.json"), reverse=True):
+        of = "shared.data" if file == SHARED_FILE else "intro"
+        for path in sorted(self.files.glob(f"*/project-{of}/*.json"), reverse=True):
             for entry in json.loads(path.read_bytes())["entries"]:
                 if entry["path"] == FILE:
                     objects = path.parent.parent / "objects"
@@ -116,10 +120,10 @@ class House(MuxUnderTest):
             if (each["Labels"].get("mux.event"), each["Labels"].get("mux.ship")) == (self.event, ship):
                 yield int(self.engine.ask("GET", f"/containers/{each['Id']}/json")["State"]["Pid"])
 
-    async def until_kept(self, text: str) -> None:
+    async def until_kept(self, file: str, text: str) -> None:
         """Wait until a snapshot has that in the attendee's file."""
         async with asyncio.timeout(MOVED_S_MAX):
-            while await asyncio.to_thread(self.kept) != text:
+            while await asyncio.to_thread(self.kept, file) != text:
                 await asyncio.sleep(LOOK_S)
 
 

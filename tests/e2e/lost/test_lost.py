@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tests.docker_engine import Engine
-from tests.e2e.kills.attendee import Attendee
+from tests.e2e.kills.attendee import FILE, Attendee
 from tests.e2e.lost.ages import FIGURES, PLOT, drawn
-from tests.e2e.lost.house import House, first_answer, open_house
+from tests.e2e.lost.house import SHARED_FILE, House, first_answer, open_house
 from tests.images.conftest import build
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -22,14 +22,19 @@ async def test_whoever_is_moved_off_a_dead_ship_finds_their_files_there(light: b
 
 
 async def moved_with_files(house: House, attendee: Attendee) -> None:
-    """The attendee's ship is killed once a snapshot has their last save."""
+    """The attendee's ship is killed once snapshots have their last saves, in the home and in what projects share."""
     lost = await house.ship_of_the_attendee()
-    assert await attendee.saves()
-    saved = attendee.seen.saved
-    await house.until_kept(str(saved))
+    saved = {}
+    for file in (FILE, SHARED_FILE):
+        attendee.file = file
+        assert await attendee.saves()
+        saved[file] = attendee.seen.saved
+        await house.until_kept(file, str(saved[file]))
     await house.kill_ship(lost)
     await house.run("ship", "lost", lost, "--yes")
-    assert await first_answer(attendee) == saved
+    for file in (SHARED_FILE, FILE):
+        attendee.file = file
+        assert await first_answer(attendee) == saved[file]
     assert await house.ship_of_the_attendee() != lost
 
 

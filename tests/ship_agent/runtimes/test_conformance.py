@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 
 from ship_agent.files.names import label_of
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+from ship_agent.snapshots.restore import restore
+from ship_agent.snapshots.take import Known, take
 from tests.ship_agent.images import free_port
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab, opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab
@@ -442,6 +445,17 @@ async def test_projects_of_one_attendee_share_what_both_name_and_see_nothing_els
         assert await lab.ask(also_mine, "forks", n="30") < 20
         assert await lab.ask(mine, "forks", n="30") == 30
 
+    # What one of them was claimed for is kept safe, and found by whoever it is restored to.
+    lab.runtime.shared.claim(mine)
+    here = await lab.runtime.inspect()
+    assert [here[spec.id].shares.keys() for spec in specs] == [{"data"}, {"data"}, {"data"}, set()]
+    taken = take(here[mine.id].shares["data"], Known(), 0.0)
+    assert [entry.path for entry in taken.manifest.entries] == ["found.txt"]
+    (vacant,) = lab.runtime.shared.vacant(theirs).values()
+    restore(vacant, taken.manifest, {hashlib.sha256(b"changed").hexdigest(): b"changed"}.__getitem__)
+    assert await lab.ask(theirs, "read", name="shared-data/found.txt") == "changed"
+    await lab.ask(theirs, "write", name="shared-data/found.txt", text="goes on")
+
 
 @pytest.mark.long
 async def test_what_is_shared_outlives_swaps_and_agents_and_goes_with_the_last_workspace(lab: Lab) -> None:
@@ -452,6 +466,7 @@ async def test_what_is_shared_outlives_swaps_and_agents_and_goes_with_the_last_w
         await lab.runtime.start(spec)
         await lab.answers(spec)
     await lab.ask(first, "write", name="shared-data/found.txt", text="kept")
+    lab.runtime.shared.claim(first)
 
     await lab.runtime.stop(first.id, 5)
     fixed = await lab.project(text="fixed", shared=["data"])
@@ -460,6 +475,8 @@ async def test_what_is_shared_outlives_swaps_and_agents_and_goes_with_the_last_w
     await (await lab.again()).start(swapped)
     await lab.answers(swapped)
     assert await lab.ask(swapped, "read", name="shared-data/found.txt") == "kept"
+    assert lab.runtime.shared.vacant(second) == {}
+    assert [each.shares.keys() for each in (await lab.runtime.inspect()).values()] == [{"data"}, {"data"}]
 
     await lab.runtime.remove(first.id)
     assert await lab.ask(second, "read", name="shared-data/found.txt") == "kept"

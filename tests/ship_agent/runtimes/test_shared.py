@@ -123,6 +123,38 @@ def test_what_could_not_be_deleted_is_deleted_when_asked_again(
     assert here(tmp_path) == []
 
 
+def test_a_directory_is_vacant_until_it_is_claimed_and_another_agent_knows(tmp_path: Path, home: Path) -> None:
+    before = SharedDirectories(tmp_path / "shared")
+    first, second = spec("w1", names=("data",)), spec("w2", names=("data", "more"))
+    before.give(first, home)
+    assert before.vacant(first) == {"data": tmp_path / "shared/s1/data"}
+    assert before.bound("s1") == {}
+    before.claim(first)
+    assert before.bound("s1") == {"data": tmp_path / "shared/s1/data"}
+    after = SharedDirectories(tmp_path / "shared")
+    after.open({"w1": "s1", "w2": "s1"})
+    assert after.vacant(second) == {"more": tmp_path / "shared/s1/more"}
+    assert after.bound("s1").keys() == {"data"}
+    after.claim(second)
+    assert after.bound("s1").keys() == {"data", "more"}
+
+
+def test_a_directory_that_is_made_before_its_workspace_is_not_cleared_with_another_one(tmp_path: Path) -> None:
+    shared = SharedDirectories(tmp_path / "shared")
+    place = shared.vacant(spec("w1", "s1"))["data"]
+    shared.claim(spec("w2", "s2"))
+    shared.release("w2")
+    assert place.is_dir()
+    assert shared.bound("s2") == {}
+
+
+def test_a_workspace_that_shares_nothing_claims_nothing(tmp_path: Path) -> None:
+    shared = SharedDirectories(tmp_path / "shared")
+    shared.claim(spec(shared=""))
+    assert shared.vacant(spec(shared="")) == {}
+    assert not (tmp_path / "shared").exists()
+
+
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "", "/etc", "-x", "A"])
 def test_a_name_that_leads_elsewhere_is_no_message(name: str) -> None:
     with pytest.raises(ValidationError):
