@@ -86,7 +86,7 @@ class Attendee:
 
     def __init__(self, public: str, name: str, code: str) -> None:
         self.public = public
-        self.workspace = f"{public}/camp/intro"
+        self.opens("intro")
         self._name, self._code = name, code
         # A new connection each time, as the first request of a page has.
         self._http = aiohttp.ClientSession(
@@ -106,6 +106,10 @@ class Attendee:
 
     async def close(self) -> None:
         await self._http.close()
+
+    def opens(self, project: str) -> None:
+        """Work in this project from now on."""
+        self.workspace = f"{self.public}/camp/{project}"
 
     async def log_in(self) -> None:
         """By the form, as a browser does."""

@@ -40,6 +40,14 @@ image = "{images[0]}"
 shared = ["data"]
 {command}
 
+[[project]]
+name = "later"
+title = "Opened later"
+image = "{images[0]}"
+start = "on_use"
+shared = ["data"]
+{command}
+
 [fleet]
 provider = "local"
 runtime = "{runtime}"

@@ -37,6 +37,12 @@ async def moved_with_files(house: House, attendee: Attendee) -> None:
         assert await first_answer(attendee) == saved[file]
     assert await house.ship_of_the_attendee() != lost
 
+    # A project that is opened later finds what was just written there, not the snapshot, which is older.
+    attendee.file = SHARED_FILE
+    assert await attendee.saves()
+    attendee.opens("later")
+    assert await first_answer(attendee) == attendee.seen.saved
+
 
 @pytest.mark.long
 async def test_whoever_is_moved_off_a_dead_ship_of_containers_finds_their_files_there(docker_engine: Engine) -> None:
