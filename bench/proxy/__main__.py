@@ -99,13 +99,15 @@ def run(chosen: argparse.Namespace) -> dict[str, object]:
     ):
         targets = [Target("direct", made.upstream, None), *made.targets(set(chosen.only))]
         for target in targets:
-            if target.tunnels:
+            if target.tunnels and not chosen.rows:
                 idle[target.name] = round(
                     load.idle_bytes(target, made.load_core, TLS_SOCKETS if target.tls else chosen.sockets)
                 )
                 print(f"memory of an idle WebSocket {target.name:24} {idle[target.name]:10.0f} B", flush=True)
         for number in range(chosen.rounds):
             for row, target in wanted(targets, number):
+                if chosen.rows not in row:
+                    continue
                 sample = measure(target, row, Path(folder), made.load_core, chosen.seconds)
                 samples.setdefault(row, {}).setdefault(target.name, []).append(sample)
                 print(
@@ -154,8 +156,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2, help="of each sample")
     parser.add_argument("--sockets", type=int, default=5000, help="idle WebSockets")
     parser.add_argument("--only", nargs="*", default=[], help="names of targets")
+    parser.add_argument("--rows", default="", help="only rows whose name holds this; not with --write")
     parser.add_argument("--write", action="store_true", help="keep the results in bench/results, and the page of them")
     chosen = parser.parse_args()
+    if chosen.write and (chosen.rows or chosen.only):
+        parser.error("--write keeps whole runs only: leave out --rows and --only")
     found = run(chosen)
     if chosen.write:
         (RESULTS / "proxy.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -99,7 +99,13 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, of a body, or of requests to come."""
         plane = self._plane
-        self._touched = plane.now()
+        now = self._touched = plane.now()
+        if now > plane.turns.ends and self.phase is Phase.HEAD and plane.turns.put_off(now, self._received, data):
+            return
+        self._received(data)
+
+    def _received(self, data: bytes) -> None:
+        plane = self._plane
         if self.phase is Phase.HEAD:
             if not self._reader.buffered:
                 memo = plane.memo
@@ -131,6 +137,7 @@ class ClientConnection(asyncio.Protocol):
 
         Not over TLS, where asyncio has no half of a connection: that ends it.
         """
+        self._plane.turns.catch_up()
         self._eof = True
         if not self._half_close:
             return False
@@ -364,8 +371,8 @@ class ClientConnection(asyncio.Protocol):
             if now - self._head_began > limits.LINGER_S:
                 self._end_linger(idle)
         elif isinstance(self.exchange, Quick):
-            if idle > limits.SWEEP_S:  # what takes its time is watched by the strict way
-                self.exchange.hand_over()
+            if idle > limits.SWEEP_S:
+                self.exchange.slow()
         elif self.exchange is not None and (kind := self._overdue(self.exchange, idle)):
             self.exchange.expired(kind)
 

@@ -24,7 +24,7 @@ from mux.proxy.rewrite import client_head, upstream_head
 from mux.proxy.routing import Destination
 from mux.proxy.splice import Splice
 from mux.proxy.tunnel import Tunnel
-from mux.proxy.upstream import UpstreamConnection
+from mux.proxy.upstream import LostAtOnceError, Pool, UpstreamConnection
 
 if TYPE_CHECKING:
     from mux.proxy.client import ClientConnection
@@ -51,6 +51,7 @@ class Exchange:
         "_plane",
         "_reader",
         "_up",
+        "_waits_at",
         "client",
         "destination",
         "event_stream",
@@ -79,6 +80,7 @@ class Exchange:
         self._up: Splice | None = None
         self._down: Splice | None = None
         self._dialling: asyncio.Task[None] | None = None
+        self._waits_at: Pool | None = None
         self._reader = self._new_reader()
 
     def _new_reader(self) -> ResponseReader:
@@ -98,17 +100,22 @@ class Exchange:
         if self.destination.hold_s is not None:
             self._hold(self.destination.hold_s)
             return
-        connection = self._plane.pools.of(self.destination.pool).take() if self.repeatable else None
+        connection = self._pool.take() if self.repeatable else None
         if connection is not None:
             self._attach(connection)
         else:
-            self._dial()
+            self._dial(share=self.repeatable)
+
+    @property
+    def _pool(self) -> Pool:
+        return self._plane.pools.of(self.destination.pool)
 
     def adopt(self, connection: UpstreamConnection | None) -> None:
-        """Go on where the short way left: the head has been sent through ``connection``."""
-        self._plane.registry.add(self)
-        self.upstream = connection
-        if connection is not None:
+        """Go on where the short way left: the head has been sent through ``connection``, or, if None, waits for one."""
+        if connection is None:
+            self._dial(share=True)
+        else:
+            self.upstream = connection
             connection.user = self
 
     @property
@@ -156,29 +163,46 @@ class Exchange:
         self._hold(destination.hold_s)
         return True
 
-    def _dial(self) -> None:
-        self._dialling = self._plane.spawn(self._connect(), "proxy-connect")
+    def _dial(self, *, share: bool = False) -> None:
+        """Get a connection: a new one, or, to share, whichever is there first."""
+        if share:
+            self._waits_at = pool = self._pool
+            pool.wait(self, self.destination)
+        else:
+            self._dialling = self._plane.spawn(self._connect(), "proxy-connect")
 
     async def _connect(self) -> None:
         try:
             connection = await self._plane.pools.connect(self.destination)
-        except TimeoutError:
+        except OSError as error:
             self._dialling = None
-            self._plane.paths.unreached(self.destination)
-            self._upstream_failed("connect_timeout", 504)
-        except OSError:
-            self._dialling = None
-            self._plane.paths.unreached(self.destination)
-            self._upstream_failed("refused", 503)
+            self.unreached(error)
         else:
             self._dialling = None
-            self._plane.paths.reached(self.destination)
             if self.gone:
                 connection.close()
             elif connection.lost:
-                self._upstream_failed("reset", 502)
+                self.unreached(LostAtOnceError())
             else:
-                self._attach(connection)
+                self.offered(connection)
+
+    def offered(self, connection: UpstreamConnection) -> None:
+        """See Waiter."""
+        self._waits_at = None
+        self._plane.paths.reached(self.destination)
+        self._attach(connection)
+
+    def unreached(self, error: OSError) -> None:
+        """See Waiter."""
+        self._waits_at = None
+        if isinstance(error, LostAtOnceError):
+            self._upstream_failed("reset", 502)
+            return
+        self._plane.paths.unreached(self.destination)
+        if isinstance(error, TimeoutError):
+            self._upstream_failed("connect_timeout", 504)
+        else:
+            self._upstream_failed("refused", 503)
 
     def _attach(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -390,10 +414,8 @@ class Exchange:
         connection.user = None
         in_order = self.client.request_done and self._reader.reusable
         if in_order and self.request.minor == 1:
-            own = self.destination.workspace
-            idle_max = limits.POOL_IDLE_MAX_WORKSPACE if own else limits.POOL_IDLE_MAX_WEB
             connection.transport.resume_reading()
-            connection.pool.give(connection, self._plane.now(), idle_max)
+            connection.pool.give(connection, self._plane.now(), self.destination.idle_max)
         else:
             connection.close()
         self.client.response_done(keep=self._keep and self.client.may_keep_alive())
@@ -464,6 +486,9 @@ class Exchange:
     def _end(self) -> None:
         self.gone = True
         self._plane.registry.discard(self)
+        if self._waits_at is not None:
+            self._waits_at.wait_no_more(self)
+            self._waits_at = None
         for splice in (self._up, self._down):
             if splice is not None:
                 splice.stop()

@@ -92,9 +92,9 @@ DRAIN_IDLE_S: Final = 0.5
 DRAIN_S: Final = 10.0
 """After SIGTERM, for requests in flight. Tunnels and event streams have no end to wait for."""
 
-POOL_IDLE_MAX_WORKSPACE: Final = 512
-"""Idle upstream connections of one workspace. A browser opens six, a script hundreds, and would otherwise dial for each
-request; POOL_IDLE_S ends what is not used."""
+POOL_IDLE_MAX_WORKSPACE: Final = 2048
+"""Idle upstream connections of one workspace. A browser opens six, a script hundreds or more, and would otherwise dial
+for each request; POOL_IDLE_S ends what is not used."""
 
 POOL_IDLE_MAX: Final = 8192
 """Idle upstream connections of a worker in all: each is a descriptor here and a few KB in a workspace."""
@@ -211,6 +211,14 @@ SHARE_MIN: Final = 256
 
 LISTEN_BACKLOG: Final = 4096
 """Connections that the kernel keeps while this process is busy: a room that opens one link in the same second."""
+
+TURN_S: Final = 0.02
+"""After which a turn of the event loop takes no new requests: new connections, timers and changes of routes wait for
+its end."""
+
+ACCEPTS_MAX: Final = 256
+"""Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon
+and still spreads over the workers."""
 
 RELOAD_S: Final = 3
 """After which an error page loads itself again."""

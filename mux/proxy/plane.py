@@ -20,6 +20,7 @@ from mux.core.feed import Counters
 from mux.core.model import SessionHash, UserId
 from mux.core.routes import Route, RouteKey
 from mux.proxy import limits
+from mux.proxy.accept import Acceptor
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
 from mux.proxy.descriptors import Descriptors
@@ -34,6 +35,7 @@ from mux.proxy.routing import Destination, NoRouter, RoutePool, Router
 from mux.proxy.shares import Shares
 from mux.proxy.splice import Pipes, Splice, can_splice
 from mux.proxy.tunnel import Tunnel, is_active
+from mux.proxy.turns import Turns
 from mux.proxy.upstream import Pools
 
 log = structlog.get_logger(__name__)
@@ -65,13 +67,14 @@ class Plane:
         self.front = front or Front()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.turns = Turns(self._loop)
         self.wall = time.time
         self.router: Router = NoRouter()
         self.event_name = ""
         self.fed = asyncio.Event()
         self._switched = asyncio.Event()
         room = descriptors or Descriptors.here()
-        self.pools = Pools(room.idle)
+        self.pools = Pools(room.idle, self.spawn)
         self._pipes = Pipes(room.pipes) if splice else None
         self.memo = Memo(b"", self.pools) if memo else None
         self.registry = Registry()
@@ -85,7 +88,7 @@ class Plane:
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._failures_logged: dict[str, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept: Router | None = None
@@ -100,15 +103,9 @@ class Plane:
             plain: no TLS, and nothing but the way to the public address and ACME's challenges: see `Front`.
         """
         tls = None if plain or self.front.tls is None else self.front.tls.listener
-        server = await self._loop.create_server(
-            lambda: ClientConnection(self, plain=plain),
-            sock=sock,
-            backlog=limits.LISTEN_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else limits.HANDSHAKE_S,
-            ssl_shutdown_timeout=None if tls is None else limits.LINGER_S,
-        )
-        self._servers.append(server)
+        acceptor = Acceptor(sock, lambda: ClientConnection(self, plain=plain), tls, self.spawn)
+        await acceptor.start()
+        self._acceptors.append(acceptor)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(limits.SWEEP_S, self._sweep_again)
 
@@ -125,8 +122,8 @@ class Plane:
         streams have no end to wait for: they are closed when nothing else is left.
         """
         self.draining = True
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         began = self.now()
         while (drained_s := self.now() - began) < bound_s and self._in_flight():
             if drained_s >= limits.DRAIN_IDLE_S:
@@ -137,8 +134,8 @@ class Plane:
     async def close(self) -> None:
         """Close everything now."""
         self.draining = True
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for tunnel in list(self._tunnels):
@@ -171,6 +168,7 @@ class Plane:
             return None  # no descriptors left for it: it needs none to pass through this process
 
     def _close_idle(self) -> None:
+        self.turns.catch_up()
         for client in list(self._clients):
             if client.idle:
                 client.transport.close()

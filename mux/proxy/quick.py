@@ -1,4 +1,4 @@
-"""The short way of a request: a head that is known, an idle connection, and an answer in one piece.
+"""The short way of a request: a head that is known, and an answer in one piece.
 
 Owns nothing that the strict way (:mod:`mux.proxy.exchange`) does not own; it is the same exchange without reading
 anything twice. Rule: whatever is not plain ends the short way, and the strict way takes over with the same connection
@@ -73,7 +73,7 @@ class Quick:
     # -- the request ----------------------------------------------------------------------------------------------
 
     def begin(self, memo: Memo, data: bytes) -> bool:
-        """Take a request, if ``data`` is one whole plain head and there is a connection for it. Nothing is kept else.
+        """Take a request, if ``data`` is one whole plain head that is known. Nothing is kept else.
 
         Args:
             memo: of the plane.
@@ -114,17 +114,31 @@ class Quick:
             except Refusal:
                 return False
         connection = door.pool.take()
-        if connection is None:
+        if connection is None and (door.pool.dropped or door.destination.hold_s is not None):
             return False
-        self._known, self._way, self._connection, self._match = known, way, connection, match
+        self._known, self._way, self._match = known, way, match
         self._head_only = data[0] == _H
         self._answer = None
         client.peer = client.direct if known is None else known.peer
-        connection.user = self
-        sent = match[0] + rest
-        connection.transport.write(sent)
-        self._again, self._sent = (data, sent) if len(data) <= AGAIN_BYTES_MAX else (b"", b"")
+        self._again = data if len(data) <= AGAIN_BYTES_MAX else b""
+        self._sent = sent = match[0] + rest
+        self._connection = connection
+        if connection is None:
+            door.pool.wait(self, door.destination)
+        else:
+            connection.user = self
+            connection.transport.write(sent)
         return True
+
+    def offered(self, connection: UpstreamConnection) -> None:
+        """See Waiter."""
+        self._connection = connection
+        connection.user = self
+        connection.transport.write(self._sent)
+
+    def unreached(self, error: OSError) -> None:
+        """See Waiter."""
+        self._strict().unreached(error)
 
     def _known_way(
         self, memo: Memo, data: bytes, match: re.Match[bytes], place: Hashable, now: float
@@ -226,10 +240,21 @@ class Quick:
     def hand_over(self) -> Exchange:
         """End the short way; the exchange that goes on with it."""
         connection, self._connection = self._connection, None
-        exchange = Exchange(self._plane, self._client, self.request, self._way.door.destination)
+        if connection is None:
+            self._way.door.pool.wait_no_more(self)
+        exchange = self._strict()
         exchange.adopt(connection)
-        self._client.exchange = exchange
         return exchange
+
+    def _strict(self) -> Exchange:
+        exchange = self._client.exchange = Exchange(self._plane, self._client, self.request, self._way.door.destination)
+        self._plane.registry.add(exchange)
+        return exchange
+
+    def slow(self) -> None:
+        """It takes its time: the strict way watches for how long. A dial is watched by itself."""
+        if self._connection is not None:
+            self.hand_over()
 
     def forget(self) -> None:
         """Keep nothing of the last request."""
@@ -251,6 +276,8 @@ class Quick:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        else:
+            self._way.door.pool.wait_no_more(self)
 
 
 def _whole(body: int, data: bytes, end: int) -> bool:

@@ -16,7 +16,7 @@ from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId
 from mux.core.routes import Route, RouteKey, RoutePort, RouteTable
 from mux.proxy.cookies import cookie_values
-from mux.proxy.limits import RELOAD_S
+from mux.proxy.limits import POOL_IDLE_MAX_WEB, POOL_IDLE_MAX_WORKSPACE, RELOAD_S
 from mux.proxy.refusal import Refusal
 from mux.proxy.request import METHODS_SAFE, RequestHead
 
@@ -123,6 +123,11 @@ class Destination:
     hold_s: float | None = None
     port: str = ""
     strip: bool = False
+
+    @property
+    def idle_max(self) -> int:
+        """Idle connections that are kept of its pool."""
+        return POOL_IDLE_MAX_WORKSPACE if self.workspace else POOL_IDLE_MAX_WEB
 
 
 class Router(Protocol):

@@ -8,8 +8,8 @@ it; nothing is kept for a key that is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
-from typing import Protocol, cast
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from typing import Any, Protocol, cast
 
 from mux.proxy import limits, sockets
 from mux.proxy.routing import Address, Destination
@@ -28,6 +28,22 @@ class UpstreamUser(Protocol):
 
     def upstream_writable(self) -> None:
         """More may be written, or no more for now: see ``write_paused``."""
+        ...
+
+
+class LostAtOnceError(OSError):
+    """An upstream took a connection and ended it before it was used."""
+
+
+class Waiter(Protocol):
+    """Whoever waits for a connection of a pool."""
+
+    def offered(self, connection: UpstreamConnection) -> None:
+        """Here is one, new or used: it is the waiter's now."""
+        ...
+
+    def unreached(self, error: OSError) -> None:
+        """There is none: a dial failed, took longer than CONNECT_S (TimeoutError), or was in vain (LostAtOnceError)."""
         ...
 
 
@@ -100,13 +116,16 @@ class Pool:
         key: see ``Destination.pool``.
     """
 
-    __slots__ = ("_pools", "dropped", "idle", "key")
+    __slots__ = ("_dials", "_pools", "_waiting", "dropped", "idle", "key")
 
     def __init__(self, pools: Pools, key: Hashable) -> None:
         self._pools = pools
         self.key = key
         self.idle: list[UpstreamConnection] = []
         self.dropped = False
+        self._waiting: dict[Waiter, None] = {}
+        """In the order in which they came."""
+        self._dials = 0
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection, the one that was used last; None if there is none."""
@@ -116,15 +135,54 @@ class Pool:
             self._pools.idle -= 1
             if not connection.lost and not connection.ended:
                 if not connection.reused:
-                    connection.reused = True
-                    sockets.bound_unacknowledged(connection.transport, limits.REUSED_USER_TIMEOUT_MS)
+                    self._reuse(connection)
                 return connection
         return None
 
+    def wait(self, waiter: Waiter, destination: Destination) -> None:
+        """Get the next connection that comes back or is dialled, whichever is first.
+
+        As many are dialled at once as requests wait, so that an upstream that is slow to take new connections is not
+        asked for more of them than it needs.
+        """
+        self._waiting[waiter] = None
+        if self._dials < len(self._waiting):
+            self._dials += 1
+            self._pools.spawn(self._dial(destination), "proxy-connect")
+
+    def wait_no_more(self, waiter: Waiter) -> None:
+        """Whoever waited wants none."""
+        self._waiting.pop(waiter, None)
+
+    async def _dial(self, destination: Destination) -> None:
+        try:
+            connection = await self._pools.connect(destination)
+            if connection.lost or connection.ended:
+                raise LostAtOnceError
+        except OSError as error:
+            if self._waiting:
+                self._first().unreached(error)
+        else:
+            self.give(connection, asyncio.get_running_loop().time(), destination.idle_max)
+        finally:
+            self._dials -= 1
+
+    def _first(self) -> Waiter:
+        waiter = next(iter(self._waiting))
+        del self._waiting[waiter]
+        return waiter
+
+    def _reuse(self, connection: UpstreamConnection) -> None:
+        connection.reused = True
+        sockets.bound_unacknowledged(connection.transport, limits.REUSED_USER_TIMEOUT_MS)
+
     def give(self, connection: UpstreamConnection, now: float, idle_max: int = limits.POOL_IDLE_MAX_WORKSPACE) -> None:
-        """Keep a connection whose response is complete, if there is room."""
+        """Keep a connection on which nothing is under way, if nobody waits for it and there is room."""
         connection.user = None
         if connection.lost or connection.ended:
+            return
+        if self._waiting:
+            self._first().offered(connection)
             return
         if self.dropped or self._pools.idle >= self._pools.idle_max:
             connection.close()
@@ -154,9 +212,11 @@ class Pools:
 
     Args:
         idle_max: idle connections in all.
+        spawn: makes a task with a name, and keeps it.
     """
 
-    def __init__(self, idle_max: int) -> None:
+    def __init__(self, idle_max: int, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
+        self.spawn = spawn
         self._pools: dict[Hashable, Pool] = {}
         self.idle_max = idle_max
         self.idle = 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import deque
+from http import HTTPStatus
 from pathlib import Path
 
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Response, expect
 from playwright.async_api import Error as PlaywrightError
 
 from tests.e2e.harness import MuxUnderTest
 from tests.e2e.lab import START_MS_MAX, Lab
 
 TELL_MS_MAX = 5_000
+REFUSED_KEPT = 50
 
 
 class Person:
@@ -92,6 +95,7 @@ class Room:
         self._kept = kept
         self._pictures = pictures
         self._fresh: list[BrowserContext] = []
+        self._refused: deque[str] = deque(maxlen=REFUSED_KEPT)
 
     async def person(self, name: str) -> Person:
         """Somebody with a fresh browser, not logged in."""
@@ -111,14 +115,21 @@ class Room:
     async def _new_context(self) -> BrowserContext:
         context = await self._browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
         context.set_default_timeout(START_MS_MAX)
+        context.on("response", self._answered)
+        context.on("requestfailed", lambda request: self._refused.append(f"{request.failure}: {request.url}"))
         return context
+
+    def _answered(self, response: Response) -> None:
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            self._refused.append(f"{response.status}: {response.url}")
 
     async def picture(self, page: Page, name: str) -> None:
         if self._pictures is not None:
             await page.screenshot(path=self._pictures / f"{name}.png")
 
     async def tell(self, test: str) -> None:
-        """Print what every open page shows, for the report of a test that failed."""
+        """Print what every open page shows and which requests failed, for the report of a test that failed."""
+        print("requests that failed, the last ones:", *self._refused, sep="\n  ")  # noqa: T201 - a report
         for context in [*self._fresh, *self._kept.values()]:
             for page in context.pages:
                 with contextlib.suppress(PlaywrightError):  # a page that does not answer has said that

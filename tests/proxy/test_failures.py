@@ -8,6 +8,7 @@ import pytest
 
 from mux.proxy import limits
 from mux.proxy.plane import Plane
+from mux.proxy.upstream import Pool
 from tests.proxy.rig import HOST, Response, Rig, Wire, answering, request
 from tests.proxy.test_messages import OK, ORIGIN_LINE, eventually
 
@@ -290,7 +291,10 @@ async def test_idle_upstream_connections_are_closed_in_time(rig: Rig) -> None:
     await rig.alice.all_closed()
 
 
-async def test_idle_upstream_connections_are_bounded(rig: Rig) -> None:
+async def test_idle_upstream_connections_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = 40
+    monkeypatch.setattr("mux.proxy.routing.POOL_IDLE_MAX_WORKSPACE", bound)
+    monkeypatch.setattr(Pool.give, "__defaults__", (bound,))
     rig.chill()
     release = asyncio.Event()
 
@@ -301,12 +305,12 @@ async def test_idle_upstream_connections_are_bounded(rig: Rig) -> None:
             await wire.send(OK)
 
     rig.alice.script = script
-    number = limits.POOL_IDLE_MAX_WORKSPACE + 3
+    number = bound + 3
     asking = [asyncio.ensure_future(rig.ask(request())) for _ in range(number)]
     await eventually(lambda: len(rig.alice.requests) == number)
     release.set()
     await asyncio.gather(*asking)
-    assert rig.plane.pools.idle == limits.POOL_IDLE_MAX_WORKSPACE
+    assert rig.plane.pools.idle == bound
 
 
 async def test_before_any_feed_there_is_a_page_that_reloads_itself() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import httptools
 import pytest
@@ -26,6 +28,14 @@ from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SETTINGS, Rig, answering, c
 from tests.proxy.test_parsers_agree import LINES
 
 PEER = Peer.of("127.0.0.1")
+
+
+def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Nothing is dialled here."""
+    work.close()
+    raise AssertionError(name)
+
+
 FIELDS = st.one_of(
     LINES,
     st.sampled_from(
@@ -113,7 +123,7 @@ def remembered(head: bytes, router: FeedRouter, memo: Memo) -> tuple[bytes, Requ
 @given(st.lists(HEADS, min_size=1, max_size=3))
 def test_a_remembered_request_head_is_passed_on_as_the_strict_way_would(router: FeedRouter, heads: list[bytes]) -> None:
     """Once, twice and three times, among others, so that heads, lines and doors are all of them new and known."""
-    memo = Memo(router.session_cookie, Pools(8))
+    memo = Memo(router.session_cookie, Pools(8, spawn))
     for head in heads * 3:
         short = remembered(head, router, memo)
         if short is not None:
@@ -147,7 +157,7 @@ def alike(draw: st.DrawFn) -> list[bytes]:
 @settings(max_examples=2500, deadline=None)
 @given(alike())
 def test_a_head_like_the_last_one_is_passed_on_as_the_strict_way_would(router: FeedRouter, heads: list[bytes]) -> None:
-    memo = Memo(router.session_cookie, Pools(8))
+    memo = Memo(router.session_cookie, Pools(8, spawn))
     like = None
     for head in heads:
         match = PLAIN_LINE.match(head)
@@ -171,7 +181,7 @@ def test_a_head_like_the_last_one_is_passed_on_as_the_strict_way_would(router: F
 
 
 def test_a_browsers_next_head_is_like_its_last(router: FeedRouter) -> None:
-    memo = Memo(router.session_cookie, Pools(8))
+    memo = Memo(router.session_cookie, Pools(8, spawn))
     heads = [request(b"GET /camp/intro/lab", b"Connection: keep-alive", b"Accept: */*", b"X: %d" % n) for n in range(3)]
     match = PLAIN_LINE.match(heads[0])
     assert match is not None and remembered(heads[0], router, memo) is not None
@@ -191,7 +201,7 @@ def test_a_browsers_next_head_is_like_its_last(router: FeedRouter) -> None:
 
 def test_a_browsers_head_is_remembered(router: FeedRouter) -> None:
     """The property above would hold for a memory that takes nothing."""
-    memo = Memo(router.session_cookie, Pools(8))
+    memo = Memo(router.session_cookie, Pools(8, spawn))
     browsers = request(b"GET /camp/intro/lab", b"Connection: keep-alive", b"Accept: */*", b"X_Y: z")
     first = remembered(browsers, router, memo)
     assert first is not None and len(memo.heads) == 0, "what comes once is not worth its memory"
@@ -258,7 +268,7 @@ RESPONSE_FIELDS = st.one_of(
 def test_a_remembered_response_head_is_passed_on_as_the_strict_way_would(
     router: FeedRouter, line: bytes, fields: list[bytes], head_only: bool
 ) -> None:
-    memo = Memo(router.session_cookie, Pools(8))
+    memo = Memo(router.session_cookie, Pools(8, spawn))
     asked = parse_request(request())
     raw = b"\r\n".join([line, *fields, b"", b""])
     for _ in range(3):

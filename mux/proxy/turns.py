@@ -1,0 +1,57 @@
+"""Turns of the event loop, kept short while a worker is busy.
+
+Owns what is put off to the next turn. Knows nothing of HTTP. Rule: libuv looks for events up to 48 times in one turn
+while each look finds 1,024 of them (``uv__io_poll``), and runs timers, dials and new connections after it. A room that
+keeps more sockets ready than that would stop all of these for half a second; so a turn takes no new requests once it
+has lasted for TURN_S, and ends when those under way are through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mux.proxy.limits import TURN_S
+
+
+class Turns:
+    """The turns of one loop.
+
+    Args:
+        loop: whose turns they are.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._marked = False
+        self._put_off: list[tuple[Callable[[bytes], None], bytes]] = []
+        self.ends = 0.0
+        """On the loop's clock: until then nobody needs to ask."""
+
+    def put_off(self, now: float, receive: Callable[[bytes], None], data: bytes) -> bool:
+        """Keep bytes for the next turn, if this one has lasted for too long; whether they are kept.
+
+        Once some are kept, all others of their connection must be, until the next turn or ``catch_up``.
+
+        Args:
+            now: on the loop's clock.
+            receive: takes them then.
+            data: the bytes.
+        """
+        if self._marked:
+            self._put_off.append((receive, data))
+            return True
+        self._marked = True
+        self.ends = now + TURN_S
+        self._loop.call_soon(self._next)
+        return False
+
+    def _next(self) -> None:
+        self._marked = False
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take what was put off now."""
+        kept, self._put_off = self._put_off, []
+        for receive, data in kept:
+            receive(data)

@@ -1,0 +1,235 @@
+"""A busy worker: new connections, new requests and new connections to workspaces each get their turn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import cast
+
+import pytest
+
+from mux.proxy import limits, sockets
+from mux.proxy.accept import Acceptor
+from mux.proxy.turns import Turns
+from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, Rig, Wire, answering, asked, request
+from tests.proxy.test_messages import OK, eventually
+
+BOTH_LOOPS = True
+BOTH_WAYS = True
+
+
+class Counting(asyncio.Protocol):
+    """Connections that were made."""
+
+    made = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        type(self).made += 1
+        transport.close()
+
+
+async def test_a_burst_is_taken_in_a_few_turns() -> None:
+    sock = socket.create_server(("127.0.0.1", 0), backlog=limits.LISTEN_BACKLOG)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(work: object, name: str) -> None:
+        assert asyncio.iscoroutine(work)
+        tasks.add(asyncio.create_task(work, name=name))
+
+    Counting.made = 0
+    acceptor = Acceptor(sock, Counting, None, spawn)
+    number = 200
+    waiting = [socket.create_connection(sock.getsockname()) for _ in range(number)]
+    await acceptor.start()
+    turns = 0
+    async with asyncio.timeout(PATIENCE_S):
+        while Counting.made < number:
+            turns += 1
+            await asyncio.sleep(0)
+    acceptor.close()
+    assert turns < number / 2, "the loop alone takes one a turn"
+    for client in waiting:
+        client.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_what_comes_late_in_a_turn_is_taken_in_the_next_and_in_order() -> None:
+    turns = Turns(asyncio.get_running_loop())
+    taken: list[bytes] = []
+    assert not turns.put_off(1.0, taken.append, b"in time")
+    assert turns.ends == 1.0 + limits.TURN_S
+    assert turns.put_off(2.0, taken.append, b"one")
+    assert turns.put_off(2.0, taken.append, b"two")
+    assert taken == []
+    await asyncio.sleep(0)
+    assert taken == [b"one", b"two"]
+    assert not turns.put_off(3.0, taken.append, b"in time again")
+
+
+async def test_what_was_put_off_can_be_taken_before_the_next_turn() -> None:
+    turns = Turns(asyncio.get_running_loop())
+    taken: list[bytes] = []
+    turns.put_off(1.0, taken.append, b"")
+    turns.put_off(2.0, taken.append, b"one")
+    turns.catch_up()
+    assert taken == [b"one"]
+    await asyncio.sleep(0)
+    assert taken == [b"one"]
+
+
+@pytest.fixture
+def late(rig: Rig) -> Rig:
+    """A rig whose every turn is late: whatever can be put off is."""
+
+    def put_off(now: float, receive: object, data: bytes) -> bool:
+        assert callable(receive)
+        turns._put_off.append((receive, data))
+        asyncio.get_running_loop().call_soon(turns.catch_up)
+        return True
+
+    turns = rig.plane.turns
+    turns.put_off = put_off  # type: ignore[method-assign]
+    turns.ends = -1.0
+    return rig
+
+
+async def test_requests_that_are_put_off_are_answered_in_order(late: Rig) -> None:
+    client = await late.client()
+    await client.send(request() + request(b"GET /camp/") + request())
+    assert [(await client.response()).body for _ in range(3)] == [b"alice", b"web", b"alice"]
+    half = request()
+    await client.send(half[:10])
+    await client.send(half[10:])
+    assert (await client.response()).body == b"alice"
+
+
+async def test_a_request_that_is_put_off_is_answered_though_its_client_says_no_more(late: Rig) -> None:
+    client = await late.client()
+    client.writer.write(request())
+    client.writer.write_eof()
+    assert (await client.response()).body == b"alice"
+    assert await client.rest() == b""
+
+
+async def test_a_client_that_leaves_what_is_put_off_is_forgotten(late: Rig) -> None:
+    client = await late.client()
+    await client.send(request())
+    client.writer.transport.abort()
+    assert (await late.ask(request())).body == b"alice"
+    await eventually(lambda: len(late.plane._clients) == 1)
+
+
+async def test_a_request_is_served_by_a_connection_that_comes_back_before_one_that_is_dialled(rig: Rig) -> None:
+    rig.chill()
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while True:
+            await rig.alice.request(wire)
+            asked.set()
+            await release.wait()
+            await wire.send(OK)
+
+    rig.alice.script = script
+    first = await rig.client()
+    await first.send(request())
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
+    connect, dialling = rig.plane.pools.connect, asyncio.Event()
+
+    async def never(destination: object) -> object:
+        dialling.set()
+        return await asyncio.Future()
+
+    rig.plane.pools.connect = never  # type: ignore[method-assign, assignment]
+    second = await rig.client()
+    await second.send(request())
+    await asyncio.wait_for(dialling.wait(), PATIENCE_S)
+    release.set()
+    assert (await first.response()).status == 200
+    assert (await second.response()).status == 200
+    assert rig.alice.connections == 1
+    rig.plane.pools.connect = connect  # type: ignore[method-assign]
+
+
+async def test_a_dial_that_fails_is_the_failure_of_whoever_waited_longest(rig: Rig) -> None:
+    for _ in range(2):  # the second time its head is known
+        await rig.ask(request())
+        rig.chill()
+    dials: list[asyncio.Future[None]] = []
+    connect = rig.plane.pools.connect
+
+    async def refused(destination: object) -> object:
+        dials.append(asyncio.get_running_loop().create_future())
+        await dials[-1]
+        raise ConnectionRefusedError
+
+    rig.plane.pools.connect = refused  # type: ignore[method-assign, assignment]
+    clients = []
+    for number in (1, 2):
+        clients.append(await rig.client())
+        await clients[-1].send(request())
+        async with asyncio.timeout(PATIENCE_S):
+            while len(dials) < number:
+                await asyncio.sleep(0)
+    dials[1].set_result(None)
+    assert (await clients[0].response()).status == 503
+    rig.plane.pools.connect = connect  # type: ignore[method-assign]
+    await rig.warm(ALICE)
+    assert (await clients[1].response()).body == b"alice"
+    dials[0].set_result(None)
+    assert (await rig.ask(request())).body == b"alice"
+
+
+async def test_whoever_leaves_while_waiting_leaves_the_connection_to_others(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.ask(request())
+        rig.chill()
+    connect, go, dials = rig.plane.pools.connect, asyncio.Event(), 0
+
+    async def slow(destination: object) -> object:
+        nonlocal dials
+        dials += 1
+        await go.wait()
+        return await connect(destination)  # type: ignore[arg-type]
+
+    rig.plane.pools.connect = slow  # type: ignore[method-assign, assignment]
+    gone = await rig.client()
+    await gone.send(request())
+    await eventually(lambda: dials == 1)
+    sockets.reset(cast(asyncio.Transport, gone.writer.transport))
+    pool = rig.plane.pools.of(rig.plane.route(asked(ALICE)).pool)
+    await eventually(lambda: not pool._waiting)
+    stays = await rig.client()
+    await stays.send(request())
+    await eventually(lambda: len(pool._waiting) == 1)
+    go.set()
+    assert (await stays.response()).body == b"alice"
+    assert dials == 1
+
+
+async def test_a_route_that_ends_ends_what_waits_for_a_connection(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.ask(request())
+        rig.chill()
+    dialling = asyncio.Event()
+
+    async def never(destination: object) -> object:
+        dialling.set()
+        return await asyncio.Future()
+
+    rig.plane.pools.connect = never  # type: ignore[method-assign, assignment]
+    client = await rig.client()
+    await client.send(request())
+    await asyncio.wait_for(dialling.wait(), PATIENCE_S)
+    key = (ALICE, INTRO)
+    await rig.plane.put_in_force(rig.router(rig.table), "Test Camp", (), {key: rig.table.routes[key]})
+    response = await client.response()
+    assert (response.status, response.code) == (503, "workspace_moved")
+
+
+async def test_answers_of_many_at_once_are_each_their_own(rig: Rig) -> None:
+    rig.alice.script = answering(rig.alice, OK)
+    rig.chill()
+    answers = await asyncio.gather(*(rig.ask(request()) for _ in range(60)))
+    assert {answer.status for answer in answers} == {200}
+    assert rig.alice.accepted <= 60 + 3
