@@ -141,6 +141,8 @@ class Ec2Table(Table):
     ] = None
 
 
+MARKETS: dict[str, tuple[bool, ...]] = {"on_demand": (False,), "spot": (True,), "spot_first": (True, False)}
+"""Where machines come from by ``market``, True for spot; with several the next is tried where one has none."""
 NEEDED: tuple[str, ...] = ("region", "image", "instance_types", "subnets", "security_groups")
 """What must be given for provider ec2."""
 

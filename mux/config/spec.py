@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, cast
 
+from mux.config.ec2 import MARKETS
 from mux.config.rollout_schema import RolloutTable
 from mux.config.schema import EventFile, ProjectTable, resolved
 from mux.config.warming_checks import timestamp
-from mux.config.warming_schema import SpendTable
 from mux.core.model import EventSpec, FleetSpec, PortName, ProjectName, ProjectSpec, RolloutSpec
 from mux.core.spend import MICROS, SpendSpec
 from mux.core.timetable import LetGo, Timetable
@@ -46,7 +46,7 @@ def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
             warming_stall_s=file.warming.stall_s,
         ),
         timetable=_timetable(file),
-        spend=_spend(file.spend),
+        spend=_spend(file),
         rollout=_rollout(file.rollout),
     )
 
@@ -72,14 +72,23 @@ def _timetable(file: EventFile) -> Timetable:
     )
 
 
-def _spend(table: SpendTable) -> SpendSpec:
+def _spend(file: EventFile) -> SpendSpec:
+    table, ec2 = file.spend, file.fleet.provider == "ec2"
     return SpendSpec(
-        price_micros=None if table.price_per_ship_hour is None else _micros(table.price_per_ship_hour),
+        price_micros=_micros_or_none(table.price_per_ship_hour),
         prices_micros={kind: _micros(price) for kind, price in table.prices.items()},
+        spot_price_micros=_micros_or_none(table.spot_price_per_ship_hour),
+        spot_prices_micros={kind: _micros(price) for kind, price in table.spot_prices.items()},
+        kinds=(file.ec2.instance_types or ()) if ec2 else (),
+        markets=MARKETS[file.ec2.market] if ec2 else (False,),
         limit=table.limit,
         hours=table.hours,
         currency=table.currency,
     )
+
+
+def _micros_or_none(price: float | None) -> int | None:
+    return None if price is None else _micros(price)
 
 
 def _micros(price: float) -> int:

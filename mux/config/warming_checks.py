@@ -22,11 +22,14 @@ def timestamp(at: datetime, zone: str) -> float:
 def warming_rules(file: EventFile) -> Iterator[Ruled]:
     """Faults between keys of the timetable, and between those of money."""
     yield from _times(file)
-    if file.spend.limit is not None and file.spend.price_per_ship_hour is None:
-        yield (
-            ("spend.price_per_ship_hour", "spend.limit"),
-            Fault("spend.price_per_ship_hour", "nothing", "a price: without one spend.limit holds nothing back"),
-        )
+    price, spend = "spend.price_per_ship_hour", file.spend
+    if spend.price_per_ship_hour is None:
+        if spend.limit is not None:
+            yield (price, "spend.limit"), Fault(price, "nothing", "a price: without one spend.limit holds nothing back")
+        elif spend.spot_price_per_ship_hour is not None or spend.spot_prices:
+            # With `market = "spot"` too: then it is the spot price.
+            allowed = "a price: those of spot machines alone are not counted with"
+            yield (price, "spend.spot_price_per_ship_hour", "spend.spot_prices"), Fault(price, "nothing", allowed)
 
 
 def _times(file: EventFile) -> Iterator[Ruled]:

@@ -132,6 +132,22 @@ class SpendTable(Table):
             {"m6i.large": 0.12},
         ),
     ] = Field(default_factory=dict)
+    spot_price_per_ship_hour: Annotated[
+        float | None,
+        Key(
+            kinds.number(0, PRICE_MAX),
+            "Price of one ship on a spot machine for an hour. Default: as of any other of its kind.",
+            0.1,
+        ),
+    ] = None
+    spot_prices: Annotated[
+        Mapping[str, float],
+        Key(
+            warming_kinds.prices(),
+            "Prices of spot machines by kind; the others have spot_price_per_ship_hour.",
+            {"m6i.large": 0.05},
+        ),
+    ] = Field(default_factory=dict)
     limit: Annotated[
         float | None,
         Key(

@@ -96,6 +96,7 @@ class ShipRecord:
         failed: why it failed; empty if it did not.
         incarnations: workspaces made so far, so that ids are never reused.
         kind: what sort of machine it has, as prices go by it.
+        spot: its machine may be taken back, and has a price of its own.
         replacing: its attendees move as soon as there are seats for them.
         workspaces: those that should exist or are still to go.
         kept: work of attendees who were moved away, until an organizer releases the ship.
@@ -120,6 +121,7 @@ class ShipRecord:
     workspaces: tuple[WorkspaceRecord, ...]
     kept: tuple[KeptRecord, ...] = ()
     kind: str = ""
+    spot: bool = False
     replacing: bool = False
 
 

@@ -106,7 +106,7 @@ def _totals(world: World) -> Iterator[str]:
     if offers != world.offers.total:
         yield f"{offers} seats can be offered, {world.offers.total} are in the index"
     costs = [ship for ship in world.ships.values() if ship.costs]
-    rate = sum(world.spec.spend.price(ship.kind) for ship in costs)
+    rate = sum(world.spec.spend.price(ship.kind, spot=ship.spot) for ship in costs)
     if (len(costs), rate) != (world.tally.costs, world.tally.rate_micros):
         yield "what the fleet costs is not the sum of the ships"
     fresh = Tally(

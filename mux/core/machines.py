@@ -147,8 +147,8 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
     A provider gives addresses of machines that are gone to new ones, perhaps before its listing has told of their end.
     So of two ships at one place the one that was launched last is there, whatever a listing says of the other.
     """
-    if machine.kind and machine.kind != ship.kind:
-        ship.kind = machine.kind
+    if machine.kind and (machine.kind, machine.spot) != (ship.kind, ship.spot):
+        ship.kind, ship.spot = machine.kind, machine.spot
         world.touch(ship)
     place = (machine.host, machine.port_first, machine.port_count)
     if not machine.host or place == (ship.host, ship.port_first, ship.port_count):

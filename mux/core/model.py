@@ -98,6 +98,7 @@ class Machine:
         port_first: first TCP port of the range that workspaces of this ship may publish.
         port_count: size of that range.
         kind: what sort of machine it is, as prices go by it; empty when the provider does not say.
+        spot: the provider may take it back, and it has a price of its own; said with the kind alone.
     """
 
     ship: ShipId
@@ -106,6 +107,7 @@ class Machine:
     port_first: int = 0
     port_count: int = 0
     kind: str = ""
+    spot: bool = False
 
 
 LANDINGS: Mapping[str, str] = {"camp": "jupyter/"}

@@ -221,6 +221,7 @@ class Ship:
     failed: str = ""
     incarnations: int = 0
     kind: str = ""
+    spot: bool = False
     replacing: bool = False
     workspaces: dict[WorkspaceId, Workspace] = field(default_factory=dict)
     kept: dict[WorkspaceId, Kept] = field(default_factory=dict)
@@ -274,6 +275,7 @@ class Ship:
             failed=record.failed,
             incarnations=record.incarnations,
             kind=record.kind,
+            spot=record.spot,
             replacing=record.replacing,
         )
         for stored in record.workspaces:
@@ -477,6 +479,7 @@ class Ship:
             failed=self.failed,
             incarnations=self.incarnations,
             kind=self.kind,
+            spot=self.spot,
             replacing=self.replacing,
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
             kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),

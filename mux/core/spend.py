@@ -1,7 +1,8 @@
 """What the fleet costs: prices, a limit, and a meter that survives restarts.
 
 Pure arithmetic. Money is in the event file's currency; prices are kept as millionths of it for each hour, as whole
-numbers, so that sums over ships are exact. A ship costs from the order for its machine until that has ended or is
+numbers, so that sums over ships are exact. A machine of which it is not known what it is costs the most that it may
+turn out to cost. A ship costs from the order for its machine until that has ended or is
 parked. The meter is saved whenever the rate changes, with the rate: what ran on while the mux was away is counted.
 """
 
@@ -21,6 +22,10 @@ class SpendSpec:
     Args:
         price_micros: of a ship for an hour, in millionths; None when it is not known.
         prices_micros: by the kind of machine, where the provider tells it.
+        spot_price_micros: of a ship whose machine may be taken back; None for the same as of any other.
+        spot_prices_micros: likewise, by the kind of machine.
+        kinds: of machines that may be launched; empty where the provider tells none.
+        markets: where they may come from, True for spot.
         limit: for the whole event; None for no limit.
         hours: how long ships are taken to run from now on, where the timetable does not say.
         currency: for people.
@@ -28,6 +33,10 @@ class SpendSpec:
 
     price_micros: int | None = None
     prices_micros: Mapping[str, int] = field(default_factory=dict)
+    spot_price_micros: int | None = None
+    spot_prices_micros: Mapping[str, int] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    markets: tuple[bool, ...] = (False,)
     limit: float | None = None
     hours: float = 8.0
     currency: str = "USD"
@@ -37,9 +46,25 @@ class SpendSpec:
         """Whether ships have a price."""
         return self.price_micros is not None
 
-    def price(self, kind: str) -> int:
-        """Of a machine of that kind for an hour, in millionths; 0 when it is not known."""
-        return self.prices_micros.get(kind, self.price_micros or 0)
+    @property
+    def dearest_micros(self) -> int:
+        """The most that a machine which is still to be launched may cost for an hour, in millionths."""
+        return max(self._listed(kind, spot=spot) for kind in self.kinds or ("",) for spot in self.markets)
+
+    def price(self, kind: str, *, spot: bool) -> int:
+        """Of a machine for an hour, in millionths; 0 when no price is known.
+
+        Args:
+            kind: of machine; empty while it is not known, which costs the most that it may turn out to cost.
+            spot: it may be taken back.
+        """
+        return self._listed(kind, spot=spot) if kind else self.dearest_micros
+
+    def _listed(self, kind: str, *, spot: bool) -> int:
+        price = self.prices_micros.get(kind, self.price_micros or 0)
+        if not spot:
+            return price
+        return self.spot_prices_micros.get(kind, price if self.spot_price_micros is None else self.spot_price_micros)
 
 
 @dataclass(frozen=True, slots=True)

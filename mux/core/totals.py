@@ -30,7 +30,7 @@ def count(world: World, ship: Ship) -> None:
 
 def _contribution(world: World, ship: Ship) -> Contribution:
     costs = int(ship.costs)
-    rate_micros = costs * world.spec.spend.price(ship.kind)
+    rate_micros = costs * world.spec.spend.price(ship.kind, spot=ship.spot)
     if ship.gone:
         return Contribution(costs=costs, rate_micros=rate_micros)
     assigned = ship.assigned

@@ -190,8 +190,7 @@ def ships_affordable(world: World) -> int | None:
     most, spend = limit(world), world.spec.spend
     if most is None or not spend.known:
         return None
-    dearest = max(spend.price_micros or 0, *spend.prices_micros.values(), 0)
-    return affordable(meter(world), hours_left(world), most, dearest)
+    return affordable(meter(world), hours_left(world), most, spend.dearest_micros)
 
 
 def limit_holds(world: World, missing: int) -> None:

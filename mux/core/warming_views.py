@@ -171,14 +171,15 @@ def forecast(world: World, now: float, seats: int, by: float) -> Forecast:
     """What ``seats`` by then (0: as soon as possible) would take and cost."""
     fleet, spend, tally = world.spec.fleet, world.spec.spend, world.tally
     missing = max(0, seats - tally.usable)
-    starts = 0
+    starts = starts_micros = 0
     for ship in world.ships.values():
         if missing > 0 and not ship.gone and ship.wanted is ShipWanted.PARKED:
             starts += 1
+            starts_micros += spend.price(ship.kind, spot=ship.spot)
             missing -= len(ship.seats)
     launches = -(-max(0, missing) // fleet.seats_per_ship)
     takes_s = boot_s(world)
-    more_micros = (launches + starts) * (spend.price_micros or 0)
+    more_micros = launches * spend.dearest_micros + starts_micros
     event = estimate(meter(world), hours_left(world), more_micros=more_micros)
     most = limit(world)
     begins = max(now, begins_at(by, takes_s)) if by else now

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from mux.config import ConfigError, EventFile, ports_per_ship
+from mux.config.ec2 import MARKETS
 from mux.config.registry_logins import registry_logins
 from mux.preflight import balancers, ec2_checks, images
 from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted
@@ -30,7 +31,7 @@ def wanted_of(file: EventFile) -> Ec2Wanted:
         instance_types=table.instance_types or (),
         subnets=table.subnets or (),
         security_groups=table.security_groups or (),
-        markets={"spot": (True,), "spot_first": (True, False)}.get(table.market, (False,)),
+        markets=MARKETS[table.market],
         disk_gib=table.disk_gib,
         ships=fleet.ships_wanted,
         seats_per_ship=fleet.seats_per_ship,

@@ -57,6 +57,7 @@ def load_ship(text: str) -> ShipRecord:
         workspaces=tuple(_load_workspace(workspace) for workspace in value["workspaces"]),
         kept=tuple(_load_kept(kept) for kept in value.get("kept", ())),
         kind=value.get("kind", ""),
+        spot=value.get("spot", False),
         replacing=value.get("replacing", False),
     )
 

@@ -9,6 +9,7 @@ import pytest
 from mux.config import to_spec
 from mux.core.model import EventSpec, ProjectName
 from tests.config.files import VALID, changed, faults_in, parsed
+from tests.config.test_ec2 import GIVEN, ON_EC2
 
 DIGESTS = {ProjectName("intro"): "sha256:1", ProjectName("streaming"): "sha256:2"}
 BERLIN = changed('name = "camp-2026"', 'name = "camp-2026"\ntime_zone = "Europe/Berlin"')
@@ -45,5 +46,22 @@ def test_prices_become_millionths_and_a_limit_needs_one() -> None:
     text = '\n[spend]\nprice_per_ship_hour = 0.25\nprices = { "m6i.large" = 0.1234567 }\nlimit = 100\n'
     spend = spec(VALID + text).spend
     assert (spend.price_micros, spend.prices_micros, spend.limit) == (250_000, {"m6i.large": 123_457}, 100.0)
+    assert (spend.dearest_micros, spend.markets) == (250_000, (False,)), "machines of this one have no kinds"
     assert list(faults_in(f"{VALID}\n[spend]\nlimit = 100\n")) == ["spend.price_per_ship_hour"]
     assert list(faults_in(f"{VALID}\n[spend]\nprices = {{ x = -1 }}\n")) == ["spend.prices.x"]
+
+
+def test_spot_machines_have_prices_of_their_own_beside_the_others() -> None:
+    prices = 'price_per_ship_hour = 0.4\nspot_price_per_ship_hour = 0.2\nspot_prices = { "m5.large" = 0.15 }\n'
+    types = 'instance_types = ["m6i.large", "m5.large"]'
+    for market, markets, dearest in (
+        ("on_demand", (False,), 400_000), ("spot", (True,), 200_000), ("spot_first", (True, False), 400_000),
+    ):  # fmt: skip
+        text = (ON_EC2 + GIVEN).replace(
+            'instance_types = ["m6i.2xlarge", "m5.2xlarge"]', f'{types}\nmarket = "{market}"'
+        )
+        spend = spec(f"{text}\n[spend]\n{prices}").spend
+        assert (spend.kinds, spend.markets) == (("m6i.large", "m5.large"), markets)
+        assert spend.dearest_micros == dearest
+        assert spend.price("m5.large", spot=True) == 150_000
+    assert list(faults_in(f"{VALID}\n[spend]\nspot_prices = {{ x = 0.1 }}\n")) == ["spend.price_per_ship_hour"]

@@ -25,7 +25,7 @@ from mux.core.model import BootStage, EventSpec, ShipId, ShipReport, ShipState, 
 from mux.core.spend import SpendSpec
 from mux.core.timetable import Timetable
 from mux.core.views import attendee_view, fleet_status
-from mux.core.warming_views import warming_view
+from mux.core.warming_views import forecast, warming_view
 from tests.core.room import Room, event_spec
 
 ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
@@ -481,6 +481,48 @@ def test_the_timetable_says_how_long_ships_run() -> None:
     room = Room(spec(attendees=8, spend=spend, timetable=Timetable(cool_at=1_000.0 + 2.5 * 3_600)))
     room.settle()
     assert len(room.states()) == 4
+
+
+SPOT_FIRST = SpendSpec(
+    price_micros=90_000,
+    prices_micros={"large": 100_000},
+    spot_price_micros=30_000,
+    spot_prices_micros={"large": 25_000},
+    kinds=("large", "small"),
+    markets=(True, False),
+    limit=2.0,
+    hours=10.0,
+)
+
+
+def test_what_is_not_known_costs_the_most_that_it_may_and_what_is_known_its_own_price() -> None:
+    price = SPOT_FIRST.price
+    assert [price("large", spot=False), price("small", spot=False)] == [100_000, 90_000]
+    assert [price("large", spot=True), price("small", spot=True)] == [25_000, 30_000]
+    assert price("", spot=False) == SPOT_FIRST.dearest_micros == 100_000
+    assert replace(SPOT_FIRST, markets=(True,)).price("", spot=False) == 30_000
+    alike = replace(SPOT_FIRST, spot_price_micros=None)
+    assert [alike.price("large", spot=True), alike.price("small", spot=True)] == [25_000, 90_000]
+
+
+def test_ships_are_launched_at_the_dearer_price_and_metered_at_their_own() -> None:
+    room = Room(spec(attendees=16, spend=SPOT_FIRST))
+    room.answer_all()
+    # Two at the price on demand are the limit.
+    assert forecast(room.fleet.world, room.now, 16, 0.0).event == pytest.approx(8.0)
+    assert set(room.states()) == {ONE, TWO}
+    assert room.fleet.world.tally.rate_micros == 200_000
+    for spot, ship in ((True, ONE), (False, TWO)):
+        known = room.machines[ship]
+        known.machine = replace(known.machine, kind="large", spot=spot)
+    room.do(MachinesListed({ship: known.machine for ship, known in room.machines.items()}, room.now))
+    assert room.fleet.world.tally.rate_micros == 125_000, "one of them came cheaper"
+    room.answer_all()
+    assert set(room.states()) == {ONE, TWO}, "another one might be as dear as can be"
+    room.restart()
+    assert room.fleet.world.tally.rate_micros == 125_000
+    room.do(after=3_600)
+    assert room.fleet.world.meter.read(room.now).spent == pytest.approx(0.125, rel=1e-3)
 
 
 # --- one ship in place of another -------------------------------------------------------------------------------------

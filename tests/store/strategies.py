@@ -78,6 +78,7 @@ ships = st.builds(
     workspaces=st.lists(workspaces, max_size=3).map(tuple),
     kept=st.lists(st.builds(KeptRecord, workspaces, _few_users, counts), max_size=2).map(tuple),
     kind=texts,
+    spot=st.booleans(),
     replacing=st.booleans(),
 )
 controls = st.builds(

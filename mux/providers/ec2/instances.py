@@ -68,7 +68,8 @@ class Instance:
 
     def machine(self, settings: Ec2Settings) -> Machine:
         """The ship's machine."""
-        return Machine(self.ship, _STATUS[self.state], self.host, settings.port_first, settings.port_count, self.kind)
+        status, first, count = _STATUS[self.state], settings.port_first, settings.port_count
+        return Machine(self.ship, status, self.host, first, count, self.kind, self.spot)
 
 
 def instances_of(answer: Mapping[str, Any]) -> list[Instance]:

@@ -142,10 +142,11 @@ class Launching:
                 raise
             return await self._made_earlier(ship, fault)
         self._answered(ship)
-        names = [name for part in answer.get("Instances", ()) for name in part.get("InstanceIds", ())]
-        if names:
-            settings = self._settings
-            return Instance(str(names[0]), ship, settings.event, settings.store, spot=spot)
+        settings = self._settings
+        for part in answer.get("Instances", ()):
+            for name in part.get("InstanceIds", ()):
+                kind = str(part.get("InstanceType", ""))
+                return Instance(str(name), ship, settings.event, settings.store, spot=spot, kind=kind)
         self._attempts[ship] = attempt + 1
         return list(answer.get("Errors", ()))
 
