@@ -42,6 +42,7 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
     """Take in how the wave goes. True once there is none under way."""
     members = dict.fromkeys(rollout.wave)
     found = [(ship, each) for ship, each in bound(world, rollout) if each.id in members or each.previous]
+    _forget_saves(world, rollout, {each.id for _, each in found})
     for ship, workspace in found:
         _keep_swap(world, ship, workspace)
     rollout = world.rollouts[rollout.project]
@@ -94,6 +95,13 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
             _set_end(world, ship, workspace)
         else:
             _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s")
+
+
+def _forget_saves(world: World, rollout: Rollout, waited_for: set[WorkspaceId]) -> None:
+    """Pages of others were asked in vain: their ship has booted anew, say. A later wave asks them again."""
+    for identity, request in list(world.save_requests.items()):
+        if request.project == rollout.project and identity not in waited_for:
+            del world.save_requests[identity]
 
 
 def _keep_save(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> bool:

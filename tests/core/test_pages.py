@@ -121,6 +121,19 @@ def test_who_was_asked_is_not_swapped_by_a_rollout_that_was_held_meanwhile(order
     assert digests(found) == {"ada": DIGEST}
 
 
+def test_who_was_asked_when_their_ship_booted_anew_is_swapped_once_and_has_a_way_back() -> None:
+    found = asked()
+    ((ship, _),) = found.seats().values()
+    found.machines[ship].boot += 1
+    found.dial(ship)
+    found.do(PageGone(ADA, INTRO, PAGE, 1))
+    found.settle()
+    (workspace,) = (seat.workspaces[INTRO] for seat in found.fleet.world.ships[ship].seats if seat.user == ADA)
+    assert (workspace.digest, workspace.previous) == (NEW, DIGEST)
+    found.do(after=SAVE_MAX_S)
+    assert (workspace.healthy, workspace.previous) == (True, DIGEST)
+
+
 def test_after_a_restart_pages_have_time_to_come_back_and_are_asked_anew() -> None:
     found = asked()
     before = told(found).save
