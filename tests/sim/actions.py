@@ -27,6 +27,8 @@ ROLLOUTS = ("push", "push", "push", "steer", "steer", "accepts", "accepts", "wor
 """Images on their way to people. Drawn apart as well."""
 CROSSINGS = ("port_flickers", "order_crosses")
 """Two things that cross on their way, which chance alone hardly ever brings together. Drawn apart as well."""
+PAGES = ("page_opens", "page_opens", "page_opens", "page_closes", "page_reloads", "asked_boots")
+"""Pages of notebooks. Drawn apart as well."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
 KILL_POINTS: tuple[KillPoint, ...] = get_args(KillPoint)
@@ -38,7 +40,7 @@ class Action:
 
     Args:
         at: when, in seconds.
-        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS, CROSSINGS.
+        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS, CROSSINGS, PAGES.
         pick: its target, and what else there is to choose.
         size: how long or how much, in [0, 1).
     """
@@ -127,6 +129,11 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
             crossings.random(),
         )
         for _ in range(crossings.choice((0, 0, 0, 1, 2)) * scale)
+    ]
+    pages = Random(f"pages {seed}")
+    actions += [
+        Action(round(pages.uniform(0, faults_s), 1), pages.choice(PAGES), pages.randrange(1000), pages.random())
+        for _ in range(pages.choice((0, 8, 16, 24)) if any(action.kind == "push" for action in actions) else 0)
     ]
     return Scenario(
         seed=seed,

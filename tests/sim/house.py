@@ -50,13 +50,14 @@ from mux.core.model import (
 from mux.core.rollout import Pace
 from ship_agent.protocol.link import Identity
 from ship_agent.step import Action as AgentAction
-from tests.sim.actions import KILL_POINTS, Action, Scenario
+from tests.sim.actions import KILL_POINTS, PAGES, Action, Scenario
 from tests.sim.agent import SimAgent
 from tests.sim.clock import Dice, Timeline
 from tests.sim.event import HEARTBEAT_S, event_spec
 from tests.sim.machines import SimMachine
 from tests.sim.mux import SimMux
 from tests.sim.network import Connection, Weather
+from tests.sim.notebooks import Notebooks
 from tests.sim.peace import make_peace
 from tests.sim.provider import Provider
 from tests.sim.rollout import image
@@ -110,6 +111,7 @@ class House:
         self._dials = 0
         self._logins = 0
         self._failed_dials: Counter[ShipId] = Counter()
+        self._notebooks = Notebooks(self)
         self.mux = SimMux(self, event_spec(self.scenario, 1, 0))
 
     # --- a run ------------------------------------------------------------------------------------------------------
@@ -253,7 +255,10 @@ class House:
     def _act(self, action: Action) -> None:
         self.note(f"* {action.kind} {action.pick} {action.size:.2f}")
         self.kinds[action.kind] += 1
-        getattr(self, f"_{action.kind}")(action)
+        if action.kind in PAGES:
+            self._notebooks.act(action)
+        else:
+            getattr(self, f"_{action.kind}")(action)
 
     def _machine(self, action: Action) -> SimMachine | None:
         machines = [machine for _, machine in sorted(self.provider.machines.items())]

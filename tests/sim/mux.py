@@ -78,6 +78,11 @@ class SimMux:
         """The process's clock: what the wall clock said at its start, counted on steadily."""
         return self.house.time.now + self._ahead
 
+    @property
+    def process(self) -> int:
+        """Number of the process that is up, or was last."""
+        return self._run
+
     # --- life and death ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:

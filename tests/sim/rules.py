@@ -65,6 +65,7 @@ from mux.core.warming import aim, held
 from mux.core.world import World
 from ship_agent.step import Action, Remove, Start
 from tests.sim.loss import Loss
+from tests.sim.notebooks import SaveRules
 from tests.sim.rollout import RolloutRules
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Rules:
         self._replaced: set[ShipId] = set()
         self._loss = Loss(house)
         self._rollouts = RolloutRules()
+        self._saves = SaveRules()
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -168,6 +170,8 @@ class Rules:
         self._check_stuck(fleet)
         for broken in self._rollouts.broken(fleet.world, events):
             raise BrokenRuleError("rollout", broken)
+        for broken in self._saves.broken(fleet.world, events):
+            raise BrokenRuleError("pages", broken)
         self._check_ends(before, events, commands)
         for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
             self._check_generation(ship, ends.desired)
@@ -227,6 +231,7 @@ class Rules:
         self._not_before = 0.0  # failures of launches are memory only, and the clock may be another
         self._loss.restarted()
         self._rollouts.restarted(world)
+        self._saves.restarted()
         self._loss.led(world.published_routes)
         if world.assignments != self._assignments:
             raise BrokenRuleError("forgotten", "a restart finds other assignments")
