@@ -10,7 +10,9 @@ import sys
 from datetime import UTC, datetime
 
 from tests.docker_engine import ROOT, Engine, shared_engine
+from tests.e2e.kills.attendee import FILE
 from tests.e2e.lost.ages import figures, measured, write
+from tests.e2e.lost.house import SHARED_FILE
 from tests.images.conftest import build
 
 
@@ -20,12 +22,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--containers", action="store_true", help="workspaces are JupyterLab in containers")
+    parser.add_argument("--shared", action="store_true", help="what is saved is in the directory that projects share")
     options = parser.parse_args()
     with shared_engine() if options.containers else contextlib.nullcontext() as engine:
-        asyncio.run(measure(options.kills, options.seed, engine))
+        asyncio.run(measure(options.kills, options.seed, engine, shared=options.shared))
 
 
-async def measure(kills: int, seed: int, engine: Engine | None) -> None:
+async def measure(kills: int, seed: int, engine: Engine | None, *, shared: bool) -> None:
     """Measure; what is there is written after each kill, so that a run can be cut off."""
     date = datetime.now(UTC).date().isoformat()
     commit = subprocess.run(
@@ -34,11 +37,12 @@ async def measure(kills: int, seed: int, engine: Engine | None) -> None:
     ages: list[float] = []
     if engine is not None:
         build(engine)
-    async for age in measured(kills, seed, engine):
+    async for age in measured(kills, seed, engine, SHARED_FILE if shared else FILE):
         ages.append(age)
         sys.stdout.write(f"{len(ages)}: {age:.2f} s\n")
         sys.stdout.flush()
-        write(figures(ages, seed=seed, commit=commit, date=date), containers=engine is not None)
+        found = figures(ages, seed=seed, commit=commit, date=date)
+        write(found, "shared" if shared else "containers" if engine is not None else "")
 
 
 if __name__ == "__main__":

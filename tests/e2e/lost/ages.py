@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.docker_engine import ROOT, Engine
-from tests.e2e.kills.attendee import Attendee
+from tests.e2e.kills.attendee import FILE, Attendee
 from tests.e2e.lost.house import MOVED_S_MAX, House, first_answer, open_house
 
 FIGURES = Path(__file__).with_name("ages.json")
@@ -28,10 +28,15 @@ WORK_S = (3.0, 8.0)
 WIDTH, HEIGHT, LEFT, BASE = 640, 240, 48, 200
 
 
-async def measured(kills: int, seed: int, engine: Engine | None = None) -> AsyncIterator[float]:
-    """The age after each kill, in seconds, as they come. ``engine``: see `House`."""
+BESIDE = ("containers", "shared")
+"""What is kept beside the figures of homes in processes: homes in containers, and what projects share."""
+
+
+async def measured(kills: int, seed: int, engine: Engine | None = None, file: str = FILE) -> AsyncIterator[float]:
+    """The age after each kill, in seconds, as they come. ``engine``: see `House`; ``file``: what is saved."""
     dice = random.Random(seed)
     async with open_house(light=engine is None, engine=engine) as (house, attendee):
+        attendee.file = file
         for _ in range(kills):
             yield await _age(house, attendee, dice)
 
@@ -69,13 +74,10 @@ def figures(ages: list[float], *, seed: int, commit: str, date: str) -> dict[str
     }
 
 
-def write(found: dict[str, Any], *, containers: bool = False) -> None:
-    """Keep figures and plot; ``containers``: they are of workspaces in containers, which are kept beside the others."""
+def write(found: dict[str, Any], of: str = "") -> None:
+    """Keep figures and plot; ``of``: one of BESIDE, or empty."""
     before = read()
-    if containers:
-        found = before | {"containers": found}
-    elif "containers" in before:
-        found |= {"containers": before["containers"]}
+    found = before | {of: found} if of else found | {each: before[each] for each in BESIDE if each in before}
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PLOT.write_text(drawn(found), encoding="utf-8")
 
