@@ -47,7 +47,7 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
         _keep_swap(world, ship, workspace)
     rollout = world.rollouts[rollout.project]
     if not found:
-        if rollout.wave:
+        if rollout.wave or rollout.watched_until:
             world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
         return True
     saving = [_keep_save(world, rollout, ship, each) for ship, each in found]

@@ -186,7 +186,8 @@ def advance(world: World, touched: Iterable[ShipId]) -> None:
     """Bring every rollout as far as it can come now; one that has ended is looked at on ships that have changed."""
     looked_at = [world.ships[ship] for ship in touched if ship in world.ships]
     for name, rollout in list(world.rollouts.items()):
-        lives = rollout.state is RolloutState.RUNNING or rollout.wave or rollout is not world.saved_rollouts.get(name)
+        under_way = rollout.state is RolloutState.RUNNING or rollout.wave or rollout.watched_until
+        lives = under_way or rollout is not world.saved_rollouts.get(name)
         if lives or looked_at:
             _advance(world, name, list(world.ships.values()) if lives else looked_at)
 

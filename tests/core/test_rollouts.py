@@ -344,6 +344,20 @@ def test_a_ship_that_boots_in_the_middle_proves_the_image_anew() -> None:
     assert digests(found) == {"ada": NEW}
 
 
+def test_a_wave_that_a_boot_broke_off_is_watched_and_followed_by_the_next_without_anything_else_happening() -> None:
+    found = room(people=2)
+    push(found)
+    while set(digests(found).values()) == {DIGEST}:
+        found.settle(1)
+    (ship,) = {ship for ship, _ in found.seats().values()}
+    found.machines[ship].boot += 1
+    found.dial(ship)
+    found.settle()
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {DIGEST, NEW})
+    found.do(after=found.spec.rollout.monitor_s)
+    assert set(digests(found).values()) == {NEW}
+
+
 def accept(found: Room, name: str, number: int = 1) -> None:
     found.do(UpdateAccepted(UserId(name), INTRO, number))
 

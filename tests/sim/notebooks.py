@@ -191,8 +191,8 @@ class SaveRules:
         asked = {}
         for ship in world.ships.values():
             for each in ship.workspaces.values():
-                user = ship.seats[each.seat].user
-                key = None if user is None else (user, each.project)
+                owner = ship.seats[each.seat].user
+                key = None if owner is None else (owner, each.project)
                 yield from self._swapped(world, each, open_page=key in still_open)
                 asked[each.id] = each.healthy, bool(each.previous)
         self._before = asked

@@ -156,7 +156,8 @@ class RolloutRules:
             for trial in ship.trials.values():
                 if world.now > trial.ends_at + LATE_S:
                     yield f"the trial {trial.id} is still waited for"
-            for each in ship.workspaces.values():
+            # Of one that is nobody's any more and is about to go, nothing is waited for.
+            for each in (each for seat in ship.seats for each in seat.workspaces.values()):
                 if each.previous and not each.healthy and world.now > each.swap_until + LATE_S:
                     yield f"the swap of {each.id} is still waited for"
 
