@@ -49,7 +49,7 @@ class Plane:
         front: TLS and what stands in front; None for neither.
         memo: whether heads are remembered; what passes is the same either way.
         splice: whether large bodies go through the kernel; what passes is the same either way.
-        divided: whether one attendee, or one address without a login, may hold only a share of all connections.
+        lone: whether one login stands for a room, and may hold all connections but a share.
 
     Raises:
         DescriptorError: there is too little room to serve anybody.
@@ -62,7 +62,7 @@ class Plane:
         *,
         memo: bool = True,
         splice: bool = True,
-        divided: bool = True,
+        lone: bool = False,
     ) -> None:
         self.front = front or Front()
         self._loop = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ class Plane:
         self.draining = False
         self.control_up = False
         self._connections_max = room.connections
-        self.shares = Shares(self._connections_max, divided=divided)
+        self.shares = Shares(self._connections_max, lone=lone)
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -19,12 +19,13 @@ class Shares:
 
     Args:
         total: connections that there may be at all.
-        divided: whether a holder has a share of them only.
+        lone: whether one login stands for a room: it leaves a share to others, instead of having one.
     """
 
-    def __init__(self, total: int, *, divided: bool = True) -> None:
-        self._attendee_max = max(SHARE_MIN, total // ATTENDEE_SHARE) if divided else total
-        self._strangers_max = max(SHARE_MIN, total // STRANGERS_SHARE) if divided else total
+    def __init__(self, total: int, *, lone: bool = False) -> None:
+        share = total // ATTENDEE_SHARE
+        self._attendee_max = max(SHARE_MIN, total - share if lone else share)
+        self._strangers_max = max(SHARE_MIN, total // STRANGERS_SHARE)
         self._held: dict[Holder, int] = {}
 
     def take(self, holder: Holder) -> bool:

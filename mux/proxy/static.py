@@ -10,8 +10,8 @@ For a laptop and for measuring. Owns the file's shape::
 With ``"certificate": "both.pem"``, a file with key and chain beside it, the listener speaks TLS.
 
 Rules: without sessions loopback only, since nobody logs in, and the client's Host is not compared with a public
-address; one login may have all connections, since what is measured stands for a room; everything else is as strict as
-with a feed.
+address; one login may have three quarters of all connections, since what is measured stands for a room; everything
+else is as strict as with a feed.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ async def run_static(
     sock = socket.create_server(
         (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=limits.LISTEN_BACKLOG
     )
-    plane = Plane(front=front, memo=memo, splice=splice, divided=False)
+    plane = Plane(front=front, memo=memo, splice=splice, lone=True)
     await plane.put_in_force(router, "mux", (), {})
     await plane.listen(sock)
     if ready is not None:

@@ -84,7 +84,9 @@ async def test_a_room_behind_one_address_is_no_stranger_once_it_has_logged_in(sm
     assert (await small.ask(request(user=None))).body == b"web"
 
 
-def test_a_login_that_stands_for_a_room_may_have_all() -> None:
-    held = Shares(1_000, divided=False)
-    assert all(held.take(UserId("a")) for _ in range(1_000))
+def test_a_login_that_stands_for_a_room_leaves_a_share_to_others() -> None:
+    held = Shares(4_000, lone=True)
+    assert all(held.take(UserId("a")) for _ in range(3_000))
     assert not held.take(UserId("a"))
+    assert all(held.take(b"127.0.0.1") for _ in range(2_000))
+    assert not held.take(b"127.0.0.1")
