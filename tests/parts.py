@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+STEADY_CHROMIUM = Path(__file__).with_name("steady_chromium.py")
 
 
 def missing(part: str, remedy: str) -> NoReturn:
@@ -24,6 +27,12 @@ def missing(part: str, remedy: str) -> NoReturn:
     if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
+
+
+def chromium() -> str:
+    """What starts Debian's Chromium so that networks that other tests make do not disturb it."""
+    require("chromium")
+    return str(STEADY_CHROMIUM)
 
 
 def require(program: str, remedy: str = "") -> str:

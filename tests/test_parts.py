@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.parts import require
+from tests.parts import STEADY_CHROMIUM, require
 
 NOWHERE = "no-such-program-anywhere"
 
@@ -23,3 +26,21 @@ def test_a_missing_program_fails_the_test_in_ci(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match=f"{NOWHERE} is missing: fetch it"):
         require(NOWHERE, "fetch it")
+
+
+@pytest.mark.parametrize(("family", "refused"), [("AF_NETLINK", True), ("AF_INET", False)])
+def test_what_becomes_chromium_cannot_hear_of_networks(family: str, refused: bool) -> None:
+    lines = [
+        "import socket, steady_chromium as it",
+        "it.forbid_netlink(it.SOCKET[it.platform.machine()])",
+        f"socket.socket(socket.{family}, socket.SOCK_DGRAM)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=STEADY_CHROMIUM.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("Address family not supported" in done.stderr) == refused
+    assert bool(done.returncode) == refused

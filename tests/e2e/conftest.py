@@ -17,7 +17,7 @@ from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.lab import START_MS_MAX
 from tests.e2e.people import Room
 from tests.images.conftest import build
-from tests.parts import require
+from tests.parts import chromium
 
 FAILED = pytest.StashKey[bool]()
 ATTENDEES = ("Ana", "Ben", "Cleo")
@@ -36,10 +36,10 @@ CHROMIUM_FLAGS = (
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Debian's Chromium, without a window."""
-    chromium = require("chromium")
+    program = chromium()
     expect.set_options(timeout=START_MS_MAX)  # playwright's own five seconds are too few on a loaded machine
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        launched = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         yield launched
         await launched.close()
 

@@ -17,7 +17,7 @@ from mux.core.model import ProjectName, UserId
 from mux.core.rollout_views import Offer
 from mux.web.attendee import attendee_app
 from mux.web.organizer import organizer_app
-from tests.parts import require
+from tests.parts import chromium
 from tests.web.page_fakes import rolling, status
 from tests.web.page_parts import House, house
 
@@ -55,7 +55,6 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     playwright = pytest.importorskip("playwright.async_api")
-    chromium = require("chromium")
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -78,7 +77,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             await web.SockSite(runner, one).start()
         async with playwright.async_playwright() as driver:
             browser = await driver.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+                executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
             )
             yield Site(home, public, admin, browser)
             await browser.close()
