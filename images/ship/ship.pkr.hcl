@@ -64,6 +64,8 @@ source "amazon-ebs" "ship" {
     device_name           = "/dev/xvda"
     volume_type           = "gp3"
     volume_size           = var.disk_gb
+    iops                  = 3000 # these two are what gp3 has anyway; older Packers refuse a template without
+    throughput            = 125
     delete_on_termination = true
   }
 }

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mux.cli.errors import UsageError
-from mux.cli.options import place_of
+from mux.cli.errors import CliError, UsageError
+from mux.cli.options import api_of, place_of
 from mux.cli.output import paint, say, say_after, say_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check(
     file = _event_file(path)
     findings = asyncio.run(preflight(file, os.environ))
     if canary:
-        findings.append(_canary(path, file, findings))
+        findings.append(_canary(ctx, file, findings))
     outcome = worst(findings)
     if as_json:
         say_json({"outcome": outcome, "findings": [finding.as_json() for finding in findings]})
@@ -56,7 +56,7 @@ def check(
     return EXIT_CODES[outcome]
 
 
-def _canary(path: Path, file: EventFile, findings: Sequence[Finding]) -> Finding:
+def _canary(ctx: typer.Context, file: EventFile, findings: Sequence[Finding]) -> Finding:
     """One ship, unless it is clear already that it would not fly."""
     from mux.preflight.canary import CHECK  # noqa: PLC0415 - as above
     from mux.preflight.canary_keeper import flown  # noqa: PLC0415 - as above
@@ -67,9 +67,20 @@ def _canary(path: Path, file: EventFile, findings: Sequence[Finding]) -> Finding
     from mux.preflight.machine import MUX_RUNS  # noqa: PLC0415 - as above
 
     if file.fleet.provider != "local" and any(finding.said == MUX_RUNS for finding in findings):
-        said = "not launched: mux is running and has the control port"
-        return warning(CHECK, said, "a ship of that mux is as good: `mux fleet warm SEATS` for one ship more")
-    return flown(path, os.environ)
+        said = f"not launched: mux is running and has {file.listen.control.port}, the one port that ships may dial"
+        return warning(CHECK, said, _instead(ctx, file))
+    return flown(place_of(ctx).config_path, os.environ)
+
+
+def _instead(ctx: typer.Context, file: EventFile) -> str:
+    """What does the same beside a running mux: one ship more of its own, and then one less."""
+    try:
+        seats = int(api_of(ctx).get("/fleet/warming")["seats"])
+    except CliError:
+        return "a ship of that mux is as good: `mux fleet warm SEATS` for one ship more"
+    back = f"mux fleet warm {seats}" if seats else "mux fleet cool"
+    more = seats + file.fleet.seats_per_ship
+    return f"a ship of that mux is as good: `mux fleet warm {more}` watches one more become ready; `{back}` lets it go"
 
 
 def _show(finding: Finding) -> None:

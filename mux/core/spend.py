@@ -2,8 +2,8 @@
 
 Pure arithmetic. Money is in the event file's currency; prices are kept as millionths of it for each hour, as whole
 numbers, so that sums over ships are exact. A machine of which it is not known what it is costs the most that it may
-turn out to cost. A ship costs from the order for its machine until that has ended or is
-parked. The meter is saved whenever the rate changes, with the rate: what ran on while the mux was away is counted.
+turn out to cost. A ship costs from the order for its machine until that has ended or is parked. The meter is saved
+whenever the rate changes, with the rate: what ran on while the mux was away is counted.
 """
 
 from __future__ import annotations

@@ -34,6 +34,9 @@ ANSWER_S_MAX = 60.0
 BUNDLE_BYTES_MAX = 256 * 1024 * 1024
 UNITS = ("mux-ship-join.service", "mux-ship.service")
 ENGINE_PACKAGES = ("docker.io", "iptables")
+APT_TRIES_MAX = 10
+"""A machine's first boot has an apt of its own, which locks others out, and mirrors that hundreds ask at once fail."""
+APT_LOCK_S_MAX = 120
 
 
 class StubError(Exception):
@@ -85,9 +88,22 @@ def have_engine(root: Path) -> None:
     if shutil.which("dockerd") and shutil.which("iptables"):
         return
     print("mux-ship: installing", *ENGINE_PACKAGES, flush=True)  # noqa: T201 - the console's
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run("apt-get", "-q", "update", environment=environment)
-    run("apt-get", "-q", "-y", "--no-install-recommends", "install", *ENGINE_PACKAGES, environment=environment)
+    for tries_left in reversed(range(APT_TRIES_MAX)):
+        try:
+            apt_get("update")
+            apt_get("install", *ENGINE_PACKAGES)
+            return
+        except StubError as error:
+            if not tries_left:
+                raise
+            print(f"mux-ship: {error}; trying again", flush=True)  # noqa: T201 - the console's
+            time.sleep(random.uniform(0.0, PAUSE_MAX_S))  # noqa: S311 - spreads load, guards no secret
+
+
+def apt_get(*words: str) -> None:
+    """Debian's package manager, which asks nobody."""
+    options = ("-q", "-y", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={APT_LOCK_S_MAX}")
+    run("apt-get", *options, *words, environment={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 def have_agent(launch: dict[str, str], root: Path) -> None:

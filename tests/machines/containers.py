@@ -79,6 +79,8 @@ class Rig:
         registry: ``address:port`` of the registry, which speaks plain HTTP.
         host: of the engine, as DOCKER_HOST wants it.
         network: where machines are.
+        sources: ``sources.list`` of machines, if they install packages; empty for the image's own.
+        docker: a directory for the engine inside of the one machine that there will be; empty for a new one for each.
     """
 
     image: str
@@ -87,13 +89,17 @@ class Rig:
     registry: str
     host: str
     network: Network
+    sources: str = ""
+    docker: str = ""
 
     def write(self) -> None:
         """The files that machines see."""
         (self.directory / "machine.cfg").write_text(
             "datasource_list: [Ec2]\ndatasource:\n  Ec2:\n    strict_id: false\n    timeout: 10\n    max_wait: 60\n"
             f'    metadata_urls: ["http://{METADATA}:80"]\n'
+            "apt: {preserve_sources_list: true}\n"
         )
+        (self.directory / "sources.list").write_text(self.sources)
         (self.directory / "daemon.json").write_text(
             json.dumps({"live-restore": True, "insecure-registries": [self.registry]})
         )
@@ -106,9 +112,11 @@ class Rig:
             *("--security-opt", "seccomp=unconfined"),
             *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker", "--dns", "127.0.0.1"),
             *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
-            *("--volume", "/var/lib/docker"),  # not on an overlay: the engine inside makes overlays of its own
+            # Not on an overlay: the engine inside makes overlays of its own.
+            *("--volume", f"{self.docker}:/var/lib/docker" if self.docker else "/var/lib/docker"),
             *("--volume", f"{self.directory}/machine.cfg:/etc/cloud/cloud.cfg.d/99-machine.cfg:ro"),
             *("--volume", f"{self.directory}/daemon.json:/etc/docker/daemon.json:ro"),
+            *(("--volume", f"{self.directory}/sources.list:/etc/apt/sources.list:ro") if self.sources else ()),
         ]
 
     def init(self) -> str:

@@ -12,10 +12,12 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +31,7 @@ from tests.fakes.ec2.imds import Imds, imds_served
 from tests.fakes.rig import IMAGE as MACHINE_IMAGE
 from tests.fakes.rig import SUBNET_A
 from tests.images.conftest import build
+from tests.machines import debs
 from tests.machines.containers import Containers, Rig, docker, instance_at, new_network
 from tests.parts import missing, require
 from tests.registry.server import PASSWORD, USER, Server, login, registry
@@ -95,45 +98,96 @@ directory = "data"
 """
 
 
-def baked(engine: Engine, agent: bool = True) -> str:
+class Inside(StrEnum):
+    """What a machine's image brings."""
+
+    NOTHING = "neither engine nor agent"
+    ENGINE = "the engine"
+    AGENT = "the engine and the agent"
+    IMAGE = "the engine, the agent, and what workspaces are made from"
+
+
+ENGINE_PACKAGES = ("docker.io", "containerd", "runc")
+_NO_AGENT = "rm -rf /opt/mux /etc/systemd/system/mux-ship* /etc/systemd/system/*.wants/mux-ship*"
+TAKEN_OUT = {
+    Inside.ENGINE: _NO_AGENT,
+    # iptables stays: without it no metadata service would be where a cloud has it.
+    Inside.NOTHING: f"{_NO_AGENT}; dpkg --purge --force-depends {' '.join(ENGINE_PACKAGES)}",
+}
+"""How an image becomes one that brings less."""
+
+
+def baked(engine: Engine, without: str = "") -> str:
     """The name of the baked root in an engine; made once for a recipe and an agent.
 
     Args:
         engine: which one.
-        agent: whether the image brings the agent.
+        without: a script that takes something out of it.
     """
-    require("mmdebstrap", "as root on Debian: tools/setup docker")
-    recipe = subprocess.run([BAKE, "--recipe"], capture_output=True, check=True).stdout
-    cache = ROOT / ".cache"
-    base = cache / f"ship-bookworm-{hashlib.sha256(recipe).hexdigest()[:12]}.tar"
+    recipe = _recipe()
     with tempfile.TemporaryDirectory(prefix="mux-bake-") as work:
         bundle = agent_bundle(Path(work) / "agent")
         mark = hashlib.sha256(recipe + BAKE.read_bytes() + bundle.sha256.encode()).hexdigest()[:12]
         name = f"{IMAGE}:{mark}"
         if not _present(engine, name):
             tar = Path(work) / "ship.tar"
-            done = subprocess.run(
-                [BAKE, "--agent", bundle.path, "--base", base, "--tar", tar],
-                capture_output=True,
-                text=True,
-                timeout=BAKE_S_MAX,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
+            _bake(bundle.path, tar)
             for old in engine.run_docker("images", "--quiet", IMAGE).split():
                 with contextlib.suppress(AssertionError):
                     engine.run_docker("rmi", "--force", old)
             engine.run_docker("import", str(tar), name)
-    if agent:
+    if not without:
         return name
-    bare = f"{IMAGE}-bare:{mark}"
+    bare = f"{IMAGE}-bare:{mark}-{hashlib.sha256(without.encode()).hexdigest()[:12]}"
     if not _present(engine, bare):
-        script = "rm -rf /opt/mux /etc/systemd/system/mux-ship* /etc/systemd/system/*.wants/mux-ship*"
-        made = engine.run_docker("run", "--detach", name, "/bin/sh", "-c", script)
-        engine.run_docker("wait", made)
+        made = engine.run_docker("run", "--detach", name, "/bin/sh", "-c", without)
+        assert engine.run_docker("wait", made) == "0", engine.run_docker("logs", made)
         engine.run_docker("commit", made, bare)
         engine.run_docker("rm", made)
     return bare
+
+
+def _recipe() -> bytes:
+    require("mmdebstrap", "as root on Debian: tools/setup docker")
+    return subprocess.run([BAKE, "--recipe"], capture_output=True, check=True).stdout
+
+
+def _bake(agent: Path, tar: Path, *words: str, **environment: str) -> str:
+    """Run the script, on a root that is kept; what it said."""
+    base = ROOT / ".cache" / f"ship-bookworm-{hashlib.sha256(_recipe()).hexdigest()[:12]}.tar"
+    done = subprocess.run(
+        [BAKE, "--agent", agent, "--base", base, *words, "--tar", tar],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=BAKE_S_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stderr
+
+
+@contextlib.contextmanager
+def baked_with(reference: str, login: Path) -> Iterator[Path]:
+    """``/var/lib/docker`` of a root with a workspace image inside, unpacked from its archive.
+
+    Importing the archive would not do: an engine that keeps its images on overlays takes the whiteouts in there for
+    its own.
+
+    Args:
+        reference: the workspace image.
+        login: directory of a Docker configuration that may pull it.
+    """
+    # Where the checkout is, an engine can make overlays: the tests' own does.
+    with tempfile.TemporaryDirectory(prefix="bake-", dir=ROOT / ".cache", ignore_cleanup_errors=True) as made:
+        work = Path(made)
+        tar = work / "ship.tar"
+        bundle = agent_bundle(work / "agent")
+        _bake(bundle.path, tar, "--image", reference, TMPDIR=made, DOCKER_CONFIG=str(login))
+        assert not list(work.glob("bake.*")), "its working directory is gone"
+        words = ("--numeric-owner", "--xattrs", "--xattrs-include=*", "-xf", str(tar), "./var/lib/docker")
+        subprocess.run(["tar", "-C", made, *words], check=True)
+        yield work / "var" / "lib" / "docker"
 
 
 def _present(engine: Engine, name: str) -> bool:
@@ -148,6 +202,9 @@ class Harbour(MuxUnderTest):
         engine: that machines run on.
         server: the registry.
         image: the baked root.
+        docker: what the engine inside of its one machine has already, the workspaces' image among it; empty for
+            nothing.
+        packages: the engine's, which machines install; None where they have it.
     """
 
     cloud: Cloud
@@ -156,11 +213,22 @@ class Harbour(MuxUnderTest):
     metadata: str
     control: str
 
-    def __init__(self, directory: Path, engine: Engine, server: Server, image: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        engine: Engine,
+        server: Server,
+        image: str,
+        *,
+        docker: str = "",
+        packages: Path | None = None,
+    ) -> None:
         super().__init__(directory)
         self.machines_engine = engine
         self.server = server
         self._image = image
+        self._docker = docker
+        self._packages = packages
         self._parts = contextlib.AsyncExitStack()
 
     async def open(self, digest: str) -> None:
@@ -175,7 +243,9 @@ class Harbour(MuxUnderTest):
         api = await enter(api_of(self.cloud, follow=True))
         endpoint = await enter(served(api))
         self.metadata = (await enter(imds_served(imds, network.gateway))).removeprefix("http://")
-        rig = Rig(self._image, self.directory, self.metadata, self.registry, self.machines_engine.host, network)
+        sources = await enter(debs.served(self._packages, network.gateway)) if self._packages else ""
+        host = self.machines_engine.host
+        rig = Rig(self._image, self.directory, self.metadata, self.registry, host, network, sources, self._docker)
         rig.write()
         self.machines = Containers(rig, self.cloud)
         self._parts.push_async_callback(self.machines.close)
@@ -188,7 +258,8 @@ class Harbour(MuxUnderTest):
                 public=public,
                 admin=admin,
                 control=self.control,
-                image=f"{self.registry}/intro@{digest}",
+                # Under loopback's name a machine has it inside, or not at all.
+                image=f"{self.server.host if self._docker else self.registry}/intro@{digest}",
                 region=REGION,
                 endpoint=endpoint,
                 machine_image=MACHINE_IMAGE,
@@ -296,18 +367,31 @@ def stocked_registry(engine: Engine, directory: Path, image: str = "mux/example"
 
 
 @contextlib.asynccontextmanager
-async def harbour(engine: Engine, *, agent: bool = True) -> AsyncIterator[Harbour]:
-    """A mux without ships: the fleet's time has not come."""
+async def harbour(engine: Engine, inside: Inside = Inside.AGENT) -> AsyncIterator[Harbour]:
+    """A mux without ships: the fleet's time has not come.
+
+    Args:
+        engine: that machines run on.
+        inside: what machines have. The workspaces' image is had by one machine, which then has no way to fetch it.
+    """
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
         missing("control groups of version 1", "a systemd container cannot make its own under version 2 here")
     build(engine)
-    image = baked(engine, agent)
+    image = baked(engine, TAKEN_OUT.get(inside, ""))
     # Not below pytest's own directory: a Unix socket's path is short.
     with (
         tempfile.TemporaryDirectory(prefix="mux-rig-") as made,
+        contextlib.ExitStack() as parts,
         stocked_registry(engine, Path(made)) as (server, digest),
     ):
-        opened = Harbour(Path(made), engine, server, image)
+        docker_directory, packages = "", None
+        if inside is Inside.IMAGE:
+            with_image = baked_with(f"{server.host}/intro@{digest}", Path(made) / "docker")
+            docker_directory = str(parts.enter_context(with_image))
+        elif inside is Inside.NOTHING:
+            packages = Path(made) / "packages"
+            debs.fetch(packages, ENGINE_PACKAGES)
+        opened = Harbour(Path(made), engine, server, image, docker=docker_directory, packages=packages)
         try:
             await opened.open(digest)
             yield opened

@@ -13,11 +13,11 @@ import pytest
 
 from bench.boot.plot import plot
 from tests.docker_engine import ROOT, Engine
-from tests.machines.rig import Harbour, harbour
+from tests.machines.rig import Harbour, Inside, harbour
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 RESULTS = ROOT / "bench" / "results"
-KINDS = {"agent in the image": True, "agent from the mux": False}
+KINDS = {"agent in the image": Inside.AGENT, "agent from the mux": Inside.ENGINE}
 PHASES = {
     "systemd and cloud-init, until user-data runs": "user-data",
     "user-data: the agent is found or fetched": "units",
@@ -53,11 +53,11 @@ async def moments(fleet: Harbour) -> dict[str, float]:
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_boot_is_measured_phase_by_phase(docker_engine: Engine) -> None:
     boots: dict[str, dict[str, float]] = {}
-    for kind, agent in KINDS.items():
-        async with harbour(docker_engine, agent=agent) as fleet:
+    for kind, inside in KINDS.items():
+        async with harbour(docker_engine, inside) as fleet:
             await fleet.warm()
             ready = datetime.now(UTC).timestamp()
-            if not agent:
+            if inside is Inside.ENGINE:
                 assert "fetching the agent from the mux" in await fleet.inside("cat", "/var/log/cloud-init-output.log")
             at = await moments(fleet) | {"ready": ready}
         edges = [at["launch"], *(at[edge] for edge in PHASES.values())]

@@ -125,6 +125,29 @@ def test_launch_json_becomes_the_join_information_of_a_boot(tmp_path: Path) -> N
         join_of_boot(path, "boot-7", lambda url: "10.0.0.7")
 
 
+def test_an_engine_that_is_missing_is_installed_and_what_is_locked_for_a_while_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def run(*words: str, environment: dict[str, str] | None = None) -> None:
+        assert environment is not None and environment["DEBIAN_FRONTEND"] == "noninteractive"
+        asked.append(" ".join(word for word in words if word in ("update", "install", "docker.io", "iptables")))
+        if len(asked) <= failures:
+            raise ship_stub.StubError("apt-get ended with 100; see above")
+
+    monkeypatch.setattr(ship_stub, "run", run)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    failures = 2
+    ship_stub.have_engine(tmp_path)
+    assert asked == ["update", "update", "update", "install docker.io iptables"]
+    assert json.loads((tmp_path / "etc/docker/daemon.json").read_text()) == {"live-restore": True}
+    failures = 10**6
+    with pytest.raises(ship_stub.StubError, match="ended with 100"):
+        ship_stub.have_engine(tmp_path)
+
+
 def test_without_agent_and_bundle_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="bake the image anew"):
         ship_stub.main(launch_of(user_data(order())), tmp_path)
