@@ -23,6 +23,9 @@ from mux.core.world import World
 PAUSED_TEXT = "mux is paused by an organizer: it launches, parks and ends nothing."
 MISSING_MAX = 2
 """Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
+LISTINGS_APART = 0.9
+"""Part of `listing_s` that lies between two of them. One that was asked for out of turn, since an organizer resumed,
+says no more than the one just before it."""
 
 
 def ask_listing(world: World) -> None:
@@ -221,7 +224,10 @@ def _unseen(world: World, ship: Ship, asked_at: float) -> None:
         return
     if max(ship.launched_at, ship.ordered_at) >= asked_at:
         return
+    if ship.missing and asked_at < ship.missing_at + LISTINGS_APART * world.spec.fleet.listing_s:
+        return
     ship.missing += 1
+    ship.missing_at = asked_at
     if ship.missing >= MISSING_MAX:
         # What it kept went with its machine.
         let_go(world, ship)

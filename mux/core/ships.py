@@ -189,7 +189,8 @@ class Ship:
         path_failed_at: when one last got none.
         path_told: that both has been told.
         call: the provider call in flight.
-        missing: listings in a row that did not have it.
+        missing: listings in a row, asked for in their turn, that did not have it.
+        missing_at: when the last of them was asked for.
         ordered: the provider took the order to launch it.
         ordered_at: when it said so; a listing that was asked for earlier need not have the machine.
         notices: what was announced for its machine and has been acted on: kind, and when.
@@ -235,6 +236,7 @@ class Ship:
     path_told: bool = False
     call: Call | None = None
     missing: int = 0
+    missing_at: float = 0.0
     ordered: bool = False
     ordered_at: float = 0.0
     notices: set[tuple[str, float | None]] = field(default_factory=set)

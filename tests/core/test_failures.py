@@ -211,7 +211,7 @@ def test_a_machine_without_an_address_yet_is_not_ordered_again_and_again() -> No
     commands = room.do(LaunchSucceeded(ONE, Machine(ONE, MachineStatus.PENDING)))
     assert "LaunchShip" not in effects(commands)
     for _ in range(2):
-        commands = room.do(MachinesListed({}, room.now + 1), after=1)
+        commands = room.do(MachinesListed({}, room.now + 15), after=15)
     assert "TerminateShip" in effects(commands), "one that never appears is lost"
 
 
@@ -259,7 +259,7 @@ def test_a_parked_ship_that_the_provider_no_longer_has_is_lost() -> None:
     room.settle()
     del room.machines[ONE]
     for _ in range(2):
-        room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 1), after=1)
+        room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 15), after=15)
     room.answer_all()
     assert ONE not in room.states()
     room.do(FleetUnparked())

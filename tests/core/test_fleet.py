@@ -222,9 +222,9 @@ def test_a_ship_that_the_provider_no_longer_has_is_lost_and_its_attendees_move_w
     room.log_in("ada")
     assert room.seats()[UserId("ada")][0] == ONE
     del room.machines[ONE]
-    room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 1), after=1)
+    room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 15), after=15)
     assert room.seats()[UserId("ada")][0] == ONE
-    room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 1), after=1)
+    room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 15), after=15)
     room.settle()
     assert room.seats()[UserId("ada")][0] == TWO
     assert room.kept.epochs[UserId("ada")] == 2

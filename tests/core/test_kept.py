@@ -161,7 +161,7 @@ def test_a_lost_ship_whose_machine_is_gone_is_forgotten_with_what_it_kept() -> N
     settle_without_one(room)
     del room.machines[ONE]
     for _ in range(2):
-        room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 1), after=1)
+        room.do(MachinesListed({s: k.machine for s, k in room.machines.items()}, room.now + 15), after=15)
     room.settle()
     assert ONE not in room.states()
 

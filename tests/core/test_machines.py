@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mux.core.commands import LaunchShip
+from mux.core.commands import LaunchShip, ListMachines
 from mux.core.events import (
     EventSpecApplied,
     FleetEnded,
@@ -129,6 +129,19 @@ def test_a_listing_asked_for_before_a_slow_launch_was_answered_is_no_evidence_ag
     room.do(MachinesListed({}, room.now + 10), after=15)
     assert not room.fleet.world.ships[ONE].gone
     room.do(MachinesListed({}, room.now + 10), after=15)
+    assert room.fleet.world.ships[ONE].gone
+
+
+def test_a_listing_out_of_turn_says_no_more_of_a_machine_than_the_one_just_before_it() -> None:
+    room = Room(event_spec(attendees=1, seats_per_ship=1))
+    room.answer()  # the listing: a launch is asked for
+    room.pending.clear()
+    room.do(LaunchSucceeded(ONE, Machine(ONE, MachineStatus.PENDING)), LaunchingSet(False), after=20)
+    room.do(MachinesListed({}, room.now + 1), after=9)
+    assert ListMachines() in room.do(LaunchingSet(True), after=1)
+    room.do(MachinesListed({}, room.now), after=1)
+    assert not room.fleet.world.ships[ONE].gone, "its provider's listing may still lag behind"
+    room.do(MachinesListed({}, room.now + 14), after=15)
     assert room.fleet.world.ships[ONE].gone
 
 
