@@ -99,7 +99,9 @@ class RolloutRules:
             yield f"{name} is moved to {rollout.digest[:14]}, and {said[-1].digest[:14]} was pushed last"
         if before is not None and before.rollback and rollout.number > before.number and not said:
             yield f"the rollback of {name} is rolled back"
-        if before is not None and rollout.rollback and not before.rollback and rollout.digest != before.was_digest:
+        # A push that came with the order is what is rolled back then.
+        rolled_back = before is not None and rollout.rollback and not before.rollback and not said
+        if rolled_back and before is not None and rollout.digest != before.was_digest:
             yield f"{name} is rolled back to {rollout.digest[:14]}, which is not what it had before"
         for ship, each in here if before and before.number == rollout.number else ():
             if rollout.rollback and self._digests.get(each.id) == rollout.digest != each.digest:
