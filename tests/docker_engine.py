@@ -303,8 +303,10 @@ class Keeper:
         try:
             self._run()
         finally:
-            _end(containerd)
-            self._unmount()
+            end(containerd)
+            unmount_below(self.data, self.run)
+            for name in ("exec", "containerd"):
+                shutil.rmtree(self.run / name, ignore_errors=True)
             for link in _links_of_this_engine(self.network):
                 _quietly("ip", "link", "delete", link)
             firewall.restore()
@@ -341,7 +343,7 @@ class Keeper:
             while dockerd.poll() is None:
                 if self.unused.wait(LOOK_S):
                     self._clear()
-                    _end(dockerd)
+                    end(dockerd)
 
     def _spawn(self, *words: str) -> subprocess.Popen[bytes]:
         with (self.run / f"{words[0]}.log").open("ab") as output:
@@ -379,18 +381,6 @@ class Keeper:
             self.unused.set()
             threading.Event().wait()  # held until this process has ended: who comes now waits for that
 
-    def _unmount(self) -> None:
-        places = []
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            place = line.split()[4].encode().decode("unicode_escape")
-            # dockerd mounts its directory on itself: left so, it could not be deleted.
-            if f"{place}/".startswith((f"{self.data}/", f"{self.run}/")):
-                places.append(place)
-        for place in reversed(places):
-            _quietly("umount", "--lazy", place)
-        for name in ("exec", "containerd"):
-            shutil.rmtree(self.run / name, ignore_errors=True)
-
 
 @dataclass(frozen=True, slots=True)
 class _Firewall:
@@ -423,7 +413,20 @@ class _Firewall:
         _iptables("filter", "-P", "FORWARD", self.forward_policy)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def unmount_below(*directories: Path) -> None:
+    """Unmount what an engine that has ended has left mounted; without that its directories could not be deleted."""
+    places = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        place = line.split()[4].encode().decode("unicode_escape")
+        # dockerd mounts its directory on itself, too.
+        if f"{place}/".startswith(tuple(f"{directory}/" for directory in directories)):
+            places.append(place)
+    for place in reversed(places):
+        _quietly("umount", "--lazy", place)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process of an engine to end, and insist after a while."""
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_S_MAX)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from tests.docker_engine import shared_engine
 from tests.e2e.partition.cases import CASES, cases
 from tests.e2e.partition.table import put
 
@@ -12,12 +13,14 @@ LOST_AFTER_S = 20.0
 
 
 async def measure() -> None:
-    """Every way of being cut off, in one house."""
+    """Every way of being cut off, in one house of processes and one of containers."""
     rows = []
-    async for row in cases(LOST_AFTER_S, tuple(CASES)):
-        sys.stdout.write(f"{row}\n")
-        sys.stdout.flush()
-        rows.append(row)
+    with shared_engine() as shared:
+        for engine in (None, shared):
+            async for row in cases(LOST_AFTER_S, tuple(CASES), engine):
+                sys.stdout.write(f"{row}\n")
+                sys.stdout.flush()
+                rows.append(row)
     put(rows)
 
 

@@ -1,4 +1,7 @@
-"""Three ways of being cut off, one after another in one house: what the attendee saw, and what followed."""
+"""Three ways of being cut off, one after another in one house: what the attendee saw, and what followed.
+
+Workspaces are processes or containers. What must hold is the same.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.docker_engine import Engine
 from tests.e2e.partition.attendee import Attendee, Seen
 from tests.e2e.partition.house import CHANGE_S_MAX, FIRST, SECOND, House, opened
 from tests.e2e.partition.network import Cut
@@ -19,6 +23,7 @@ class Row:
     """One way of being cut off.
 
     Args:
+        runtime: ``process`` or ``docker``.
         cut: what was: ``link``, ``path`` or ``both``.
         cut_s: for how long, in seconds.
         lost_after_s: of the event file.
@@ -29,6 +34,7 @@ class Row:
         healed_s: from the end of the cut until the ship was linked again.
     """
 
+    runtime: str
     cut: str
     cut_s: float
     lost_after_s: float
@@ -39,9 +45,15 @@ class Row:
     healed_s: float
 
 
-async def cases(lost_after_s: float, cuts: Sequence[Cut]) -> AsyncIterator[Row]:
-    """Each row when it is there. What must hold is asserted on the way; after ``both`` the attendee sits elsewhere."""
-    async with opened(lost_after_s) as (house, attendee):
+async def cases(lost_after_s: float, cuts: Sequence[Cut], engine: Engine | None = None) -> AsyncIterator[Row]:
+    """Each row when it is there. What must hold is asserted on the way; after ``both`` the attendee sits elsewhere.
+
+    Args:
+        lost_after_s: of the event file.
+        cuts: one after another.
+        engine: the tests' own, for workspaces in containers; None for processes.
+    """
+    async with opened(lost_after_s, engine) as (house, attendee):
         for cut in cuts:
             yield await CASES[cut](house, attendee)
 
@@ -95,7 +107,7 @@ async def both_cut(house: House, attendee: Attendee) -> Row:
     ship = await house.until("told what to keep", lambda ship: ship["generation_reached"] == ship["generation"])
     assert {"cordoned", KEEPS} <= set(ship["conditions"])
     assert kept.read_text().isdigit()
-    assert house.processes_of(str(kept.parent)) == [], "what is kept still runs"
+    assert house.running_on(kept.parent) == [], "what is kept still runs"
     await house.run("ship", "release", FIRST, "--yes")
     ship = await house.until("one of the fleet again", lambda ship: ship["seats"][0]["ready"])
     assert ship["conditions"] == []
@@ -111,6 +123,7 @@ async def _healed(house: House, attendee: Attendee, seen: Seen, cut: str, began:
     healing = time.monotonic()
     await house.until("linked again", lambda ship: ship["linked"] and "unreachable" not in ship["conditions"])
     return Row(
+        runtime="docker" if house.away else "process",
         cut=cut,
         cut_s=round(cut_s, 1),
         lost_after_s=house.lost_after_s,

@@ -1,7 +1,7 @@
 """A whole mux in a namespace, its first ship in another, its second beside it, and one attendee who sits on the first.
 
 It is started as people start it. The one thing that is arranged: the provider's command for agents is a script that
-enters the ship's namespace for the first ship.
+enters the ship's namespace for the first ship, and tells it which Docker engine is there if workspaces are containers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.docker_engine import Engine
 from tests.e2e.harness import LOOK_S, MUX, MuxUnderTest, kill
+from tests.e2e.partition import engines
 from tests.e2e.partition.attendee import Attendee
 from tests.e2e.partition.network import Network
 from tests.ship_agent.images import COMMAND, SERVER, make_image
@@ -39,10 +41,11 @@ kind = "http"
 health_path = "api"
 image = "{image}"
 command = {command}
+memory = "256MiB"
 
 [fleet]
 provider = "local"
-runtime = "process"
+runtime = "{runtime}"
 attendees = 2
 seats_per_ship = 1
 ready_seats = 2
@@ -67,7 +70,7 @@ AGENT = """\
 # An agent's command; the last word is the ship's directory.
 for last; do :; done
 case "$last" in
-*/{first}) exec {within} {python} -P -m ship_agent.cli "$@" ;;
+*/{first}) exec env {environment} {within} {python} -P -m ship_agent.cli "$@" ;;
 *) exec {python} -P -m ship_agent.cli "$@" ;;
 esac
 """
@@ -76,6 +79,10 @@ from mux.providers.local import LocalProvider
 
 LocalProvider.__init__.__kwdefaults__["command"] = ("/bin/sh", {script!r})
 """
+KEPT_ALIVE = SERVER.replace(
+    "BaseHTTPRequestHandler):\n", 'BaseHTTPRequestHandler):\n    protocol_version = "HTTP/1.1"\n'
+)
+"""Connections are kept, as those to a Jupyter server are."""
 
 
 class House(MuxUnderTest):
@@ -85,30 +92,41 @@ class House(MuxUnderTest):
         directory: for everything; its path must be short (Unix sockets).
         network: where it runs.
         lost_after_s: of the event file.
+        beside: the engine in the mux's namespace, which the second ship uses; None for processes.
+        away: the engine in the ship's namespace.
     """
 
-    def __init__(self, directory: Path, network: Network, lost_after_s: float) -> None:
-        super().__init__(directory)
+    def __init__(
+        self,
+        directory: Path,
+        network: Network,
+        lost_after_s: float,
+        beside: Engine | None = None,
+        away: Engine | None = None,
+    ) -> None:
+        super().__init__(directory, beside)
         self.network = network
+        self.away = away
         self.lost_after_s = lost_after_s
         self.public, self.admin = f"http://localhost:{PUBLIC}", f"http://127.0.0.1:{ADMIN}"
-        image = make_image(directory / "image")
-        # Connections are kept, as those to a Jupyter server are.
-        kept_alive = SERVER.replace(
-            "BaseHTTPRequestHandler):\n", 'BaseHTTPRequestHandler):\n    protocol_version = "HTTP/1.1"\n'
-        )
-        (image / "home" / "server.py").write_text(kept_alive)
+        image, command = engines.IMAGE, engines.COMMAND
+        if away is None:
+            image, command = str(make_image(directory / "image")), COMMAND
+            Path(image, "home", "server.py").write_text(KEPT_ALIVE)
         self.config.write_text(
             EVENT.format(
-                event=self.event, public=PUBLIC, admin=ADMIN, control=CONTROL, image=image, command=json.dumps(COMMAND),
-                grace=GRACE_S, lost_after=lost_after_s,
+                event=self.event, public=PUBLIC, admin=ADMIN, control=CONTROL, image=image, command=json.dumps(command),
+                runtime="docker" if away else "process", grace=GRACE_S, lost_after=lost_after_s,
             ),
             encoding="utf-8",
         )  # fmt: skip
         script, hooks = directory / "agent.sh", directory / "hooks"
         script.write_text(
-            AGENT.format(first=FIRST, within=" ".join(network.within(network.ship)), python=sys.executable)
-        )
+            AGENT.format(
+                first=FIRST, within=" ".join(network.within(network.ship)), python=sys.executable,
+                environment=f"DOCKER_HOST={away.host}" if away else "",
+            )
+        )  # fmt: skip
         hooks.mkdir()
         (hooks / "sitecustomize.py").write_text(HOOK.format(script=str(script)))
         self._hooks = hooks
@@ -147,17 +165,41 @@ class House(MuxUnderTest):
 
     def edits(self, ship: str = FIRST) -> list[Path]:
         """Files of attendees on a ship."""
-        return sorted((self.directory / "data" / "ships" / ship / "workspaces").rglob("edit.txt"))
+        return sorted((self.directory / "data" / "ships" / ship).rglob("edit.txt"))
+
+    def running_on(self, home: Path) -> list[str]:
+        """What runs on an attendee's files on the first ship."""
+        if self.away is None:
+            return [str(process) for process in self.processes_of(str(home))]
+        return [each["Names"][0] for each in self.away.ask("GET", "/containers/json")]
+
+
+@contextlib.contextmanager
+def _machines(directory: Path, engine: Engine | None) -> Iterator[tuple[Network, list[Engine]]]:
+    """The namespaces and, for containers, an engine in each: beside the mux, and away from it."""
+    with Network(CONTROL) as network, contextlib.ExitStack() as stack:
+        if engine is None:
+            yield network, []
+            return
+        archive = directory / "image.tar"
+        engines.save_image(engine, KEPT_ALIVE, archive)
+        inside = [network.within(name) for name in (network.mux, network.ship)]
+        yield network, [stack.enter_context(engines.engine_within(each, archive)) for each in inside]
 
 
 @contextlib.asynccontextmanager
-async def opened(lost_after_s: float) -> AsyncIterator[tuple[House, Attendee]]:
-    """A house with the attendee on its first ship; nothing of it is left afterwards."""
+async def opened(lost_after_s: float, engine: Engine | None) -> AsyncIterator[tuple[House, Attendee]]:
+    """A house with the attendee on its first ship; nothing of it is left afterwards.
+
+    Args:
+        lost_after_s: of the event file.
+        engine: in which the image of containers is made; None for processes.
+    """
     # Not below pytest's own directory: a Unix socket's path is short.
     directory = Path(tempfile.mkdtemp(prefix="mux-cut-"))
     try:
-        with Network(CONTROL) as network:
-            house = House(directory, network, lost_after_s)
+        with _machines(directory, engine) as (network, inside):
+            house = House(directory, network, lost_after_s, *inside)
             try:
                 await house.start()
                 await house.invite([NAME])

@@ -38,6 +38,7 @@ class Network:
         self.mux, self.ship, self._cable = (f"mux-{secrets.token_hex(4)}" for _ in range(3))
         self._control = str(control)
         self._ports = ""
+        self._drops: list[tuple[str, tuple[str, ...]]] = []
         self._inside = ThreadPoolExecutor(1, thread_name_prefix=self.mux, initializer=self._enter)
 
     def __enter__(self) -> Network:
@@ -95,17 +96,25 @@ class Network:
         """From now on, drop without a word."""
         if what == "both":
             for name in (self.mux, self.ship):
-                self._rule(name, "raw", "PREROUTING", "-i", self._cable, "-j", "DROP")
+                self._drop(name)
             return
         served, asking = (self.mux, self.ship) if what == "link" else (self.ship, self.mux)
         port = self._control if what == "link" else self._ports
         for name, side in ((served, "--dport"), (asking, "--sport")):
-            self._rule(name, "raw", "PREROUTING", "-i", self._cable, "-p", "tcp", side, port, "-j", "DROP")
+            self._drop(name, "-p", "tcp", side, port)
 
     def heal(self) -> None:
         """Let everything through again."""
-        for name in (self.mux, self.ship):
-            _run(*self.within(name), "iptables", "-w", "-t", "raw", "-F")
+        # These alone: an agent keeps rules of its own in the same table.
+        drops, self._drops = self._drops, []
+        for name, rule in drops:
+            _run(*self.within(name), "iptables", "-w", "-t", "raw", "-D", *rule)
+
+    def _drop(self, name: str, *what: str) -> None:
+        rule = ("PREROUTING", "-i", self._cable, *what, "-j", "DROP")
+        # Before all others: what passes one of them is not looked at further.
+        _run(*self.within(name), "iptables", "-w", "-t", "raw", "-I", *rule)
+        self._drops.append((name, rule))
 
     def _rule(self, name: str, table: str, *words: str) -> None:
         _run(*self.within(name), "iptables", "-w", "-t", table, "-A", *words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ PAGE = ROOT / "docs" / "explanation" / "ships-cut-off.md"
 BEGIN, END = "<!-- partitions: from tests/e2e/partitions.json -->", "<!-- end of partitions -->"
 UNNOTICED_S = 1.0
 """A gap that nobody notices: within what a machine under load takes for a page."""
+RUNTIMES = {"process": "Workspaces as processes", "docker": "Workspaces as containers"}
 CUTS = {"link": "the ship from the mux", "path": "attendees from the ship", "both": "the ship from everybody"}
 
 
@@ -25,7 +27,12 @@ def put(rows: Sequence[Row]) -> None:
     """Keep what a run measured as data, and in the page."""
     words = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    found = {"commit": commit, "date": datetime.now(UTC).date().isoformat(), "rows": [asdict(row) for row in rows]}
+    found = {
+        "commit": commit,
+        "date": datetime.now(UTC).date().isoformat(),
+        "load": round(os.getloadavg()[1], 1),
+        "rows": [asdict(row) for row in rows],
+    }
     TABLE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{shown()}{END}{rest.partition(END)[2]}", encoding="utf-8")
@@ -37,10 +44,13 @@ def shown() -> str:
     rows = [Row(**row) for row in found["rows"]]
     head = (
         f"Measured on {found['date']} at commit `{found['commit']}`, with `lost_after_s = {rows[0].lost_after_s:g}`, "
-        "on two cores that did other work as well."
+        f"on two cores at a load of {found['load']:g}."
     )
     columns = ("cut", "for", "the longest wait", "what was shown meanwhile", "seat afterwards", "linked again after")
-    lines = ["", head, "", _cells(columns), _cells(["---"] * len(columns)), *map(_line, rows)]
+    lines = ["", head]
+    for runtime, title in RUNTIMES.items():
+        if measured := [_line(row) for row in rows if row.runtime == runtime]:
+            lines += ["", f"### {title}", "", _cells(columns), _cells(["---"] * len(columns)), *measured]
     return "\n".join(lines) + "\n\n"
 
 
