@@ -42,6 +42,7 @@ from mux.core.events import (
     ListingFailed,
     MachineCallEnded,
     MachinesListed,
+    PageGone,
     ShipDialed,
     ShipReported,
 )
@@ -63,9 +64,9 @@ BATCH_MAX = 1_000
 """Events taken into one transaction: a login storm of a whole room is one commit."""
 INBOX_MAX = 100_000
 """Events waiting: a thousand ships' reports of a minute. More means that the store is stuck; callers are told."""
-ENDINGS = (LaunchSucceeded, LaunchFailed, MachineCallEnded, MachinesListed, ListingFailed, LinkLost)
+ENDINGS = (LaunchSucceeded, LaunchFailed, MachineCallEnded, MachinesListed, ListingFailed, LinkLost, PageGone)
 """Taken even when the inbox is full: each ends something that the core has open and would else wait for for ever. There
-are few: one for each call in flight, and one for each link."""
+are few: one for each call in flight, for each link, and for each page of a notebook that the core was told of."""
 TRANSCRIPT_MAX = 3
 TRANSCRIPT_CHARS_MAX = 600
 """What is logged of a batch that the core failed on: its last events, each cut to so many characters."""
@@ -97,6 +98,10 @@ class EngineBusyError(Exception):
 
     code = "busy"
     retryable = True
+
+
+class EngineRefusedError(EngineBusyError):
+    """Nothing of what was asked was taken in, and it will not come to be unless it is asked again."""
 
 
 class Effects(Protocol):
@@ -167,13 +172,13 @@ class Engine:
         return self._trouble
 
     def post(self, *events: Event) -> None:
-        """Put events into the inbox. Raises EngineBusyError when it is full, but never for ENDINGS alone."""
+        """Put events into the inbox. Raises EngineRefusedError when it is full, but never for ENDINGS alone."""
         self._post(events, None)
 
     async def submit(self, *events: Event) -> None:
         """Put events into the inbox, and return when what follows from them is persisted and in force everywhere.
 
-        Raises EngineBusyError when that takes too long.
+        Raises EngineBusyError when that takes too long, EngineRefusedError when they were not taken in.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._post(events, done)
@@ -191,7 +196,7 @@ class Engine:
             return
         full = len(self._inbox) + len(events) > INBOX_MAX
         if full and not all(isinstance(event, ENDINGS) for event in events):
-            raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment")
+            raise EngineRefusedError(self._trouble or "mux is very busy; please try again in a moment")
         for number, event in enumerate(events, 1):
             self._inbox.append((event, done if number == len(events) else None))
         self._wake.set()
@@ -204,7 +209,7 @@ class Engine:
             why = "what this ship sent brought the mux down; it is kept out for some minutes"
             self._effects.start([RefuseLink(event.ship, event.link, "kept_out", why, retry=True)])
         elif not isinstance(event, ShipReported):
-            raise EngineBusyError("this cannot be done right now; please try again in some minutes")
+            raise EngineRefusedError("this cannot be done right now; please try again in some minutes")
         return True
 
     async def run(self) -> None:

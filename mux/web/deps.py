@@ -57,7 +57,10 @@ class EngineLike(Protocol):
         """Seats that newcomers may still register for."""
 
     async def submit(self, *events: Event) -> None:
-        """Returns when the events are persisted and in force. Raises EngineBusyError when that takes too long."""
+        """Returns when the events are persisted and in force.
+
+        Raises EngineBusyError when that takes too long, EngineRefusedError when they were not taken in.
+        """
 
     async def changed(self, since: int, timeout_s: float) -> int:
         """Wait until anything has changed after version ``since``: the newest version, or ``since`` after the time."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mux.core.events import AttendeesActive, PageGone, PageSaid
 from mux.core.model import ProjectName, UserId
 from mux.core.pages import NotebookView
-from mux.engine import EngineBusyError
+from mux.engine import EngineBusyError, EngineRefusedError
 from mux.web.camp_view import Notice
 from mux.web.deps import EngineLike
 from mux.web.offers import accept_update
@@ -116,10 +116,14 @@ class NotebookPage:
             self._working.note(self._user, self._project)
         if last is None or (last.unsaved, last.saved) != (state.unsaved, state.saved):
             said = PageSaid(self._user, self._project, state.page, self._link, state.unsaved, state.saved)
-            await self._engine.submit(said)
+            try:
+                await self._engine.submit(said)
+            except EngineRefusedError:
+                self._last = last  # the core does not know it, and so need not be told of its end
+                raise
 
     async def closed(self) -> None:
-        """The connection has ended."""
+        """The connection has ended. Told to the core however busy it is: swaps wait for pages that it takes to be open."""
         if self._last is not None:
             with contextlib.suppress(EngineBusyError):
                 await self._engine.submit(PageGone(self._user, self._project, self._last.page, self._link))

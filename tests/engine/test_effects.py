@@ -18,11 +18,12 @@ from mux.core.events import (
     ListingFailed,
     LoggedIn,
     MachineCallEnded,
+    PageGone,
 )
 from mux.core.fleet import Fleet
-from mux.core.model import LinkId, SessionHash, ShipId, UserId
+from mux.core.model import LinkId, ProjectName, SessionHash, ShipId, UserId
 from mux.effects import Effects
-from mux.engine import Engine, EngineBusyError
+from mux.engine import Engine, EngineRefusedError
 from mux.providers.base import ProviderError
 from tests.core.room import event_spec
 
@@ -115,6 +116,7 @@ async def test_what_ends_something_is_taken_even_when_the_inbox_is_full(monkeypa
     monkeypatch.setattr(engine_module, "INBOX_MAX", 1)
     nothing: Any = None
     engine = Engine(Fleet.restored(event_spec(), 1.0), nothing, nothing, nothing, lambda: 1.0)
-    engine.post(ListingFailed("why"), MachineCallEnded(ONE), LinkLost(ONE, LinkId(1)))
-    with pytest.raises(EngineBusyError):
+    gone = PageGone(UserId("ada"), ProjectName("intro"), "0123456789abcdef", 1)
+    engine.post(ListingFailed("why"), MachineCallEnded(ONE), LinkLost(ONE, LinkId(1)), gone)
+    with pytest.raises(EngineRefusedError):
         engine.post(LoggedIn(UserId("ada"), SessionHash("s"), 2.0))

@@ -14,6 +14,7 @@ from mux.core.rollout_views import Offer, RolloutView
 from mux.core.routes import SessionEntry
 from mux.core.views import AttendeeView, FleetStatus, ProjectCard, SeatView, ShipView, WaitingView
 from mux.core.warming_views import SpendView, WarmingView
+from mux.engine import ENDINGS, EngineRefusedError
 
 PROJECTS: tuple[ProjectSpec, ...] = (
     ProjectSpec(ProjectName("intro"), "images/intro", "sha256:1", title="First steps"),
@@ -29,12 +30,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class BusyError(Exception):
-    """What the engine raises when it cannot persist in time."""
-
-    retryable = True
 
 
 class FakeEngine:
@@ -89,8 +84,8 @@ class FakeEngine:
         return 3
 
     async def submit(self, *events: Event) -> None:
-        if self.busy:
-            raise BusyError("the store does not answer")
+        if self.busy and not all(isinstance(event, ENDINGS) for event in events):
+            raise EngineRefusedError("the store does not answer")
         for event in events:
             self.events.append(event)
             match event:

@@ -60,6 +60,35 @@ async def test_what_a_page_says_becomes_events_of_its_attendee(home: House, monk
     assert await heard(home, PageGone) == PageGone(ADA, INTRO, PAGE, said.link)
 
 
+async def test_the_end_of_a_page_is_told_to_a_busy_mux_too(home: House) -> None:
+    """A swap would wait for the page that it takes to be open, and each one after it."""
+    browser = await home.signed_in()
+    async with browser.live(CHANNEL) as socket:
+        await socket.send_json(STATE)
+        said = await heard(home, PageSaid)
+        home.engine.busy = True
+        await socket.send_json({**STATE, "unsaved": 1})
+        await socket.receive()
+    assert await heard(home, PageGone) == PageGone(ADA, INTRO, PAGE, said.link)
+
+
+async def test_a_page_that_a_busy_mux_never_heard_of_has_no_end(home: House) -> None:
+    """It comes back again and again: each time one event more, and a full inbox would be ever fuller."""
+    browser = await home.signed_in()
+    home.engine.busy = True
+    async with browser.live(CHANNEL) as socket:
+        await socket.send_json(STATE)
+        await socket.receive()
+        while not socket.closed:
+            await socket.receive()
+    home.engine.busy = False
+    async with browser.live(CHANNEL) as socket:
+        await socket.send_json(STATE)
+        said = await heard(home, PageSaid)
+    assert await heard(home, PageGone) == PageGone(ADA, INTRO, PAGE, said.link)
+    assert not any(isinstance(event, PageGone) for event in home.engine.events)
+
+
 @pytest.mark.parametrize(
     "word",
     [
