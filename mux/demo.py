@@ -21,8 +21,9 @@ from typing import Any
 import aiohttp
 
 from mux.auth.codes import new_code
+from mux.child import say
 from mux.demo_runtime import EXAMPLES, IMAGES, Choice, Runtime, Wanted, choose
-from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, say, supervise
+from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, supervise
 
 PORT = 8000
 """Attendees' port; organizers have the next one, ships the one after it."""

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mux.supervisor import SupervisorError, say
+from mux.child import say
+from mux.supervisor import SupervisorError
 
 Runtime = Literal["process", "docker"]
 Wanted = Literal["auto", "process", "docker"]

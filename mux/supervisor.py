@@ -14,28 +14,21 @@ children: they outlive it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import fcntl
 import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mux.child import Child, describe, say
 from mux.listeners import HandedOver, ListenError, listen_tcp, listen_unix
 from mux.notify import READY, STOPPING, Notifier
 from mux.succession import Predecessors, all_said, become_next
 
-RESTART_PAUSE_S = 0.1
-RESTART_PAUSE_MAX_S = 5.0
-"""Pause before a child is started again; doubles with each death, up to the second value."""
-STEADY_S = 30.0
-"""A child that lived this long has not died in a row."""
 PROXY_STOP_S = 15.0
 """What a proxy may take to finish what is under way; then it is killed."""
 CONTROL_STOP_S = 120.0
@@ -44,16 +37,10 @@ SAME_REQUEST_S = 1.0
 """Signals closer together than this are one request: timeout(1) and terminals send them to whole groups."""
 URGENT_REQUESTS = 3
 """The request to stop that does not wait for anything any more."""
-EXIT_CONFIG = 78
-"""``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
-EXIT_ORPHANED = 75
-"""``EX_TEMPFAIL`` of sysexits(3), of a child whose supervisor was gone before it began; nobody reads it."""
-
+EXIT_DEFECT = 70
+"""``EX_SOFTWARE`` of sysexits(3): whoever started this process starts it again."""
 PREPARING_S = 10.0
 """Preparing is told of after this long, and again."""
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class SupervisorError(Exception):
@@ -98,117 +85,6 @@ class Settings:
             (str(http[0]), int(http[1])) if http else None,
             Path(raw["certificate"]) if raw.get("certificate") else None,
         )
-
-
-class Child:
-    """One process that is kept running.
-
-    Args:
-        name: for the log.
-        command: what to run.
-        fds: descriptors that it inherits.
-        stop_s: seconds that it gets to stop by itself.
-    """
-
-    def __init__(self, name: str, command: Sequence[str], fds: Sequence[int], stop_s: float) -> None:
-        self.name = name
-        self._command = list(command)
-        self._fds = tuple(fds)
-        self._stop_s = stop_s
-        self._process: asyncio.subprocess.Process | None = None
-        self._stopping = asyncio.Event()
-        self._over = asyncio.Event()
-
-    @property
-    def pid(self) -> int | None:
-        """Process id, None while it is not running."""
-        return self._process.pid if self._process and self._process.returncode is None else None
-
-    async def keep(self) -> int:
-        """Run it, and run it again when it dies; returns its exit code once it must not be started again."""
-        self._over.clear()
-        try:
-            return await self._keep()
-        finally:
-            self._over.set()
-
-    async def _keep(self) -> int:
-        pause = RESTART_PAUSE_S
-        clock = asyncio.get_running_loop().time
-        code = 0
-        while not self._stopping.is_set():
-            started = clock()
-            try:
-                code = await self._run_once()
-                what = f"ended with {describe(code)}"
-            except OSError as error:  # no memory or no process left: it may pass
-                what = f"cannot be started: {error.strerror}"
-            if self._stopping.is_set() or code == EXIT_CONFIG:
-                break
-            pause = RESTART_PAUSE_S if clock() - started >= STEADY_S else pause
-            say(f"{self.name} {what}; starting it again in {pause:g} s")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
-            pause = min(pause * 2, RESTART_PAUSE_MAX_S)
-        return code
-
-    async def _run_once(self) -> int:
-        # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the children in order.
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            pass_fds=self._fds,
-            stdin=asyncio.subprocess.DEVNULL,
-            process_group=0,
-            preexec_fn=partial(_die_with_parent, os.getpid()),
-        )
-        if self._stopping.is_set():  # asked while it was being started
-            self._signal(signal.SIGTERM)
-        return await self._process.wait()
-
-    def stop(self) -> None:
-        """Ask it to end; it is not started again."""
-        self._stopping.set()
-        self._signal(signal.SIGTERM)
-
-    async def stopped(self) -> None:
-        """Wait until it has ended and nobody keeps it; kill it when its time is up."""
-        try:
-            async with asyncio.timeout(self._stop_s):
-                await self._over.wait()
-        except TimeoutError:
-            say(f"{self.name} did not stop within {self._stop_s:g} s; killing it")
-            self.kill()
-            await self._over.wait()
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._stopping.set()
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.pid is not None and self._process is not None:
-            self._process.send_signal(number)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Runs in the child before exec: Linux tells it when the supervisor is gone (prctl(2), PR_SET_PDEATHSIG)."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # gone in between: nobody would ever say so
-            os._exit(EXIT_ORPHANED)
-
-
-def describe(code: int) -> str:
-    """An exit code in words; negative ones are signals, as in `subprocess`."""
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def say(text: str) -> None:
-    """One line on standard error; lost when nobody can take it, which must not end the mux."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"mux: {text}\n")
-        sys.stderr.flush()
 
 
 async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
@@ -384,8 +260,13 @@ class Supervisor:
         follow = asyncio.create_task(self._follow(), name="versions")
         self._notifier.say(READY)
         done, _ = await asyncio.wait({stop, follow, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-        follow.cancel()
         code = 0
+        if follow.done() and (defect := follow.exception()) is not None:
+            # It was about to give way: the control process has been let go already.
+            code = EXIT_DEFECT
+            say(f"the next version cannot be started, and this one is stopped already; start mux again: {defect!r}")
+            done = set()
+        follow.cancel()
         for task, child in keepers.items():
             if task in done:
                 code = await task
@@ -406,11 +287,14 @@ class Supervisor:
         return code
 
     async def _follow(self) -> None:
-        """Relieve the version before this one, then give way to the next one when asked; until cancelled."""
-        if self._predecessors.pids:
-            if not await all_said(self._serving, len(self.proxies)):
-                say("not all new proxies serve yet; those of the version before are let go all the same")
-            await self._predecessors.stop(PROXY_STOP_S)
+        """Relieve the version before this one, then give way to the next one when asked; until cancelled.
+
+        Whatever is wrong with either, this version goes on, as long as it can.
+        """
+        try:
+            await self._relieve()
+        except Exception as defect:
+            say(f"proxies of the version before this one may go on: {defect!r}")
         while True:
             await self._give_way.wait()
             self._give_way.clear()
@@ -418,8 +302,17 @@ class Supervisor:
                 await prepare(self._config)
             except SupervisorError as error:
                 say(f"the next version cannot start, so this one goes on: {error}")
+            except Exception as defect:
+                say(f"the next version cannot be prepared, so this one goes on: {defect!r}")
             else:
                 await self._become_next()
+
+    async def _relieve(self) -> None:
+        """Let the proxies of the version before this one go, once these serve."""
+        if self._predecessors.pids:
+            if not await all_said(self._serving, len(self.proxies)):
+                say("not all new proxies serve yet; those of the version before are let go all the same")
+            await self._predecessors.stop(PROXY_STOP_S)
 
     async def _become_next(self) -> None:
         say("giving way to the next version; nobody is refused meanwhile")

@@ -21,11 +21,12 @@ from pathlib import Path
 import aiohttp
 
 from mux.auth.codes import new_code
+from mux.child import say
 from mux.demo import ADMIN_SOCKET
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
 from mux.imagecheck.subject import Subject, Wishes, subject_of
-from mux.supervisor import Settings, SupervisorError, open_standard_streams, say, supervise
+from mux.supervisor import Settings, SupervisorError, open_standard_streams, supervise
 
 LOOK_S = 0.5
 """How often saved files are looked for, and how far the mux is."""

@@ -123,7 +123,7 @@ class NotebookPage:
                 raise
 
     async def closed(self) -> None:
-        """The connection has ended. Told to the core however busy it is: swaps wait for pages that it takes to be open."""
+        """The connection has ended. A busy mux is told, too: a swap waits for every page that it takes to be open."""
         if self._last is not None:
             with contextlib.suppress(EngineBusyError):
                 await self._engine.submit(PageGone(self._user, self._project, self._last.page, self._link))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mux.child import EXIT_CONFIG
 from mux.notify import READY, STOPPING
 from mux.notify import Notifier as MuxNotifier
-from mux.supervisor import EXIT_CONFIG
 from ship_agent.cli import EXIT_REFUSED
 from ship_agent.notify import Notifier as AgentNotifier
 from tests.docker_engine import ROOT

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mux.supervisor as subject
+from mux.child import Child
 from mux.core.feed import FeedSettings
 from mux.publisher import Publisher
 
@@ -28,7 +29,7 @@ class SmallSupervisor(subject.Supervisor):
         fds = [self._sockets[name].fileno() for name in ("feed.sock", "web.sock")]
         port = self._sockets["public"].getsockname()[1]
         words = [sys.executable, "-m", "tests.supervisor.small_mux", "control", *map(str, [*fds, port])]
-        self.control = subject.Child("the control process", words, fds, 10.0)
+        self.control = Child("the control process", words, fds, 10.0)
 
 
 async def control(feed: int, web: int, port: int) -> None:

@@ -14,20 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from mux.child import EXIT_CONFIG, EXIT_ORPHANED, Child, describe, say
 from mux.listeners import ListenError, listen_tcp, listen_unix
 from mux.notify import Notifier
-from mux.supervisor import (
-    EXIT_CONFIG,
-    EXIT_ORPHANED,
-    Child,
-    Settings,
-    Supervisor,
-    SupervisorError,
-    describe,
-    lock,
-    prepare,
-    say,
-)
+from mux.supervisor import EXIT_DEFECT, Settings, Supervisor, SupervisorError, lock, prepare
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
@@ -71,7 +61,7 @@ async def test_a_child_that_does_not_stop_is_killed() -> None:
 async def test_a_child_dies_with_the_supervisor() -> None:
     program = (
         "import asyncio, sys\n"
-        "from mux.supervisor import Child\n"
+        "from mux.child import Child\n"
         "async def main():\n"
         "    child = Child('c', [sys.executable, '-c', 'import time; time.sleep(600)'], [], 5)\n"
         "    asyncio.ensure_future(child.keep())\n"
@@ -90,7 +80,7 @@ async def test_a_child_dies_with_the_supervisor() -> None:
 
 
 def test_a_child_whose_supervisor_was_gone_before_it_began_ends() -> None:
-    program = "import mux.supervisor as s; s._die_with_parent(1 << 30); print('goes on')"
+    program = "import mux.child as s; s._die_with_parent(1 << 30); print('goes on')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (EXIT_ORPHANED, b"")
 
@@ -168,8 +158,8 @@ def test_exit_codes_in_words() -> None:
 
 
 async def test_a_child_that_is_stopped_in_its_pause_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_S", 600.0)
-    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_MAX_S", 600.0)
+    monkeypatch.setattr("mux.child.RESTART_PAUSE_S", 600.0)
+    monkeypatch.setattr("mux.child.RESTART_PAUSE_MAX_S", 600.0)
     child = Child("short", [sys.executable, "-c", "raise SystemExit(3)"], [], stop_s=5)
     keeping = asyncio.create_task(child.keep())
     first = await started(child)
@@ -200,8 +190,8 @@ async def test_a_child_that_cannot_be_started_now_is_tried_again(monkeypatch: py
             raise OSError(11, "Resource temporarily unavailable")
         return await real(*command, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mux.supervisor.asyncio.create_subprocess_exec", flaky)
-    monkeypatch.setattr("mux.supervisor.RESTART_PAUSE_S", 0.01)
+    monkeypatch.setattr("mux.child.asyncio.create_subprocess_exec", flaky)
+    monkeypatch.setattr("mux.child.RESTART_PAUSE_S", 0.01)
     child = Child("sleeper", SLEEPER, [], stop_s=30)
     keeping = asyncio.create_task(child.keep())
     await started(child)
@@ -302,3 +292,58 @@ async def test_systemd_is_told_when_it_listens_and_when_it_stops(
         supervisor.request_stop()
         assert await loop.sock_recv(systemd, 100) == b"STOPPING=1"
         await running
+
+
+@pytest.fixture
+def resting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor that does not run yet; its control process does nothing, and it has no proxies."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in fake_daemon(tmp_path, "import time; time.sleep(600)").items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0), tmp_path / "data", 0)
+    return Supervisor(tmp_path / "event.toml", settings, park_on_exit=False)
+
+
+async def test_a_defect_on_the_way_to_the_next_version_does_not_end_this_one(
+    resting: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def defective(*_: object) -> Settings:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr("mux.supervisor.prepare", defective)
+    running = asyncio.create_task(resting.run())
+    try:
+        for _ in range(2):
+            resting.request_next()
+            said = ""
+            while "this one goes on" not in said:
+                await asyncio.sleep(0.01)
+                assert not running.done()
+                said += capsys.readouterr().err
+            assert "nobody thought of this" in said
+    finally:
+        resting.request_stop()
+        assert await running == 0
+
+
+async def test_a_mux_that_cannot_give_way_any_more_ends_loudly(
+    resting: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The control process is gone by then: systemd starts the mux again, and people read why."""
+
+    async def prepared(*_: object) -> None:
+        return
+
+    def defective(*_: object) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr("mux.supervisor.prepare", prepared)
+    monkeypatch.setattr("mux.supervisor.become_next", defective)
+    running = asyncio.create_task(resting.run())
+    await started(resting.control)
+    resting.request_next()
+    assert await running == EXIT_DEFECT
+    said = capsys.readouterr().err
+    assert "start mux again" in said
+    assert "nobody thought of this" in said
+    assert "cannot run here" not in said

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from mux.supervisor import EXIT_CONFIG
+from mux.child import EXIT_CONFIG
 from tests.docker_engine import Engine, left_in
 from tests.e2e.harness import MUX, MuxUnderTest, kill
 from tests.e2e.kills.attendee import Attendee
