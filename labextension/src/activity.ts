@@ -31,11 +31,14 @@ export class Activity {
     return contexts(this.app).some(each => each.sessionContext?.session?.kernel?.status === 'busy');
   }
 
-  /** Whether something has happened since this was last asked. */
-  take(): boolean {
-    const happened = this.happened;
+  /** Whether something has happened that nobody was told of, or goes on. */
+  get seen(): boolean {
+    return this.happened || this.busy;
+  }
+
+  /** What has happened was told. */
+  told(): void {
     this.happened = false;
-    return happened || this.busy;
   }
 
   /** Watch documents that were opened since the last look. */

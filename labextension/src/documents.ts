@@ -1,11 +1,12 @@
 /**
  * The documents that are open in this page: which have unsaved edits, and how all of them are saved.
  *
- * Rules: a document with unsaved edits is never reloaded. One without is brought up to date after a swap if its file
- * has changed, since the tab would go on showing what is not there any more.
+ * Rules: a document with unsaved edits is never reloaded, whenever they were typed. One without is brought up to date
+ * after a swap if its file has changed, since the tab would go on showing what is not there any more.
  */
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { DocumentRegistry } from '@jupyterlab/docregistry';
+import { Contents } from '@jupyterlab/services';
 
 export type Context = DocumentRegistry.Context;
 
@@ -59,10 +60,8 @@ export async function refresh(app: JupyterFrontEnd): Promise<string[]> {
       if (before === undefined || now.last_modified === before) {
         continue;
       }
-      if (context.model.dirty) {
+      if (context.model.dirty || !(await takeOver(app, context))) {
         both.push(context.path);
-      } else {
-        await context.revert();
       }
     } catch (error) {
       // The file may be gone with the new image; the tab still shows it, and can save it anew.
@@ -70,4 +69,32 @@ export async function refresh(app: JupyterFrontEnd): Promise<string[]> {
     }
   }
   return both;
+}
+
+/**
+ * Show what is on disk; false if somebody has typed something meanwhile, which then stays.
+ *
+ * `revert()` fetches first, and then writes over whatever the document has become. So the file is fetched before, and
+ * `revert()` is given that: between a look at the document and its being written over, no key can be pressed.
+ */
+async function takeOver(app: JupyterFrontEnd, context: Context): Promise<boolean> {
+  const contents = app.serviceManager.contents;
+  const { path } = context;
+  const { type, format } = context.contentsModel ?? {};
+  const wanted: Contents.IFetchOptions = { type, content: true, ...(format ? { format } : {}) };
+  const fetched = format ? await contents.get(path, wanted) : undefined;
+  if (context.model.dirty) {
+    return false;
+  }
+  const get = contents.get;
+  if (fetched) {
+    contents.get = (asked, options) =>
+      asked === path && options?.content !== false ? Promise.resolve(fetched) : get.call(contents, asked, options);
+  }
+  try {
+    await context.revert();
+  } finally {
+    contents.get = get;
+  }
+  return true;
 }

@@ -178,7 +178,7 @@ export class Page {
       page: this.id,
       unsaved: unsaved(this.app),
       busy: this.activity.busy,
-      active: due && this.activity.take(),
+      active: due && this.activity.seen,
       saved: this.saved
     };
     const text = JSON.stringify(state);
@@ -189,6 +189,7 @@ export class Page {
       this.toldAt = Date.now();
       this.said = JSON.stringify({ ...state, active: false });
       if (state.active) {
+        this.activity.told();
         this.activeAt = this.toldAt;
       }
     }

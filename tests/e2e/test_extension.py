@@ -1,0 +1,110 @@
+"""What an open JupyterLab does at bad moments, in Chromium: while it fetches, and while the mux is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Route, WebSocketRoute, expect
+
+from tests.e2e.lab import START_MS_MAX, Lab
+from tests.e2e.people import Person, Room
+from tests.e2e.test_push import changed_image, push
+
+pytestmark = [
+    pytest.mark.xdist_group("one mux"),
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(700),
+    pytest.mark.parametrize("mux", ["process"], indirect=True),
+    pytest.mark.long,
+]
+PATIENCE_S = START_MS_MAX / 1000
+TYPED = "typed at a bad moment"
+
+
+async def opened(person: Person, name: str) -> Lab:
+    """A text file in an editor."""
+    lab = await person.lab()
+    await lab.file(name).dblclick()
+    await person.page.locator(".jp-FileEditor .cm-content").wait_for(timeout=START_MS_MAX)
+    return lab
+
+
+async def types(page: Page) -> None:
+    await page.locator(".jp-FileEditor .cm-content").click()
+    await page.keyboard.insert_text(TYPED)
+    await expect(page.locator(".jp-FileEditor")).to_contain_text(TYPED)
+
+
+async def until(fulfilled: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not fulfilled():
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_typed_while_a_changed_file_is_fetched_stays(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    await opened(ana, "README.md")
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if "content=1" in route.request.url:
+            asked.set()
+            await answered.wait()
+        await route.continue_()
+
+    await ana.page.route("**/api/contents/README.md?*", hold)
+    await push(room, changed_image(room.mux.directory, "while-typing"))
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
+    await types(ana.page)
+    answered.set()
+    await expect(ana.page.locator(".mux-notice").filter(has_text="README.md has edits")).to_be_visible()
+    await expect(ana.page.locator(".jp-FileEditor")).to_contain_text(TYPED)
+
+
+async def test_a_changed_file_is_shown_as_it_is_where_nobody_has_typed(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    lab = await opened(ana, "README.md")
+    await push(room, changed_image(room.mux.directory, "without-typing"))
+    await expect(ana.page.locator(".jp-FileEditor")).to_contain_text("# without-typing", timeout=START_MS_MAX)
+    await types(ana.page)
+    await ana.page.keyboard.press("ControlOrMeta+s")
+    await expect(ana.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(0)
+    await expect(ana.page.locator(".jp-Dialog")).to_have_count(0)
+    assert TYPED in await lab.read("README.md")
+
+
+async def test_work_while_the_mux_is_away_is_told_once_it_is_back(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    said: list[dict[str, Any]] = []
+    tries: list[WebSocketRoute] = []
+    away = False
+
+    async def answer(socket: WebSocketRoute) -> None:
+        tries.append(socket)
+        if away:
+            await socket.close(code=1012, reason="")
+        else:
+            socket.on_message(lambda text: said.append(json.loads(text)))
+
+    await ana.page.route_web_socket("**/camp/live/intro", answer)
+    await opened(ana, "README.md")
+    await until(lambda: bool(said))
+    said.clear()
+    await tries[-1].close(code=1012, reason="")
+    await until(lambda: bool(said))  # what is open is looked at when a connection comes
+    assert not any(word["active"] for word in said)
+
+    away = True
+    await tries[-1].close(code=1012, reason="")
+    await types(ana.page)
+    before = len(tries)
+    await until(lambda: len(tries) >= before + 4)  # by then the page would have said that somebody works
+    said.clear()
+    away = False
+    await until(lambda: bool(said))
+    assert said[0]["active"]
