@@ -132,9 +132,10 @@ def baked(engine: Engine, without: str = "") -> str:
         if not _present(engine, name):
             tar = Path(work) / "ship.tar"
             _bake(bundle.path, tar)
-            for old in engine.run_docker("images", "--quiet", IMAGE).split():
-                with contextlib.suppress(AssertionError):
-                    engine.run_docker("rmi", "--force", old)
+            for old in (IMAGE, f"{IMAGE}-bare"):
+                for identity in engine.run_docker("images", "--quiet", old).split():
+                    with contextlib.suppress(AssertionError):
+                        engine.run_docker("rmi", "--force", identity)
             engine.run_docker("import", str(tar), name)
     if not without:
         return name

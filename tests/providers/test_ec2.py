@@ -181,12 +181,14 @@ def test_spot_first_launches_on_demand_while_there_is_no_spot_machine(fleets: bo
                     cloud.capacity_gone(kind, zone, spot=True, for_s=300)
         provider = account.provider(market="spot_first")
         await provider.open()
-        await asyncio.gather(*(provider.launch(order(ShipId(f"ship-{number:04d}"))) for number in range(1, 4)))
+        orders = [order(ShipId(f"ship-{number:04d}")) for number in range(1, 4)]
+        made = await asyncio.gather(*map(provider.launch, orders))
         assert [one.spot for one in account.alive] == [False] * 3
+        assert {(one.kind in TYPES, one.spot) for one in made} == {(True, False)}, "what it costs is known at once"
         assert "on demand, which costs more" in account.said("no_spot")[0]
         if trouble == "capacity":
             await asyncio.sleep(300)
-            await provider.launch(order(ShipId("ship-0009")))
+            assert (await provider.launch(order(ShipId("ship-0009")))).spot
             assert [one.spot for one in account.alive] == [False] * 3 + [True], "spot again, once there is some"
 
     on_an_account(test, Settings(quotas=Quotas(spot_vcpu=2 if trouble == "quota" else 10_000)))
