@@ -44,6 +44,7 @@ class Loss:
         self._house = house
         self._kept: dict[ShipId, set[str]] = {}
         self._heard: dict[ShipId, float] = {}
+        self._stopped: dict[ShipId, float] = {}
         self._failing: dict[ShipId, tuple[float, float]] = {}
         self._led: set[WorkspaceId] = set()
         self._restarted = 0.0
@@ -57,6 +58,8 @@ class Loss:
     def heard(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> set[ShipId]:
         """Note who was heard from, and what the proxies said. Returns ships that may be given up for it now."""
         now = self._house.time.now
+        # The silence of one that is to be stopped says nothing; what was asked of its machine may still be under way.
+        self._stopped.update((s.id, now) for s in fleet.world.ships.values() if s.wanted is not ShipWanted.RUN)
         for command in commands:
             if isinstance(command, AcceptLink):
                 self._heard[command.ship] = now
@@ -91,7 +94,8 @@ class Loss:
             ship = fleet.world.ships.get(ship_id)
             if ship is None or ship.gone or not (ship.assigned and ship.unreachable) or last < now:
                 continue
-            if ship.wanted is ShipWanted.RUN and self._both_s(ship_id, since) > 3 * self._patience_s:
+            both_s = self._both_s(ship_id, max(since, self._stopped.get(ship_id, 0.0)))
+            if ship.wanted is ShipWanted.RUN and both_s > 3 * self._patience_s:
                 yield f"{ship_id} has long been silent and out of reach, and its attendees wait"
 
     def _both_s(self, ship: ShipId, since: float) -> float:
