@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote_from_bytes, unquote
@@ -215,7 +216,8 @@ def _check(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as made:
             bad = made.testzip()
-    except (zipfile.BadZipFile, OSError) as error:
+    # What a damaged part unpacks to is up to its codec, and so is what that says of it.
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise CliError("the archive did not come whole; try again") from error
     if bad is not None:
         raise CliError("the archive is damaged on this machine's disk; try again elsewhere")

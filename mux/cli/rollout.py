@@ -40,6 +40,9 @@ def push(  # noqa: PLR0917 - typer makes options of arguments
     ] = "",
     when: Annotated[str, typer.Option("--when", help="now, idle, offer, or a time: at 10:30.")] = "now",
     note: Annotated[str, typer.Option("--note", help="What it is for; shown with the rollout and the offer.")] = "",
+    ignore_room: Annotated[
+        bool, typer.Option("--ignore-room", help="Push also what is estimated not to fit the ships' disks.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Show progress until it has ended.")] = True,
     yes: YesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
@@ -52,7 +55,7 @@ def push(  # noqa: PLR0917 - typer makes options of arguments
     if not yes and not confirmed(question):
         raise CliError("nothing was changed")
     api = api_of(ctx)
-    body = {"image": image, "max_unavailable": max_unavailable, "when": when, "note": note}
+    body = {"image": image, "max_unavailable": max_unavailable, "when": when, "note": note, "ignore_room": ignore_room}
     answer = api.post(f"/rollouts/{segment(project)}", body)
     _report(answer, as_json=as_json)
     if not watch:

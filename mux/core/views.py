@@ -160,6 +160,7 @@ class FleetStatus:
         notices: latest notices, newest first: (seconds since the epoch, severity, subject, text).
         notebook_pages: pages of notebooks that are open.
         unsaved_documents: documents in them with edits that are not saved.
+        broadcast: what everybody is told; empty for nothing. Hostile until escaped.
     """
 
     event: str
@@ -180,6 +181,7 @@ class FleetStatus:
     notices: tuple[tuple[float, str, str, str], ...]
     notebook_pages: int = 0
     unsaved_documents: int = 0
+    broadcast: str = ""
 
 
 def attendee_view(world: World, user: UserId, now: float | None = None) -> AttendeeView:
@@ -295,6 +297,7 @@ def fleet_status(world: World) -> FleetStatus:
         notices=tuple(reversed(world.notices)),
         notebook_pages=len(pages),
         unsaved_documents=sum(page.unsaved for page in pages),
+        broadcast=world.controls.broadcast,
     )
 
 

@@ -69,8 +69,9 @@ PAGE = 1_000
 """Keys on a page of a listing, as many as S3 gives."""
 DELETED_AT_ONCE: Final = 1_000
 """Keys of one DeleteObjects request, as many as S3 takes."""
-KNOWN_MAX: Final = 200
-"""Attendees whose chunks are remembered; those of others are listed when they are needed."""
+KNOWN_MAX: Final = 1_000
+"""Attendees whose chunks are remembered: more than a room has, since with one too few, people who all save in turn push
+each other out, and every save is a listing. A chunk takes some 300 bytes here. Others' are listed when needed."""
 SWEEP_EVERY = 20
 """Old snapshots that go before chunks are looked for that nobody names any more: that reads every manifest."""
 SWEEP_PAUSE_S: Final = 60.0

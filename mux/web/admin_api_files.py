@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
+import structlog
 from aiohttp import hdrs
 from pydantic import BaseModel
 
@@ -32,6 +33,8 @@ from mux.web.api_models_files import (
     StartedOverOut,
 )
 from ship_agent.protocol.snapshot import is_path
+
+log = structlog.get_logger(__name__)
 
 
 async def files(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - every handler has the same shape
@@ -96,15 +99,17 @@ async def archive_of(deps: AdminDeps, call: Call) -> Streamed:
     parts = parts_of(deps.files, user)
     if not parts:
         raise NotFoundError("no_files", f"nothing is kept of {quoted(name or user)}")
+    log.info("files downloaded", user=user, by=call.caller.name)
     return Streamed(archive(deps.files, parts), "work.zip")
 
 
-async def archive_all(deps: AdminDeps, call: Call) -> Streamed:  # noqa: ARG001 - as above
+async def archive_all(deps: AdminDeps, call: Call) -> Streamed:
     """Everybody's work, in a folder for each attendee."""
     names = await _names(deps)
     users = sorted(_by_user(deps.files.all()), key=lambda user: (names.get(user, "").casefold(), user))
     folders = folder_names((user, names.get(user, "")) for user in users)
     parts: list[Part] = [part for user in users for part in parts_of(deps.files, user, f"{folders[user]}/")]
+    log.info("everybody's files downloaded", attendees=len(users), by=call.caller.name)
     return Streamed(archive(deps.files, parts), "everybody.zip")
 
 

@@ -18,6 +18,7 @@ from mux.web.admin_api_fleet import quoted
 from mux.web.admin_api_warming import due
 from mux.web.api_models import Done
 from mux.web.api_models_rollout import Failure, PushIn, RolloutOut, Rollouts, SteerIn
+from mux.web.shown_text import can_be_shown
 from mux.web.steering import misfit
 
 GIB = 1 << 30
@@ -31,12 +32,15 @@ async def rollouts(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - 
 async def push(deps: AdminDeps, call: Call) -> BaseModel:
     """Give a project another image while people work with it."""
     body, project = call.expect(PushIn), _project(deps, call)
+    if not can_be_shown(body.note):
+        raise ApiError(422, "text_invalid", "the note has characters that cannot be shown; write it anew, on one line")
     pace = _pace(body, deps)
     try:
         found = await deps.images.resolve(project, body.image, _held(deps, project))
     except PushError as error:
         raise ApiError(422, error.code, str(error)) from error
-    _fits(deps, found)
+    if not body.ignore_room:
+        _fits(deps, found)
     await deps.engine.submit(ProjectPushed(project, found.image, found.digest, pace, body.note))
     return Done(
         text=f"{project}: {found.digest[:19]}… is being pulled and proved; nobody is touched before that. "
@@ -123,7 +127,8 @@ def _fits(deps: AdminDeps, image: PushedImage) -> None:
             409,
             "no_room",
             f"the image does not fit: {image.fetched_bytes / GIB:.2f} GiB are new to the ships and unpack to about "
-            f"{needed / GIB:.2f} GiB, and {ship} has {free / GIB:.2f} GiB left{more}; free some space, or replace it",
+            f"{needed / GIB:.2f} GiB, and {ship} has {free / GIB:.2f} GiB left{more}; free some space, or replace it; "
+            f"`mux push --ignore-room` pushes it all the same",
         )
 
 

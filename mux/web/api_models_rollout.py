@@ -24,6 +24,7 @@ class PushIn(ApiRequest):
         "event.time_zone.",
     )
     note: Annotated[str, Field(max_length=200)] = Field(default="", description="An organizer's words on it.")
+    ignore_room: bool = Field(default=False, description="Push also what is estimated not to fit the ships' disks.")
 
 
 class Failure(ApiResponse):

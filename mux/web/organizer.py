@@ -19,11 +19,12 @@ from aiohttp.typedefs import Handler, Middleware
 from mux.auth.login import LoginRefused
 from mux.auth.redirects import local_path
 from mux.auth.sessions import NotAnOrganizerError, OrganizerSessions, organizer_cookie, token_hash
-from mux.core.events import DoorsSet, RolloutSteered, SeatReleased
+from mux.core.events import BroadcastSet, DoorsSet, RolloutSteered, SeatReleased
 from mux.core.model import Doors, Role, SessionHash, UserId
 from mux.store.base import User
 from mux.web import organizer_view as view
 from mux.web import organizer_work as work
+from mux.web.api_models import BROADCAST_CHARS_MAX
 from mux.web.assets import add_assets
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
@@ -41,6 +42,7 @@ from mux.web.pages import (
     wants_json,
 )
 from mux.web.peers import believed_peers
+from mux.web.shown_text import can_be_shown
 from mux.web.signed_in import Who, act_purpose
 from mux.web.steering import misfit, order_of
 
@@ -160,6 +162,7 @@ class OrganizerPages:
         app.router.add_post("/login", self.login)
         app.router.add_post("/logout", self.logout)
         app.router.add_post("/doors", self.doors)
+        app.router.add_post("/broadcast", self.broadcast)
         app.router.add_post("/seats/release", self.release)
         app.router.add_post("/rollouts/steer", self.steer)
 
@@ -275,6 +278,7 @@ class OrganizerPages:
             rollouts=work.rollout_panels(self._deps.engine.rollouts()),
             warming=work.warming_panel(self._deps.engine.warming(self._deps.clock()), self._deps.clock()),
             ship_text=view.ship_text,
+            broadcast_chars_max=BROADCAST_CHARS_MAX,
             refresh_s=REFRESH_S,
         )
 
@@ -311,6 +315,17 @@ class OrganizerPages:
             raise Refusal(422, "doors_unknown", "That did not work", "Doors are auto, open or closed.") from None
         await self._deps.engine.submit(DoorsSet(doors))
         log.info("doors set", doors=str(doors), by=organizer.user.id)
+        return redirect("/", 303)
+
+    async def broadcast(self, request: web.Request) -> web.Response:
+        """``POST /broadcast``: tell everybody something; nothing takes back what they are told."""
+        organizer, fields = await self._acting(request)
+        text = fields.get("text", "").replace("\r\n", "\n").strip() if "clear" not in fields else ""
+        if len(text) > BROADCAST_CHARS_MAX or not can_be_shown(text, lines=True):
+            words = f"At most {BROADCAST_CHARS_MAX} characters, all of which can be shown. Go back and write it anew."
+            raise Refusal(422, "text_invalid", "Nobody was told that", words)
+        await self._deps.engine.submit(BroadcastSet(text))
+        log.info("broadcast set", chars=len(text), by=organizer.user.id)
         return redirect("/", 303)
 
     async def release(self, request: web.Request) -> web.Response:

@@ -47,6 +47,16 @@ async def test_an_image_that_does_not_fit_a_ships_disk_is_refused_with_the_numbe
     assert "4096.00 GiB are new to the ships" in refused.json["error"]["message"]
     assert "ship-0001 has 3.00 GiB left; free some space, or replace it" in refused.json["error"]["message"]
     assert admin.engine.events == []
+    answer = await admin.local("POST", "/rollouts/intro", {"image": "huge", "ignore_room": True})
+    assert answer.status == 200
+    assert [type(event) for event in admin.engine.events] == [ProjectPushed]
+
+
+@pytest.mark.parametrize("note", ["a\u202eb", "two\nlines"])
+async def test_a_note_that_shows_as_something_else_is_refused(admin: Admin, note: str) -> None:
+    refused = await admin.local("POST", "/rollouts/intro", {"image": "fix", "note": note})
+    assert (refused.status, refused.json["error"]["code"]) == (422, "text_invalid")
+    assert admin.engine.events == []
 
 
 async def test_an_image_of_unknown_size_and_a_ship_that_says_nothing_of_its_disk_hinder_no_push(admin: Admin) -> None:
@@ -105,6 +115,7 @@ async def test_metrics_are_prometheus_text(admin: Admin) -> None:
         ("/doors", {"doors": "closed"}, DoorsSet(Doors.CLOSED)),
         ("/doors", {"doors": "auto"}, DoorsSet(Doors.AUTO)),
         ("/broadcast", {"text": " Lunch <b>now</b>\nin room 2 "}, BroadcastSet("Lunch <b>now</b>\nin room 2")),
+        ("/broadcast", {"text": "10\u00a0min\r\n\U0001f469\u200d\U0001f4bb"}, BroadcastSet("10\u00a0min\n👩\u200d💻")),
         ("/broadcast", {"text": ""}, BroadcastSet("")),
         ("/fleet/park", None, FleetParked()),
         ("/fleet/unpark", None, FleetUnparked()),

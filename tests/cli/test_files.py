@@ -7,10 +7,15 @@ import io
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from mux.cli.client import Api
+from mux.cli.errors import CliError
+from mux.cli.files import _export
 from mux.core.events import Event, StartOverAsked
 from mux.core.files import FilesView
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId
@@ -80,6 +85,20 @@ async def test_an_archive_is_checked_and_has_its_name_only_then(cli: Cli, tmp_pa
     assert sorted(path.name for path in target.iterdir()) == ["ana.zip", "everybody.zip"]
 
 
+async def test_downloads_are_logged_without_names_of_files(cli: Cli, tmp_path: Path) -> None:
+    user = await ana(cli)
+    with capture_logs() as logged:
+        assert (await cli("files", "export", "ana", str(tmp_path / "a.zip"))).code == 0
+        assert (await cli("files", "export", "--all", str(tmp_path / "all.zip"))).code == 0
+    told = [line for line in logged if "downloaded" in line["event"]]
+    assert [(line["event"], line["by"]) for line in told] == [
+        ("files downloaded", "local"),
+        ("everybody's files downloaded", "local"),
+    ]
+    assert (told[0]["user"], told[1]["attendees"]) == (user, 1)
+    assert "a.txt" not in str(told)
+
+
 async def test_an_archive_goes_to_stdout(cli: Cli) -> None:
     await ana(cli)
     process = await asyncio.create_subprocess_exec(
@@ -101,6 +120,22 @@ async def test_an_archive_that_is_cut_off_is_none(cli: Cli, tmp_path: Path, monk
     said = await cli("files", "export", "ana", str(tmp_path / "a.zip"))
     assert said.code != 0
     assert "went away" in said.err
+    assert list(tmp_path.glob("*a.zip*")) == []
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 8, b"\x00" * 8])
+def test_an_archive_that_is_damaged_inside_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    def download(_: object, path: str, write: Callable[[bytes], object]) -> None:
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("a", b"some text" * 100)
+        write(whole.getvalue().replace(whole.getvalue()[31:39], damage))
+
+    monkeypatch.setattr("mux.cli.client.Api.download", download)
+    with pytest.raises(CliError, match=r"did not come whole|is damaged"):
+        _export(Api.__new__(Api), "/archive", tmp_path / "a.zip")
     assert list(tmp_path.glob("*a.zip*")) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from mux.core.events import DoorsSet, RolloutSteered, SeatReleased
+from mux.core.events import BroadcastSet, DoorsSet, RolloutSteered, SeatReleased
 from mux.core.model import Doors, ProjectName, ShipId, UserId
 from mux.core.rollout import RolloutState
 from mux.core.views import SeatView
@@ -199,3 +199,34 @@ async def test_the_admin_api_stands_beside_the_pages(home: House) -> None:
         misdirected = await client.get("/api/v1/scopes", headers={"Accept": "text/html"})
         assert misdirected.status == 421
         assert (await misdirected.json())["error"]["code"] == "wrong_host"
+
+
+async def test_everybody_is_told_something_by_a_form(home: House) -> None:
+    browser = await home.organizing("olga")
+    told = "Lunch <b>now</b>\u00a0👩\u200d💻\r\nin room 2"
+    assert (await browser.send("/", "/broadcast", text=f" {told} ")).status == 303
+    assert home.engine.events[-1] == BroadcastSet(told.replace("\r\n", "\n"))
+    home.engine.fleet = replace(home.engine.fleet, broadcast=told)
+    page = await (await browser.get("/")).text()
+    assert "Lunch &lt;b&gt;now&lt;/b&gt;" in page
+    assert (await browser.send("/", "/broadcast", clear="yes")).status == 303
+    assert home.engine.events[-1] == BroadcastSet("")
+
+
+@pytest.mark.parametrize("text", ["x" * 501, "a\x07b", "a\u202eb", "a\u2066b", "a\u2028b", "a\ufeffb"])
+async def test_what_cannot_be_shown_is_told_to_nobody(home: House, text: str) -> None:
+    browser = await home.organizing("olga")
+    before = list(home.engine.events)
+    assert (await browser.send("/", "/broadcast", text=text)).status == 422
+    assert home.engine.events == before
+
+
+async def test_a_broadcast_comes_from_our_own_form_and_an_organizer(home: House) -> None:
+    browser = await home.organizing("olga")
+    fields = {**await browser.form("/", "/broadcast"), "text": "Lunch"}
+    assert (await browser.post("/broadcast", {**fields, "csrf": "x"})).status == 403
+    assert (await browser.post("/broadcast", fields, Origin="http://evil.test")).status == 403
+    helper = await home.organizing("hal")
+    assert 'action="/broadcast"' not in await (await helper.get("/")).text()
+    assert (await helper.post("/broadcast", fields)).status == 403
+    assert not any(isinstance(event, BroadcastSet) for event in home.engine.events)
