@@ -94,10 +94,12 @@ class Rig:
 
     def write(self) -> None:
         """The files that machines see."""
+        # Not where it is not needed: cloud-init then looks for mirrors, of which nothing here knows a name.
+        apt = "apt: {preserve_sources_list: true}\n" if self.sources else ""
         (self.directory / "machine.cfg").write_text(
             "datasource_list: [Ec2]\ndatasource:\n  Ec2:\n    strict_id: false\n    timeout: 10\n    max_wait: 60\n"
             f'    metadata_urls: ["http://{METADATA}:80"]\n'
-            "apt: {preserve_sources_list: true}\n"
+            f"{apt}"
         )
         (self.directory / "sources.list").write_text(self.sources)
         (self.directory / "daemon.json").write_text(
