@@ -165,7 +165,8 @@ def main() -> None:
     if chosen.write:
         (RESULTS / "proxy.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         (RESULTS / "proxy.svg").write_text(plot(found), encoding="utf-8")
-        PAGE.write_text(page(found), encoding="utf-8")
+        profile = json.loads((RESULTS / "profile.json").read_text(encoding="utf-8"))
+        PAGE.write_text(page(found, profile), encoding="utf-8")
 
 
 if __name__ == "__main__":

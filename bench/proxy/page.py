@@ -13,13 +13,14 @@ NEW = [f"GET 200 B, never-seen heads, c={count}" for count in (64, 512)]
 BODIES = [f"64 MiB {way}, {count} at once" for way in ("down", "up") for count in (1, 8)]
 
 
-def page(found: dict[str, Any]) -> str:
+def page(found: dict[str, Any], profile: dict[str, Any]) -> str:
     """The page, as Markdown.
 
     Args:
         found: what ``python -m bench.proxy`` measured.
+        profile: what ``python -m bench.proxy.profile`` saw.
     """
-    return "\n".join([*_intro(found), *_rates(found), *_tls(found), *_bars(found), ""])
+    return "\n".join([*_intro(found), *_rates(found), *_tls(found), *_bars(found), *_profile(profile), ""])
 
 
 def _intro(found: dict[str, Any]) -> list[str]:
@@ -116,4 +117,26 @@ def _bars(found: dict[str, Any]) -> list[str]:
         worst = min(measured) if aim > 0 else max(measured)
         met = worst >= aim if aim > 0 else worst <= -aim
         lines.append(f"| {what} | {words} | {worst:.2f} | {'met' if met else 'missed'} |")
+    return lines
+
+
+def _profile(profile: dict[str, Any]) -> list[str]:
+    """Why a row is not faster: where its time goes."""
+    lines = [
+        "",
+        "## Where the time goes",
+        "",
+        f"`python -m bench.proxy.profile` on {profile['date']} at commit `{profile['commit']}`: percent of the processor",
+        "time of a request. What the kernel does for the same bytes is the same for both; own is Python with uvloop in one,",
+        "and nginx in the other.",
+        "",
+        "| | | kernel: write | read | epoll | all | own |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row, targets in profile["rows"].items():
+        for name, seen in targets.items():
+            percent = seen["percent"]
+            kernel = [percent.get(f"kernel, {call}", 0.0) for call in ("write", "read", "epoll", "all")]
+            own = sum(share for part, share in percent.items() if not part.startswith("kernel"))
+            lines.append(f"| {row} | {name} | {' | '.join(f'{share:.0f}' for share in (*kernel, own))} |")
     return lines

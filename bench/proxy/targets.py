@@ -111,7 +111,8 @@ class Target:
         """Whether it is asked for WebSockets."""
         return self.process is not None and self.name not in SLOW
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Of its process and its children."""
         if self.process is None:
             return []
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -120,7 +121,7 @@ class Target:
     def cpu_s(self) -> float:
         """Processor time of its processes so far, user and system."""
         total = 0
-        for pid in self._pids():
+        for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
         return total / TICKS
@@ -128,7 +129,7 @@ class Target:
     def memory_bytes(self) -> int:
         """Resident memory of its processes that is theirs alone."""
         total = 0
-        for pid in self._pids():
+        for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith(("Private_Clean", "Private_Dirty")):
                     total += int(line.split()[1]) * 1024
