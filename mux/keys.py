@@ -88,11 +88,6 @@ class Keyring:
         payload = "|".join([event.replace("|", " "), user, ship, str(seat), str(epoch)])
         return f"{payload}|{self._token('receipt', payload)}"
 
-    def receipt_ok(self, receipt: str) -> bool:
-        """Whether a receipt is one of ours; constant time."""
-        payload, _, mac = receipt.rpartition("|")
-        return hmac.compare_digest(self._token("receipt", payload).encode(), mac.encode())
-
     def code_hash(self, code: str) -> str:
         """Keyed hash of a generated code (64 or more random bits, normalised): safe to store, found by equality."""
         return self.mac("code", code).hex()

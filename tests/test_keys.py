@@ -45,12 +45,15 @@ def test_a_token_for_one_purpose_is_none_for_another() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=10), st.integers(0, 99), st.integers(0, 99))
-def test_a_receipt_is_ours_or_it_is_not(event: str, user: str, seat: int, epoch: int) -> None:
-    receipt = KEYS.receipt(event, UserId(user), ShipId("ship-0001"), seat, epoch)
-    assert KEYS.receipt_ok(receipt)
-    assert not KEYS.receipt_ok(receipt.replace("ship-0001", "ship-0002"))
-    assert not Keyring(b"o" * 32).receipt_ok(receipt)
-    assert not KEYS.receipt_ok("")
+def test_a_receipt_says_what_it_is_of_and_nobody_else_writes_it(event: str, user: str, seat: int, epoch: int) -> None:
+    said = (event, UserId(user), ShipId("ship-0001"), seat, epoch)
+    receipt = KEYS.receipt(*said)
+    payload, _, mac = receipt.rpartition("|")
+    assert payload.split("|")[-1] == str(epoch)
+    other = Keyring(b"o" * 32).receipt(*said)
+    assert other.rpartition("|")[0] == payload
+    assert other.rpartition("|")[2] != mac
+    assert KEYS.receipt(*said[:4], epoch + 1).rpartition("|")[2] != mac
 
 
 def test_form_tokens_belong_to_one_browser_and_one_purpose() -> None:

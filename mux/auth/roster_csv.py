@@ -21,7 +21,6 @@ from mux.auth.names import clean, email_fault, name_fault
 from mux.auth.passwords import PASSWORD_CHARS_MAX
 from mux.core.fold import fold
 from mux.core.model import Role
-from mux.store.base import User
 
 ROWS_MAX = 20_000
 """Twenty times the largest event; a file beyond it is some other file."""
@@ -233,7 +232,7 @@ def _shown(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
-# --- writing --------------------------------------------------------------------------------------------------------
+# --- codes --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,31 +243,6 @@ class IssuedCode:
     email: str
     role: Role
     code: str = field(repr=False)
-
-
-def export_roster(users: Iterable[User]) -> str:
-    """The roster without credentials; importing it again changes nothing."""
-    return _written(("name", "email", "role"), ((user.name, user.email, user.role.value) for user in users))
-
-
-def export_codes(codes: Iterable[IssuedCode]) -> str:
-    """Freshly made codes, for a mail merge."""
-    rows = ((issued.name, issued.email, issued.role.value, issued.code) for issued in codes)
-    return _written(("name", "email", "role", "code"), rows)
-
-
-def _written(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_guarded(cell) for cell in row])
-    return out.getvalue()
-
-
-def _guarded(cell: str) -> str:
-    """OWASP, "CSV Injection": a leading apostrophe makes a spreadsheet show the cell instead of running it."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def _unguarded(cell: str) -> str:
