@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 from _pytest.nodeid import NodeId
+from hypothesis import HealthCheck, settings
 
 from tests.docker_engine import docker_engine
 
@@ -30,6 +31,11 @@ LONGEST_FIRST = ("e2e", "conformance", "web", "providers", "ship_agent", "images
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell: what tests start and interrupt would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says something of the machine alone. Without this, one that waits 200 ms for the processor,
+# or is slow to be made, fails its test.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 
 @pytest.fixture(autouse=True)
