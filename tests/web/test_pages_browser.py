@@ -161,9 +161,11 @@ async def test_the_organizers_page_follows_the_room_and_keeps_what_is_unfolded(s
     page, engine = await site.page(), site.home.engine
     await site.login(page, f"{site.admin}/", "olga")
     await page.get_by_text("Release…").click()
+    await page.fill("#broadcast-text", "half written")
     engine.fleet = status(waiting=17)
     await engine.news()
     await page.locator("#figures").get_by_text("17").wait_for()
+    assert await page.input_value("#broadcast-text") == "half written"
     assert await page.get_by_role("button", name="Release this seat").is_visible()
     await page.get_by_role("button", name="Closed").click()
     await page.get_by_text("The doors are closed").wait_for()
