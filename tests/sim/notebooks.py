@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mux.core.events import Event, PageGone, PageSaid
-from mux.core.model import MachineStatus, ShipId, WorkspaceId
+from mux.core.events import Event, PageGone, PageSaid, ShipReported
+from mux.core.model import MachineStatus, ReportedState, ShipId, WorkspaceId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, SaveRequest, notebook_view
 from mux.core.routes import RouteKey
 from mux.core.ships import Workspace
@@ -187,13 +187,16 @@ class SaveRules:
                     if self._open.get(((user, project), page), (0, 0))[0] == link:
                         del self._open[((user, project), page)]
         still_open = were_open & {key for key, _ in self._open}
+        # Nobody is asked in a workspace that does not answer, as its ship may have said in this very batch.
+        heard = [event.report for event in events if isinstance(event, ShipReported)]
+        down = {word.id for report in heard for word in report.workspaces if word.state is not ReportedState.HEALTHY}
         yield from self._waited_for(world)
         asked = {}
         for ship in world.ships.values():
             for each in ship.workspaces.values():
                 owner = ship.seats[each.seat].user
                 key = None if owner is None else (owner, each.project)
-                yield from self._swapped(world, each, open_page=key in still_open)
+                yield from self._swapped(world, each, open_page=key in still_open and each.id not in down)
                 asked[each.id] = each.healthy, bool(each.previous)
         self._before = asked
         self._asked = {

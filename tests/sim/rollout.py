@@ -53,6 +53,7 @@ class RolloutRules:
         self._swapped: set[WorkspaceId] = set()
         self._digests: dict[WorkspaceId, str] = {}
         self._routed: set[RouteKey] = set()
+        self._led: set[WorkspaceId] = set()
         self._accepted: set[tuple[UserId, ProjectName, int]] = set()
         self._active: dict[RouteKey, float] = {}
         self._started = 0.0
@@ -79,6 +80,7 @@ class RolloutRules:
         yield from self._overdue(world)
         self._seen = dict(world.rollouts)
         self._routed = set(world.published_routes)
+        self._led.update(place.workspace for place in world.published_routes.values())
         self._digests = {each.id: each.digest for one in world.rollouts.values() for _, each in bound(world, one)}
 
     def _one(self, world: World, rollout: Rollout, before: Rollout | None, events: Sequence[Event]) -> Iterator[str]:
@@ -163,8 +165,7 @@ class RolloutRules:
                 if each.previous and not each.healthy and world.now > each.swap_until + LATE_S:
                     yield f"the swap of {each.id} is still waited for"
 
-    @staticmethod
-    def unproved(machine: SimMachine, action: Start) -> str:
+    def unproved(self, machine: SimMachine, action: Start) -> str:
         """Why a start must not be: it gives somebody an image that was not proved here; empty if it may be."""
         here, spec = machine.workspaces.get(action.spec.id), action.spec
         if here is None or not spec.receipt or machine.ever_hostile:
@@ -173,8 +174,8 @@ class RolloutRules:
             return ""
         if here.digest in (FAILING, HANGING):
             return ""  # it goes back to the image before, which this ship may never have had
-        if not machine.truth[here.id].answered_on:
-            return ""  # likewise, after a first start that failed: nobody was ever led to it
+        if here.id not in self._led:
+            return ""  # likewise, after a first start that failed, as far as the mux has heard: nobody was led to it
         return f"{here.id} is started on {spec.digest[:14]}, which never answered on {machine.ship}"
 
 
