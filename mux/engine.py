@@ -33,6 +33,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
 )
 from mux.core.events import (
     Event,
@@ -90,6 +91,7 @@ _PERSIST = (
     SaveSpend,
     SaveRollout,
     ForgetRollout,
+    SaveWishes,
 )
 
 

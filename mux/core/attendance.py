@@ -14,6 +14,7 @@ from mux.core.files import HOLDS_FILES, left
 from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
+from mux.core.wishes import take
 from mux.core.workspaces import bind, drain, empty, keep, prepare, seat_ready
 from mux.core.world import World
 
@@ -139,6 +140,7 @@ def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
     seat.user = None
     seat.epoch = 0
     for workspace in list(seat.workspaces.values()):
+        take(world, user, workspace)
         if workspace.state in HOLDS_FILES:
             left(world, ship, user, workspace)
         if keep_work and workspace.state in HOLDS_FILES:

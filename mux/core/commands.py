@@ -22,6 +22,7 @@ from mux.core.model import (
     ShipId,
     ShipState,
     ShipWanted,
+    StartedOver,
     StartOver,
     UserId,
     Waiting,
@@ -42,7 +43,8 @@ class WorkspaceRecord:
     ``healthy`` is the last report's word, so that routes stand again right after a restart of the mux. ``previous`` is
     the image to go back to while another one is on trial with it, ``swap_until`` how long its swap may take and its
     requests wait (seconds since the epoch). ``start_over`` is the last wish of its attendee. ``ports`` are further
-    ports on its ship, ``shared`` names what it shares with its seat's other workspaces.
+    ports on its ship, ``shared`` names what it shares with its seat's other workspaces. ``started_over`` says how the
+    last wish ended: one that is done is not done again elsewhere.
     """
 
     id: WorkspaceId
@@ -57,6 +59,7 @@ class WorkspaceRecord:
     start_over: StartOver | None = None
     ports: Mapping[PortName, int] = field(default_factory=dict)
     shared: str = ""
+    started_over: StartedOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,19 @@ class ForgetRollout:
     project: ProjectName
 
 
+@dataclass(frozen=True, slots=True)
+class SaveWishes:
+    """Replace an attendee's wishes to start over that no workspace has.
+
+    Args:
+        user: whose.
+        paths: by project, what of it; empty for everything. Empty when no wish waits any more.
+    """
+
+    user: UserId
+    paths: Mapping[ProjectName, str]
+
+
 Persist = (
     SaveShip
     | SaveAssignment
@@ -248,6 +264,7 @@ Persist = (
     | SaveSpend
     | SaveRollout
     | ForgetRollout
+    | SaveWishes
 )
 
 # --- published ------------------------------------------------------------------------------------------------------

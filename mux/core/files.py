@@ -1,8 +1,9 @@
 """Attendees' files as far as the core decides about them: wishes to start over, and how old files are after a move.
 
 A wish belongs to a workspace and stands in what its ship is told until another one takes its place; the ship carries it
-out once and reports how that ended. What an attendee's projects share is kept like a project's files, under a name that
-no project has. What is in files, and where they are kept, is nothing that the core knows.
+out once and reports how that ended. One whose attendee was moved before that follows them (`wishes`). What somebody's
+projects share is kept like a project's files, under a name that no project has. What is in files, and where they are
+kept, is nothing that the core knows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from mux.core.events import StartOverAsked
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId, WorkspaceState
 from mux.core.ships import Ship, Workspace
+from mux.core.wishes import ended
 from mux.core.workspaces import wanted_changed
 from mux.core.world import Behind, World
 
@@ -90,6 +92,4 @@ def files_views(world: World, user: UserId) -> tuple[FilesView, ...]:
 def _view(project: ProjectName, workspace: Workspace | None) -> FilesView:
     if workspace is None or workspace.state not in HOLDS_FILES:
         return FilesView(project)
-    wish, ended = workspace.start_over, workspace.started_over
-    ours = ended is not None and wish is not None and ended.number == wish.number
-    return FilesView(project, held=True, wish=wish, ended=ended if ours else None)
+    return FilesView(project, held=True, wish=workspace.start_over, ended=ended(workspace))

@@ -42,6 +42,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
     ShipRecord,
 )
 from mux.core.errors import InvariantError
@@ -128,11 +129,13 @@ class Fleet:
         controls: SaveControls | None = None,
         meter: Meter | None = None,
         rolling: Iterable[Rollout] = (),
+        wishes: Mapping[UserId, Mapping[ProjectName, str]] | None = None,
     ) -> Fleet:
         """The core as it was stored. Ships count as silent from ``now`` (seconds since the epoch) on, not longer."""
         world = World(spec)
         world.now = world.started = now
         world.epochs.update(epochs or {})
+        world.wishes.update({user: dict(paths) for user, paths in (wishes or {}).items()})
         if controls is not None:
             world.controls = world.saved_controls = controls
             if controls.paused:
@@ -284,6 +287,7 @@ class Fleet:
         for user in changes.waiting:
             entry = world.waiting.get(user)
             commands.append(SaveWaiting(entry) if entry else ForgetWaiting(user))
+        commands += [SaveWishes(user, dict(world.wishes.get(user, {}))) for user in changes.wishes]
         sessions: dict[Any, SessionEntry | None] = {}
         for session_hash in changes.sessions:
             session = world.sessions.get(session_hash)

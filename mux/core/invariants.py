@@ -30,6 +30,11 @@ def _seats(world: World) -> Iterator[str]:
             yield f"{user} has an assignment whose epoch is not the latest"
         if user in world.waiting:
             yield f"{user} waits and has a seat"
+    for user, paths in world.wishes.items():
+        found = world.seat_of(user)
+        for project in found[1].workspaces if found is not None else ():
+            if project in paths:
+                yield f"a wish of {user} for {project} waits, and there is a workspace to carry it out"
     for ship in world.ships.values():
         for seat in ship.seats:
             if seat.user is not None and world.seat_of(seat.user) != (ship, seat):

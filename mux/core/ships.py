@@ -107,6 +107,7 @@ class Workspace:
             self.start_over,
             dict(self.ports),
             self.shared,
+            self.started_over,
         )
 
     @classmethod
@@ -124,6 +125,7 @@ class Workspace:
             previous=record.previous,
             swap_until=record.swap_until,
             start_over=record.start_over,
+            started_over=record.started_over,
             ports=dict(record.ports),
             shared=record.shared,
         )

@@ -27,6 +27,7 @@ from mux.core.model import (
 from mux.core.rollout import spec_on
 from mux.core.routes import RoutePort
 from mux.core.ships import Kept, Seat, Ship, Workspace
+from mux.core.wishes import give
 from mux.core.world import World
 
 PORT_IN_USE = "port_in_use"
@@ -76,6 +77,7 @@ def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
     ship.workspaces[identity] = workspace
     seat.workspaces[spec.name] = workspace
     wanted_changed(world, ship)
+    give(world, ship, workspace)
 
 
 def drain(world: World, ship: Ship, workspace: Workspace) -> None:
@@ -133,6 +135,8 @@ def bind(world: World, ship: Ship, seat: Seat) -> None:
                 # Files may be restored there first: no route before its ship reports it bound.
                 workspace.healthy = False
     wanted_changed(world, ship)
+    for workspace in seat.workspaces.values():
+        give(world, ship, workspace)
 
 
 def _bind(world: World, workspace: Workspace) -> None:
@@ -220,7 +224,9 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
         word = said.get(workspace.id)
         if word is not None:
             workspace.behind_s = word.behind_s
-            workspace.started_over = word.started_over or workspace.started_over
+            if word.started_over is not None and word.started_over != workspace.started_over:
+                workspace.started_over = word.started_over
+                world.touch(ship)
         if workspace.state is WorkspaceState.DRAINING:
             if word is None and report.generation >= ship.generation:
                 workspace.life.to(WorkspaceState.STOPPED)

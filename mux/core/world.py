@@ -49,6 +49,7 @@ class Changes:
     assignments: dict[UserId, None] = field(default_factory=dict)
     sessions: dict[SessionHash, None] = field(default_factory=dict)
     waiting: dict[UserId, None] = field(default_factory=dict)
+    wishes: dict[UserId, None] = field(default_factory=dict)
     plan: bool = False
     effects: list[Effect] = field(default_factory=list)
 
@@ -109,6 +110,7 @@ class World:
         self.sessions: dict[SessionHash, Session] = {}
         self.sessions_of: dict[UserId, dict[SessionHash, None]] = {}
         self.waiting: dict[UserId, Waiting] = {}
+        self.wishes: dict[UserId, dict[ProjectName, str]] = {}
         self.places_in_queue: dict[UserId, int] | None = None
         self.controls = SaveControls(Doors.AUTO, doors_opened=False, launching=True, ships_made=0, turns=0)
         self.saved_controls: SaveControls | None = None

@@ -196,6 +196,7 @@ class Control:
             controls=records.controls,
             meter=records.meter,
             rolling=records.rollouts,
+            wishes=records.wishes,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)

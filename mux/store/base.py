@@ -57,6 +57,7 @@ class Records:
         controls: None before the first save.
         meter: what has been spent; None before the first save.
         rollouts: the latest of each project that has had one.
+        wishes: to start over, that no workspace has, by user and project; see `SaveWishes`.
     """
 
     ships: tuple[ShipRecord, ...] = ()
@@ -67,6 +68,7 @@ class Records:
     controls: SaveControls | None = None
     meter: Meter | None = None
     rollouts: tuple[Rollout, ...] = ()
+    wishes: Mapping[UserId, Mapping[ProjectName, str]] = field(default_factory=dict)
 
 
 CredentialKind = Literal["code", "password", "none"]

@@ -23,6 +23,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
     ShipRecord,
 )
 from mux.core.model import Assignment, ProjectName, Session, SessionHash, ShipId, UserId, Waiting
@@ -47,10 +48,11 @@ class Changes:
     controls: SaveControls | None = None
     meter: Meter | None = None
     rollouts: dict[ProjectName, Rollout | None] = field(default_factory=dict)
+    wishes: dict[UserId, SaveWishes | None] = field(default_factory=dict)
     seen: set[UserId] = field(default_factory=set)
 
 
-def gather(batch: Sequence[Persist]) -> Changes:
+def gather(batch: Sequence[Persist]) -> Changes:  # noqa: PLR0912 - one branch per command
     """What ``batch``, carried out in order, leaves behind."""
     changes = Changes()
     for command in batch:
@@ -80,4 +82,6 @@ def gather(batch: Sequence[Persist]) -> Changes:
                 changes.rollouts[rollout.project] = rollout
             case ForgetRollout(project):
                 changes.rollouts[project] = None
+            case SaveWishes(user, paths):
+                changes.wishes[user] = command if paths else None
     return changes

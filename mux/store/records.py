@@ -1,4 +1,4 @@
-"""How the records of a ship and of a rollout are written down: JSON, and back, exactly.
+"""How the records of a ship and of a rollout, and wishes, are written down: JSON, and back, exactly.
 
 Owns the encoding only. A field that a later version adds must have a default here for records written before it.
 Everything outside ASCII is escaped, so that no text of a ship (a NUL, say) is refused by a database.
@@ -7,6 +7,7 @@ Everything outside ASCII is escaped, so that no text of a ship (a NUL, say) is r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from mux.core.model import (
     ShipId,
     ShipState,
     ShipWanted,
+    StartedOver,
     StartOver,
     UserId,
     WorkspaceId,
@@ -80,6 +82,7 @@ def _load_workspace(value: dict[str, Any]) -> WorkspaceRecord:
         start_over=StartOver(**wish) if (wish := value.get("start_over")) else None,
         ports={PortName(name): port for name, port in value.get("ports", {}).items()},
         shared=value.get("shared", ""),
+        started_over=StartedOver(**said) if (said := value.get("started_over")) else None,
     )
 
 
@@ -107,3 +110,18 @@ def load_rollout(text: str) -> Rollout:
             "accepted": tuple(value.get("accepted", ())),
         }
     )
+
+
+def dump_wishes(paths: Mapping[ProjectName, str]) -> str:
+    """Wishes of one attendee, by project, as JSON text."""
+    return json.dumps(dict(paths), separators=(",", ":"))
+
+
+def load_wishes(text: str) -> dict[ProjectName, str]:
+    """The wishes that :func:`dump_wishes` wrote.
+
+    Raises:
+        ValueError, AttributeError: they are not any.
+    """
+    value: dict[str, str] = json.loads(text)
+    return {ProjectName(project): path for project, path in value.items()}

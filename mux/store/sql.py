@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Table, bindparam, case, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mux.core.commands import Persist, SaveControls, ShipRecord
-from mux.core.model import Assignment, Doors, Session, SessionHash, ShipId, ShipState, UserId, Waiting
+from mux.core.commands import Persist, SaveControls, SaveWishes, ShipRecord
+from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, ShipId, ShipState, UserId, Waiting
 from mux.core.rollout import Rollout
 from mux.core.spend import Meter
 from mux.store import tables as t
@@ -23,7 +23,7 @@ from mux.store.base import ConflictError, Records
 from mux.store.batch import Changes, gather
 from mux.store.faults import DAMAGED_TEXT, StoreDamagedError
 from mux.store.people import People
-from mux.store.records import dump_rollout, dump_ship, load_rollout, load_ship
+from mux.store.records import dump_rollout, dump_ship, dump_wishes, load_rollout, load_ship, load_wishes
 from mux.store.statements import upsert_rows, upserting
 
 TERMINATED_KEPT_S = 86_400.0
@@ -85,6 +85,10 @@ class SqlStore(People):
                     self._rollout(row.project, row.record)
                     for row in await connection.execute(select(t.rollouts).order_by(t.rollouts.c.project))
                 ),
+                wishes={
+                    UserId(row.user_id): self._wishes(row.user_id, row.paths)
+                    for row in await connection.execute(select(t.wishes).order_by(t.wishes.c.user_id))
+                },
             )
 
         return await self._read(work)
@@ -101,6 +105,12 @@ class SqlStore(People):
         except (ValueError, KeyError, TypeError) as error:
             what = f"{self._place}: the rollout of {project} cannot be read: {DAMAGED_TEXT}"
             raise StoreDamagedError(what) from error
+
+    def _wishes(self, user: str, paths: str) -> dict[ProjectName, str]:
+        try:
+            return load_wishes(paths)
+        except (ValueError, AttributeError) as error:
+            raise StoreDamagedError(f"{self._place}: the wishes of {user} cannot be read: {DAMAGED_TEXT}") from error
 
     async def commit(self, batch: Sequence[Persist]) -> None:
         """Carry out a batch in order, in one transaction.
@@ -126,6 +136,7 @@ class SqlStore(People):
         await _replace(connection, t.sessions, "hash", changes.sessions, _session_row)
         await _replace(connection, t.waiting, "user_id", changes.waiting, _waiting_row)
         await _replace(connection, t.rollouts, "project", changes.rollouts, _rollout_row)
+        await _replace(connection, t.wishes, "user_id", changes.wishes, _wishes_row)
         if changes.epochs:
             statement = upserting(connection.dialect, t.epochs)
             higher = case(
@@ -208,6 +219,10 @@ def _waiting_row(waiting: Waiting) -> dict[str, Any]:
 
 def _rollout_row(rollout: Rollout) -> dict[str, Any]:
     return {"project": rollout.project, "record": dump_rollout(rollout)}
+
+
+def _wishes_row(saved: SaveWishes) -> dict[str, Any]:
+    return {"user_id": saved.user, "paths": dump_wishes(saved.paths)}
 
 
 def _controls_row(table: Table, controls: SaveControls) -> dict[str, Any]:

@@ -132,6 +132,15 @@ rollouts = Table(
     Column("record", Text, nullable=False),
 )
 
+# Wishes to start over of those who have no workspace to carry them out.
+wishes = Table(
+    "wishes",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    # By project, as JSON (see records.py).
+    Column("paths", Text, nullable=False),
+)
+
 applied = Table(
     "applied",
     metadata,

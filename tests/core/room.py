@@ -30,6 +30,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
     SendDesired,
     ShipRecord,
     StartShip,
@@ -105,8 +106,9 @@ class Kept:
     controls: SaveControls | None = None
     meter: Meter | None = None
     rollouts: dict[ProjectName, Rollout] = field(default_factory=dict)
+    wishes: dict[UserId, dict[ProjectName, str]] = field(default_factory=dict)
 
-    def carry_out(self, command: Command) -> bool:
+    def carry_out(self, command: Command) -> bool:  # noqa: PLR0912 - one branch per command
         """True if it was one to persist."""
         match command:
             case SaveShip(ship):
@@ -134,6 +136,10 @@ class Kept:
                 self.rollouts[rollout.project] = rollout
             case ForgetRollout(project):
                 self.rollouts.pop(project, None)
+            case SaveWishes(user, paths):
+                self.wishes.pop(user, None)
+                if paths:
+                    self.wishes[user] = dict(paths)
             case _:
                 return False
         return True
@@ -151,6 +157,7 @@ class Kept:
             controls=self.controls,
             meter=self.meter,
             rolling=self.rollouts.values(),
+            wishes=self.wishes,
         )
 
 
@@ -359,6 +366,6 @@ def effects(commands: Iterable[Command]) -> list[str]:
     """Names of the effects among commands, in order."""
     persisted = (
         SaveShip, SaveAssignment, ForgetAssignment, SaveSession, ForgetSession, SaveWaiting, ForgetWaiting,
-        SaveControls, SaveSpend, SaveRollout, ForgetRollout,
+        SaveControls, SaveSpend, SaveRollout, ForgetRollout, SaveWishes,
     )  # fmt: skip
     return [type(command).__name__ for command in commands if not isinstance(command, (*persisted, Publish))]

@@ -1,11 +1,22 @@
-"""Wishes to start files over: told to the ship until another one takes their place, and never lost."""
+"""Wishes to start files over: told to the ship until another one takes their place, never lost, through moves."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mux.core.commands import SaveShip, SendDesired
-from mux.core.events import LinkLost, SeatReleased, ShipDeclaredLost, StartOverAsked
+from mux.core.events import (
+    DoorsSet,
+    LinkLost,
+    ProjectRequested,
+    SeatReleased,
+    ShipDeclaredLost,
+    ShipReported,
+    StartOverAsked,
+    UserRevoked,
+)
 from mux.core.files import BEHIND_SHOWN_S, PATH_CHARS_MAX, FilesView, files_views
-from mux.core.model import ProjectName, ShipId, StartedOver, StartOver, UserId
+from mux.core.model import Doors, ProjectName, ShipId, StartedOver, StartOver, UserId
 from mux.core.views import attendee_view
 from mux.core.world import Behind
 from mux.store.records import dump_ship, load_ship
@@ -121,8 +132,155 @@ def test_without_a_workspace_there_is_nothing_to_start_over() -> None:
     room = seated()
     assert room.do(StartOverAsked(ADA, LAZY), StartOverAsked(UserId("eve"), INTRO)) == []
     assert room.do(StartOverAsked(ADA, INTRO, "a" * (PATH_CHARS_MAX + 1))) == []
+
+
+def wishes_told(room: Room, ship: ShipId) -> list[StartOver]:
+    """What a ship was told last of starting over."""
+    desired = room.machines[ship].desired
+    assert desired is not None
+    return [workspace.start_over for workspace in desired.workspaces if workspace.start_over is not None]
+
+
+def test_a_wish_that_was_not_carried_out_follows_to_the_next_seat_once() -> None:
+    room = seated()
+    first = room.seats()[ADA][0]
+    room.do(StartOverAsked(ADA, INTRO, "a%20b.ipynb"))
+    room.do(ShipDeclaredLost(first))
+    for _ in range(3):
+        room.settle()
+    second = room.seats()[ADA][0]
+    assert second != first
+    (wish,) = wishes_told(room, second)
+    assert wish.path == "a%20b.ipynb"
+    assert files(room)[INTRO] == FilesView(
+        INTRO, held=True, wish=wish, ended=StartedOver(wish.number, done=True, kept="before-reset")
+    )
+    room.do(ShipDeclaredLost(second))
+    for _ in range(3):
+        room.settle()
+    assert room.seats()[ADA][0] not in (first, second)
+    assert [view.wish for view in files(room).values()] == [None, None], "what is done is not done again"
+    assert room.fleet.world.wishes == room.kept.wishes == {}
+
+
+def test_a_wish_that_has_ended_does_not_follow_though_the_mux_started_anew() -> None:
+    room = seated()
     room.do(StartOverAsked(ADA, INTRO))
+    room.settle()
+    first, ended = room.seats()[ADA][0], files(room)[INTRO].ended
+    room.restart()
+    assert files(room)[INTRO].ended == ended is not None
+    room.do(ShipDeclaredLost(first))
+    for _ in range(3):
+        room.settle()
+    assert room.seats()[ADA][0] != first
+    assert files(room)[INTRO] == FilesView(INTRO, held=True)
+
+
+def test_a_wish_that_cannot_be_carried_out_does_not_follow() -> None:
+    room = seated()
+    first = room.seats()[ADA][0]
+    room.do(StartOverAsked(ADA, INTRO))
+    wish = files(room)[INTRO].wish
+    assert wish is not None
+    room.answer_all()
+    known = room.machines[first]
+    known.settle()
+    failed = StartedOver(wish.number, done=False, detail="the disk is full")
+    known.running = {
+        name: replace(said, started_over=failed) if said.started_over else said for name, said in known.running.items()
+    }
+    assert known.link is not None
+    room.do(ShipReported(first, known.link, known.report()))
+    assert files(room)[INTRO].ended == failed
+    room.do(ShipDeclaredLost(first))
+    for _ in range(3):
+        room.settle()
+    assert files(room)[INTRO] == FilesView(INTRO, held=True)
+
+
+def test_a_wish_waits_for_a_seat_through_a_restart_of_the_mux() -> None:
+    room = seated()
+    room.do(StartOverAsked(ADA, INTRO, "one"), DoorsSet(Doors.CLOSED))
     room.do(SeatReleased(ADA))
     room.settle()
+    assert room.seats() == {}
+    assert files(room)[INTRO] == FilesView(INTRO)
+    room.restart()
     room.settle()
-    assert [view.wish for view in files(room).values()] == [None, None]
+    room.do(DoorsSet(Doors.OPEN))
+    wish = files(room)[INTRO].wish
+    assert wish is not None
+    assert wish.path == "one"
+    room.restart()
+    assert files(room)[INTRO].wish == wish
+    room.settle()
+    assert files(room)[INTRO].ended == StartedOver(wish.number, done=True, kept="before-reset")
+
+
+def test_a_wish_for_a_project_that_is_started_on_use_waits_for_its_use_and_a_later_one_takes_its_place() -> None:
+    room = seated()
+    room.do(ProjectRequested(ADA, LAZY))
+    room.settle()
+    room.do(StartOverAsked(ADA, LAZY, "one"))
+    room.do(ShipDeclaredLost(room.seats()[ADA][0]))
+    for _ in range(3):
+        room.settle()
+    assert room.fleet.world.wishes == {ADA: {LAZY: "one"}}
+    room.do(ProjectRequested(ADA, LAZY))
+    assert room.fleet.world.wishes == {}
+    ship = room.fleet.world.ships[room.seats()[ADA][0]]
+    (given,) = [each.start_over for each in ship.workspaces.values() if each.start_over is not None]
+    assert given.path == "one"
+    room.settle()
+    room.do(StartOverAsked(ADA, LAZY, "two"))
+    room.do(ShipDeclaredLost(ship.id))
+    assert room.fleet.world.wishes == {ADA: {LAZY: "two"}}
+
+
+def test_who_is_moved_twice_before_anything_was_ready_keeps_the_wish() -> None:
+    room = seated()
+    room.do(StartOverAsked(ADA, INTRO, "one"))
+    room.do(ShipDeclaredLost(room.seats()[ADA][0]))
+    while ADA not in room.seats():
+        room.settle(1)
+    room.do(ShipDeclaredLost(room.seats()[ADA][0]))
+    for _ in range(3):
+        room.settle()
+    (wish,) = wishes_told(room, room.seats()[ADA][0])
+    assert wish.path == "one"
+    assert files(room)[INTRO].ended == StartedOver(wish.number, done=True, kept="before-reset")
+
+
+def test_the_wish_of_a_lost_ship_does_no_harm_when_that_returns() -> None:
+    room = seated()
+    first = room.seats()[ADA][0]
+    lost = room.machines[first]
+    room.do(StartOverAsked(ADA, INTRO))
+    room.answer_all()
+    old = wishes_told(room, first)
+    assert lost.link is not None
+    room.do(LinkLost(first, lost.link))
+    lost.link, lost.accepted = None, False
+    room.do(after=room.spec.fleet.heartbeat_grace_s + 1)
+    room.do(ShipDeclaredLost(first))
+    assert room.fleet.world.ships[first].kept, "it may come back, and keeps their work"
+    # Away from the mux, it carries out what it was told last.
+    lost.settle()
+    for _ in range(3):
+        room.settle()
+    now = room.seats()[ADA][0]
+    assert now != first
+    assert wishes_told(room, first) == []
+    assert len(old) == len(wishes_told(room, now)) == 1
+    ended = files(room)[INTRO].ended
+    assert ended == StartedOver(wishes_told(room, now)[0].number, done=True, kept="before-reset")
+
+
+def test_who_sits_on_the_seat_next_does_not_get_the_wish() -> None:
+    room = seated()
+    room.do(StartOverAsked(ADA, INTRO))
+    room.do(UserRevoked(ADA, release=True))
+    room.log_in("bob")
+    room.settle()
+    assert [wish for ship in room.machines for wish in wishes_told(room, ship)] == []

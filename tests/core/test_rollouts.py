@@ -11,10 +11,13 @@ from mux.core.events import (
     EventSpecApplied,
     ProjectPushed,
     RolloutSteered,
+    ShipDeclaredLost,
     ShipReported,
+    StartOverAsked,
     UpdateAccepted,
 )
-from mux.core.model import ProjectName, ReportedState, RolloutSpec, UserId, WorkspaceId
+from mux.core.files import files_views
+from mux.core.model import DesiredWorkspace, ProjectName, ReportedState, RolloutSpec, StartedOver, UserId, WorkspaceId
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import rollout_views
 from mux.core.views import attendee_view
@@ -185,6 +188,68 @@ def test_a_swap_that_fails_goes_back() -> None:
     assert set(digests(found).values()) == {DIGEST}
     assert found.routes() == {(UserId(name), INTRO) for name in PEOPLE}
     assert len(found.fleet.world.rollouts[INTRO].failed) == 1
+
+
+def swapping(found: Room) -> UserId:
+    """A swap is under way: told to its ship, which has not answered yet. Returns whose."""
+    push(found)
+    while not any(digest == NEW for digest in digests(found).values()):
+        found.settle(1)
+    (name,) = [name for name, digest in digests(found).items() if digest == NEW]
+    found.answer_all()
+    return UserId(name)
+
+
+def asked_of(found: Room, user: UserId) -> DesiredWorkspace:
+    """What the ship of an attendee was told last of their workspace."""
+    desired = found.machines[found.seats()[user][0]].desired
+    assert desired is not None
+    (workspace,) = [each for each in desired.workspaces if each.user == user]
+    return workspace
+
+
+def test_who_starts_over_in_the_middle_of_a_swap_gets_both() -> None:
+    found = room()
+    user = swapping(found)
+    found.do(StartOverAsked(user, INTRO))
+    found.answer_all()
+    told = asked_of(found, user)
+    assert told.digest == NEW
+    assert told.start_over is not None
+    run(found, 20)
+    assert set(digests(found).values()) == {NEW}
+    assert state(found) is RolloutState.DONE
+    view = files_views(found.fleet.world, user)[0]
+    assert view.wish == told.start_over, "the wave has not made another wish of it"
+    assert view.ended == StartedOver(told.start_over.number, done=True, kept="before-reset")
+
+
+def test_a_swap_that_fails_goes_back_with_the_wish_to_start_over() -> None:
+    found = room(failures_max=0)
+    user = swapping(found)
+    fail_trials(found)
+    found.do(StartOverAsked(user, INTRO))
+    wish = files_views(found.fleet.world, user)[0].wish
+    run(found)
+    assert state(found) is RolloutState.STOPPED
+    told = asked_of(found, user)
+    assert (told.digest, told.start_over) == (DIGEST, wish)
+    assert files_views(found.fleet.world, user)[0].ended is not None
+
+
+def test_who_is_moved_in_the_middle_of_a_swap_starts_over_on_the_next_seat() -> None:
+    found = room(people=2)
+    user = swapping(found)
+    first = found.seats()[user][0]
+    found.do(StartOverAsked(user, INTRO, "a.ipynb"))
+    found.do(ShipDeclaredLost(first))
+    run(found, 20)
+    assert found.seats()[user][0] != first
+    told = asked_of(found, user)
+    assert told.digest == NEW
+    assert told.start_over is not None
+    assert told.start_over.path == "a.ipynb"
+    assert files_views(found.fleet.world, user)[0].ended is not None
 
 
 def test_the_later_of_two_pushes_wins() -> None:

@@ -162,6 +162,27 @@ def test_everything_starts_over_between_a_stop_and_a_start() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "intro.ipynb"])
+def test_another_image_and_a_wish_at_once_are_both_carried_out(path: str) -> None:
+    wish = wire.StartOver(number=3, path=path)
+    before = desired(workspace(wanted="bound", epoch=1))
+    goal = desired(workspace(digest=NEW, wanted="bound", epoch=1, start_over=wish))
+    spec, images = goal.workspaces["w"].spec, frozenset({OLD, NEW})
+    running = here(before)
+    stopped = replace(running, state="exited")
+    swapped = here(goal)
+
+    assert step(goal, view(running, images=images), 0.0) == Stop("w", 10.0, "changed")
+    if path:
+        # One file is of the image that the directory is at: that changes first.
+        assert step(goal, view(stopped, images=images), 0.0) == Start(spec)
+        assert step(goal, view(swapped, images=images), 0.0) == StartOver(spec, wish)
+    else:
+        assert step(goal, view(stopped, images=images), 0.0) == StartOver(spec, wish)
+        assert step(goal, view(stopped, images=images, started_over={"w": 3}), 0.0) == Start(spec)
+    assert step(goal, view(swapped, images=images, started_over={"w": 3}), 0.0) is None
+
+
+@pytest.mark.parametrize("path", ["", "intro.ipynb"])
 def test_nothing_starts_over_before_the_files_are_the_attendees(path: str) -> None:
     wish = wire.StartOver(number=3, path=path)
     goal = desired(workspace(wanted="bound", epoch=2, restore="5" * 64, start_over=wish))

@@ -184,6 +184,7 @@ class Rules:
             ("sessions", kept.sessions, world.sessions),
             ("queue", kept.waiting, world.waiting),
             ("rollouts", kept.rollouts, world.rollouts),
+            ("wishes", kept.wishes, world.wishes),
         ):
             if stored != known:
                 raise BrokenRuleError("forgotten", f"the {what} in the store are not those in force")

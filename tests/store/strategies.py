@@ -18,6 +18,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
     ShipRecord,
     WorkspaceRecord,
 )
@@ -30,6 +31,8 @@ from mux.core.model import (
     ShipId,
     ShipState,
     ShipWanted,
+    StartedOver,
+    StartOver,
     UserId,
     Waiting,
     WorkspaceId,
@@ -56,6 +59,8 @@ workspaces = st.builds(
     healthy=st.booleans(),
     previous=texts,
     swap_until=times,
+    start_over=st.none() | st.builds(StartOver, counts, texts),
+    started_over=st.none() | st.builds(StartedOver, counts, st.booleans(), texts, texts),
 )
 ships = st.builds(
     ShipRecord,
@@ -141,4 +146,5 @@ commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveSpend, meters),
     st.builds(SaveRollout, rollouts),
     st.builds(ForgetRollout, texts.map(ProjectName)),
+    st.builds(SaveWishes, _few_users, st.dictionaries(texts.map(ProjectName), texts, max_size=2)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from mux.core.commands import (
     SaveShip,
     SaveSpend,
     SaveWaiting,
+    SaveWishes,
     ShipRecord,
 )
 from mux.core.model import Assignment, Doors, ProjectName, Role, SessionHash, ShipId, UserId, Waiting
@@ -54,6 +56,7 @@ CONTROLS = SaveControls(
     broadcast_at=98.25,
 )
 METER = Meter(spent=12.345, ship_seconds=3600.5, ships=2, rate_micros=800_000, at=99.5)
+WISHES = {ProjectName("intro"): "", ProjectName("lazy"): "a%20b/c.ipynb"}
 
 
 # --- the core's records ---------------------------------------------------------------------------------------------
@@ -80,6 +83,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
             CONTROLS,
             SaveSpend(METER),
             SaveRollout(ROLLOUT),
+            SaveWishes(UserId("cyd"), WISHES),
         ]
     )
     await first.close()
@@ -93,6 +97,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
         controls=CONTROLS,
         meter=METER,
         rollouts=(ROLLOUT,),
+        wishes={UserId("cyd"): WISHES},
     )
 
 
@@ -116,6 +121,13 @@ async def test_a_rollout_is_replaced_and_forgotten(store: SqlStore) -> None:
     assert [each.number for each in (await store.load(0.0)).rollouts] == [3, 4]
     await store.commit([ForgetRollout(ProjectName("b"))])
     assert (await store.load(0.0)).rollouts == (later,)
+
+
+async def test_wishes_are_replaced_and_forgotten(store: SqlStore) -> None:
+    await store.commit([SaveWishes(UserId("ada"), WISHES), SaveWishes(UserId("bob"), WISHES)])
+    fewer = {ProjectName("b"): "Übung%20\x00.ipynb"}
+    await store.commit([SaveWishes(UserId("ada"), fewer), SaveWishes(UserId("bob"), {})])
+    assert (await store.load(0.0)).wishes == {UserId("ada"): fewer}
 
 
 async def test_a_seat_cannot_have_two_attendees_and_nothing_of_the_batch_is_kept(store: SqlStore) -> None:
@@ -196,6 +208,12 @@ async def test_an_empty_batch_is_fine(store: SqlStore) -> None:
     await store.commit([])
 
 
+def _take_wishes(wishes: dict[UserId, Mapping[ProjectName, str]], command: SaveWishes) -> None:
+    wishes.pop(command.user, None)
+    if command.paths:
+        wishes[command.user] = command.paths
+
+
 def _take_rollout(rollouts: dict[str, Rollout], command: Persist) -> None:
     match command:
         case SaveRollout(rollout):
@@ -211,9 +229,11 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
     controls: SaveControls | None = None
     meter: Meter | None = None
     rollouts: dict[str, Rollout] = {}
+    wishes: dict[UserId, Mapping[ProjectName, str]] = {}
     for batch in batches:
         seats, epochs, sessions, queue = (dict(part) for part in state)
         new_ships, new_controls, new_meter, new_rollouts = dict(ships), controls, meter, dict(rollouts)
+        new_wishes = dict(wishes)
         for command in batch:
             match command:
                 case SaveShip(ship):
@@ -235,12 +255,14 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
                     new_controls = command
                 case SaveSpend(saved_meter):
                     new_meter = saved_meter
+                case SaveWishes():
+                    _take_wishes(new_wishes, command)
                 case _:
                     _take_rollout(new_rollouts, command)
         places = [(given.ship, given.seat) for given in seats.values()]  # type: ignore[attr-defined]
         if len(places) == len(set(places)):
             state, ships, controls, meter = (seats, epochs, sessions, queue), new_ships, new_controls, new_meter
-            rollouts = new_rollouts
+            rollouts, wishes = new_rollouts, new_wishes
     seats, epochs, sessions, queue = state
     return Records(
         ships=tuple(ships[ship] for ship in sorted(ships)),
@@ -251,6 +273,7 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
         controls=controls,
         meter=meter,
         rollouts=tuple(rollouts[project] for project in sorted(rollouts)),
+        wishes=wishes,
     )
 
 
