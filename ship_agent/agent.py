@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from ship_agent.activity import Activity, Server
 from ship_agent.health import HealthChecks, Probe
-from ship_agent.memory import START_MAX_S, Memory, failed, of_specification, seen
+from ship_agent.memory import Memory, failed, of_specification, seen
 from ship_agent.notices import Notices
 from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project, Quiet
 from ship_agent.report import observed_workspaces, phase, stage
@@ -33,6 +33,7 @@ from ship_agent.resources import resources
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
 from ship_agent.runtimes.shim import write_json
 from ship_agent.snapshots.base import Files, Keeping
+from ship_agent.starts import Starts
 from ship_agent.step import (
     Action,
     DesiredError,
@@ -55,8 +56,6 @@ from ship_agent.wishes import Wishes
 
 log = structlog.get_logger(__name__)
 
-LOG_TAIL_LINES = 50
-"""What a failure is reported with: enough for a Python traceback."""
 FIRST_HEALTH_MAX_S = 3.0
 """How long the first report waits for a first answer of adopted workspaces, so that it does not call them unwell."""
 BEHIND_S = 5.0
@@ -130,7 +129,7 @@ class Agent:
         self._memory: dict[str, Memory] = {}
         self._pulls: dict[str, Memory] = {}
         self._progress: dict[str, str] = {}
-        self._tails: dict[str, str] = {}
+        self._starts = Starts(runtime, self._wake_up)
         self._wishes = Wishes(runtime)
         self._busy: set[str] = set()
         self._outcomes: list[_Outcome] = []
@@ -155,6 +154,7 @@ class Agent:
             asyncio.create_task(self._work(), name="agent work"),
             asyncio.create_task(self._watch_runtime(), name="agent runtime changes"),
             asyncio.create_task(self._activity.run(), name="agent activity"),
+            asyncio.create_task(self._starts.run(), name="agent starts"),
         ]
         if self._link is not None:
             tasks.append(asyncio.create_task(self._keep_link(self._link), name="agent link"))
@@ -192,7 +192,7 @@ class Agent:
         limits, healthy = self._runtime.limits(), self._healthy()
         behind = self._keeping.behind(self._target, self._view)
         workspaces = observed_workspaces(
-            self._target, self._view, healthy, self._tails, started_over=self._wishes.ended, behind=behind
+            self._target, self._view, healthy, self._starts.tails, started_over=self._wishes.ended, behind=behind
         )
         return Observed(
             seq=0,
@@ -260,6 +260,7 @@ class Agent:
                 due = next_deadline(self._target, self._view)
             self._report()
             self._activity.watch(self._servers())
+            self._starts.watch(self._view)
             self._keeping.watch(self._target, self._view)
             self._first_look.set()
             with contextlib.suppress(TimeoutError):
@@ -318,7 +319,7 @@ class Agent:
             self._memory[identity] = seen(memory, here, healthy=answers, age_s=clock - here.started_at, now=now)
         for identity in self._memory.keys() - workspaces.keys() - wanted.keys():
             del self._memory[identity]
-            self._tails.pop(identity, None)
+            self._starts.tails.pop(identity, None)
         needed = self._target.images if self._target else {}
         self._pulls = {digest: memory for digest, memory in self._pulls.items() if digest in needed}
         self._view = View(
@@ -329,28 +330,18 @@ class Agent:
             busy=frozenset(self._busy),
             starting_max=self._starting_max,
             started_over={identity: each.number for identity, each in self._wishes.ended.items()},
+            hooks=self._starts.hooks,
         )
         self._health.sync(self._probes(workspaces.values()))
 
     async def _fetch_tails(self, workspaces: Mapping[str, RunningWorkspace]) -> None:
         """Read the log of what has just failed, before the failure is counted: no report names it without its log."""
-        new = [
-            here.id
-            for here in workspaces.values()
-            if here.state == "exited" and here.failure and not self._counted(here)
-        ]
-        for identity, tail in zip(new, await asyncio.gather(*map(self._tail, new)), strict=True):
-            self._tails[identity] = tail
+        ended = (here for here in workspaces.values() if here.state == "exited" and here.failure)
+        await asyncio.gather(*(self._starts.fetch(here.id) for here in ended if not self._counted(here)))
 
     def _counted(self, here: RunningWorkspace) -> bool:
         memory = self._memory.get(here.id, Memory())
         return memory.ended and memory.starts == here.starts
-
-    async def _tail(self, identity: str) -> str:
-        try:
-            return await self._runtime.log_tail(identity, LOG_TAIL_LINES)
-        except (RuntimeFailure, OSError):
-            return ""
 
     def _settle(self, outcome: _Outcome, workspaces: Mapping[str, RunningWorkspace], now: float) -> None:
         """An action has ended: its key is free, and a failure is remembered."""
@@ -367,7 +358,7 @@ class Agent:
                     # A start that got as far as being kept is seen as an exit, too: it has been counted here.
                     memory = replace(memory, starts=here.starts, ended=True)
                 self._memory[key] = memory
-                self._tails.pop(key, None)
+                self._starts.tails.pop(key, None)
             case _ if failure is not None:
                 asyncio.get_running_loop().call_later(RETRY_S, self._free, key)
 
@@ -405,7 +396,7 @@ class Agent:
     def _report(self) -> None:
         """Ask for a report if there is something new to say; without one, the heartbeat repeats the last."""
         view = self._view
-        heard = (view.workspaces, view.memory, view.pulls, view.busy, view.started_over)
+        heard = (view.workspaces, view.memory, view.pulls, view.busy, view.started_over, view.hooks)
         said = (self._reached, self._target, *heard, self._healthy())
         if said != self._reported:
             self._reported = said
@@ -475,13 +466,9 @@ class Agent:
             self._progress.pop(digest, None)
 
     async def _timed_out(self, workspace: str) -> None:
-        self._tails[workspace] = await self._tail(workspace)
-        self._memory[workspace] = failed(
-            self._memory.get(workspace, Memory()),
-            "start_timeout",
-            f"it did not answer its health path within {START_MAX_S:.0f} s of its start; see its log",
-            now=asyncio.get_running_loop().time(),
-        )
+        why = await self._starts.never_answered(workspace)
+        now = asyncio.get_running_loop().time()
+        self._memory[workspace] = failed(self._memory.get(workspace, Memory()), "start_timeout", why, now=now)
 
     async def _finish_actions(self) -> None:
         for task in self._actions:

@@ -114,6 +114,8 @@ def _workspace(
         told = pull if pull.failures and wanted and wanted.spec.digest not in view.images else memory
         code, detail = told.code, told.detail
         tail = tails.get(identity, "") if told is memory and memory.failures else ""
+    if state == "starting" and not code and identity in view.hooks:
+        detail = f"the hook {view.hooks[identity]} has not ended yet"
     seat, project, digest, epoch = _identity(wanted, here)
     exit_code = here.exit_code if here else None
     return ObservedWorkspace(

@@ -140,6 +140,7 @@ class View:
         busy: workspace ids and digests with an action under way.
         starting_max: warm workspaces that may be starting at once.
         started_over: number of the last wish to start over that was carried out or given up, by workspace id.
+        hooks: the hook that a start is at which does not answer for long, by workspace id.
     """
 
     images: frozenset[str] = frozenset()
@@ -149,6 +150,7 @@ class View:
     busy: frozenset[str] = frozenset()
     starting_max: int = STARTING_MAX
     started_over: Mapping[str, int] = field(default_factory=dict)
+    hooks: Mapping[str, str] = field(default_factory=dict)
 
 
 def target(desired: Desired) -> Target:

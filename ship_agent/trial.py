@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from ship_agent.protocol.trial import FINISH, TrialClosed, TrialEnded, TrialOrde
 from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Runtime, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker import DockerRuntime
-from ship_agent.runtimes.docker_logs import hook_under_way
+from ship_agent.runtimes.hooks import hook_at
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +35,6 @@ WORKSPACE = "trial.0"
 LOOK_S = 0.5
 """How often memory is looked at. A peak between two looks is missed; the kernel's limit is not."""
 LOG_LINES = 500
-_PROCESS_HOOK = re.compile(r"^\[mux\] (?:hook (?P<hook>.{1,200})|start)$")
 
 
 class Trial:
@@ -133,15 +131,13 @@ class Trial:
 
     async def _close(self) -> None:
         text = await self._log()
-        lines = text.splitlines()
-        hook = hook_under_way(lines) if self._runtime.name == DockerRuntime.name else _process_hook(lines)
         changed = await self._gauge.changed()
         self._say(
             TrialClosed(
                 memory_peak_bytes=self._peak.memory_bytes,
                 processes_peak=self._peak.processes,
                 token_in_log=self._token_in_log,
-                hook=hook,
+                hook=hook_at(self._runtime.name, text),
                 changed=changed,
                 log_tail=text,
             )
@@ -162,12 +158,6 @@ class Trial:
         finally:
             await self._gauge.close()
             await self._runtime.close()
-
-
-def _process_hook(lines: list[str]) -> str:
-    """The hook that the shim of a process workspace has begun last, unless it has come to the command."""
-    said = [found for line in lines if (found := _PROCESS_HOOK.match(line))]
-    return (said[-1]["hook"] or "") if said else ""
 
 
 def gauge_of(runtime: Runtime, directory: Path, socket_path: Callable[[], str]) -> Gauge:

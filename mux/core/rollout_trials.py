@@ -37,6 +37,13 @@ def lets_down(word: WorkspaceReport | None) -> str:
     return word.detail or word.reason
 
 
+def still_at(word: WorkspaceReport | None) -> str:
+    """What a start was at that did not come to an answer, as the end of a sentence; empty if its ship did not say."""
+    if word is None or word.state is not ReportedState.STARTING or word.reason or not word.detail:
+        return ""
+    return f": {word.detail}"
+
+
 def keep_trials(world: World, rollout: Rollout, ship: Ship) -> None:
     """Begin a ship's trial where it is wanted, end it where it is not, and judge one that takes too long."""
     trial = ship.trials.get(rollout.project)
@@ -55,7 +62,10 @@ def keep_trials(world: World, rollout: Rollout, ship: Ship) -> None:
         elif trial.away:
             refuse(world, ship, trial, f"{trial.away} (tried for {AWAY_MAX_S:g} s)")
         elif trial.pulled:
-            refuse(world, ship, trial, f"it did not answer within {world.spec.rollout.start_max_s:g} s of its start")
+            words = ship.report.workspaces if ship.report is not None else ()
+            at = still_at(next((word for word in words if word.id == trial.id), None))
+            limit_s = world.spec.rollout.start_max_s
+            refuse(world, ship, trial, f"it did not answer within {limit_s:g} s of its start{at}")
         else:
             refuse(world, ship, trial, f"its image was not there within {PULL_MAX_S:g} s")
 

@@ -16,7 +16,7 @@ from mux.core.commands import Notify
 from mux.core.model import UserId, WorkspaceId, WorkspaceState
 from mux.core.pages import ask_to_save, has_saved
 from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
-from mux.core.rollout_trials import lets_down
+from mux.core.rollout_trials import lets_down, still_at
 from mux.core.ships import Seat, Ship, Workspace
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
@@ -94,7 +94,8 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
         if ship.link is None or ship.unreachable:
             _set_end(world, ship, workspace)
         else:
-            _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s")
+            at = still_at(workspace.reported)
+            _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s{at}")
 
 
 def _forget_saves(world: World, rollout: Rollout, waited_for: set[WorkspaceId]) -> None:

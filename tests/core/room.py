@@ -177,6 +177,7 @@ class SimulatedShip:
     bad_digests: frozenset[str] = frozenset()
     slow_digests: frozenset[str] = frozenset()
     bad_reason: str = "exited"
+    slow_at: str = ""
     behind_s: float = 0.0
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
     quiet: dict[WorkspaceId, float] = field(default_factory=dict)
@@ -188,7 +189,7 @@ class SimulatedShip:
         self.running = {workspace.id: self._outcome(workspace) for workspace in self.desired.workspaces}
 
     def _outcome(self, workspace: DesiredWorkspace) -> WorkspaceReport:
-        state, reason = ReportedState.HEALTHY, ""
+        state, reason, detail = ReportedState.HEALTHY, "", ""
         if self.taken & {workspace.port, *workspace.ports.values()}:
             # As an agent does: a bound one is tried on and on, a warm one is given up.
             bound = workspace.wanted == "bound"
@@ -196,12 +197,13 @@ class SimulatedShip:
         elif workspace.project in self.failing or workspace.digest in self.bad_digests:
             state, reason = ReportedState.FAILED, self.bad_reason
         elif workspace.digest in self.slow_digests:
-            state = ReportedState.STARTING
+            state, detail = ReportedState.STARTING, self.slow_at
         wish = workspace.start_over
         return WorkspaceReport(
             workspace.id,
             state,
             reason=reason,
+            detail=detail,
             epoch=workspace.epoch,
             digest=workspace.digest,
             behind_s=self.behind_s,

@@ -554,6 +554,30 @@ def test_starts_that_are_too_slow_in_the_trial_stop_the_rollout_before_anybody_i
     assert set(digests(found).values()) == {DIGEST}
 
 
+def test_a_trial_that_never_answers_names_what_it_was_at() -> None:
+    found = room()
+    slow_from_now(found)
+    for ship in found.machines.values():
+        ship.slow_at = "the hook 20-data has not ended yet"
+    push(found)
+    run(found, 9)
+    assert state(found) is RolloutState.STOPPED
+    text = "did not answer within 60 s of its start: the hook 20-data has not ended yet"
+    assert text in found.fleet.world.rollouts[INTRO].why
+
+
+def test_a_swap_that_never_answers_names_what_it_was_at() -> None:
+    found = room(failures_max=0)
+    swapping(found)
+    slow_from_now(found)
+    for ship in found.machines.values():
+        ship.slow_at = "the hook 20-data has not ended yet"
+    run(found, 14)
+    assert set(digests(found).values()) == {DIGEST}
+    ((_, why),) = found.fleet.world.rollouts[INTRO].failed
+    assert why.endswith("the hook 20-data has not ended yet")
+
+
 def test_starts_that_are_too_slow_in_a_wave_go_back_and_stop_the_rollout() -> None:
     found = room(failures_max=0)
     push(found)

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ship_agent import health, memory
+from ship_agent import health, memory, starts
 from ship_agent.protocol.messages import (
     MESSAGE_BYTES_MAX,
     WORKSPACES_MAX,
@@ -27,6 +27,7 @@ from ship_agent.protocol.messages import (
 from ship_agent.report import observed_workspaces, stage
 from ship_agent.runtimes.base import Progress, RuntimeFailure
 from ship_agent.runtimes.process import ProcessRuntime
+from ship_agent.starts import Starts
 from ship_agent.step import View
 from tests.ship_agent.conftest import TOKEN, Ship
 from tests.ship_agent.test_step import desired
@@ -333,6 +334,25 @@ async def test_a_start_that_never_answers_is_a_failed_start(ship: Ship, monkeypa
     assert (failed.reason, failed.restarts) == ("start_timeout", 3)
     assert "serving" in failed.log_tail
     assert ship.living() == []
+
+
+async def test_a_start_that_hangs_in_a_hook_names_it_while_it_hangs_and_at_its_end(
+    ship: Ship, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starts, "LOOK_S", 0.05)
+    await ship.start()
+    project = ship.project(hooks={"10-fine.sh": "echo fine", "20-data.sh": "while ! [ -e go ]; do sleep 0.1; done"})
+    workspace = ship.workspace(project)
+    ship.desire(workspace, projects=[project])
+
+    slow = await ship.link.workspace(lambda item: item.state == "starting" and bool(item.detail))
+    assert (slow.detail, slow.reason) == ("the hook 20-data.sh has not ended yet", "")
+    why = await Starts(ship.runtime, lambda: None).never_answered("w-1")
+    assert why.startswith("the hook 20-data.sh has not ended within ")
+
+    (ship.directory / "workspaces/w-1/home/go").touch()
+    well = await ship.link.workspace(lambda item: item.state == "healthy")
+    assert well.detail == ""
 
 
 async def test_a_slow_stop_holds_up_neither_reports_nor_other_workspaces(
