@@ -58,8 +58,6 @@ log = structlog.get_logger(__name__)
 
 FIRST_HEALTH_MAX_S = 3.0
 """How long the first report waits for a first answer of adopted workspaces, so that it does not call them unwell."""
-BEHIND_S = 5.0
-"""How often it is told how old snapshots of files are, while that changes: as often as heartbeats go."""
 DIRECTORY_CHECK_S = 2.0
 """How often ``join.json`` is looked for."""
 RETRY_S = 5.0
@@ -161,9 +159,9 @@ class Agent:
         if self._notices is not None:
             tasks.append(asyncio.create_task(self._notices.run(), name="agent notices"))
         if self._files is not None:
-            tasks.append(asyncio.create_task(self._files.run(), name="agent files"))
-        if self._files is not None and self._link is not None:
-            tasks.append(asyncio.create_task(self._tell_behind(self._files, self._link), name="agent ages of files"))
+            tasks.append(asyncio.create_task(self._files.run(self._report_soon), name="agent files"))
+            ages = self._keeping.tell_behind(self._report_soon)
+            tasks.append(asyncio.create_task(ages, name="agent ages of files"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -191,8 +189,15 @@ class Agent:
         """What is so, as a whole. ``seq`` is left for the link."""
         limits, healthy = self._runtime.limits(), self._healthy()
         behind = self._keeping.behind(self._target, self._view)
+        saved = self._keeping.saved(self._target, self._view)
         workspaces = observed_workspaces(
-            self._target, self._view, healthy, self._starts.tails, started_over=self._wishes.ended, behind=behind
+            self._target,
+            self._view,
+            healthy,
+            self._starts.tails,
+            started_over=self._wishes.ended,
+            behind=behind,
+            saved=saved,
         )
         return Observed(
             seq=0,
@@ -226,15 +231,6 @@ class Agent:
         while await asyncio.to_thread(path.exists):  # noqa: ASYNC110 - portable, and nobody waits for it
             await asyncio.sleep(DIRECTORY_CHECK_S)
         log.warning("join.json is gone: stopping all workspaces", directory=str(self._directory))
-
-    async def _tell_behind(self, files: Files, link: Link) -> None:
-        """Have the mux know how old snapshots are, in case this machine is lost: no report comes afterwards."""
-        told: Mapping[str, float] = {}
-        while True:
-            await asyncio.sleep(BEHIND_S)
-            before, told = told, files.behind()
-            if told != before:
-                link.report_soon()
 
     async def _keep_link(self, link: Link) -> None:
         with contextlib.suppress(TimeoutError):

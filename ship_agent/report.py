@@ -5,7 +5,7 @@ Pure. Every text is bounded here, and all log tails together, so that a report i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal
 
 from ship_agent.memory import BOUND_FAILED_STARTS, Memory
@@ -40,6 +40,7 @@ def observed_workspaces(
     *,
     started_over: Mapping[str, StartedOver] | None = None,
     behind: Mapping[str, float] | None = None,
+    saved: Container[str] = (),
 ) -> list[ObservedWorkspace]:
     """Everything that the ship holds or should hold, what is wanted first, at most WORKSPACES_MAX.
 
@@ -50,6 +51,7 @@ def observed_workspaces(
         tails: redacted log tails of failures, by id.
         started_over: how the last wish to start over ended, by id.
         behind: how many seconds snapshots of files are behind, by id.
+        saved: ids of those that are stopped, and have left nothing that is not in a snapshot.
     """
     wishes, ages = started_over or {}, behind or {}
     wanted = target.workspaces if target else {}
@@ -61,7 +63,7 @@ def observed_workspaces(
             observed = observed.model_copy(update={"log_tail": ""})
         room -= len(observed.log_tail)
         said = {"started_over": wishes.get(identity), "behind_s": min(ages.get(identity, 0.0), BEHIND_MAX_S)}
-        observed = observed.model_copy(update=said)
+        observed = observed.model_copy(update={**said, "saved": identity in saved})
         found.append(observed)
     return found
 

@@ -185,7 +185,7 @@ def fleet_status(ctx: typer.Context, as_json: JsonOption = False) -> None:
 def fleet_drain(
     ctx: typer.Context,
     name: ShipArgument,
-    evict: Annotated[bool, typer.Option("--evict", help="Move its attendees now.")] = False,
+    evict: Annotated[bool, typer.Option("--evict", help="Move its attendees now, with all that they saved.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -235,7 +235,7 @@ def ship_uncordon(ctx: typer.Context, name: ShipArgument, as_json: JsonOption = 
 def ship_drain(
     ctx: typer.Context,
     name: ShipArgument,
-    evict: Annotated[bool, typer.Option("--evict", help="Move its attendees now.")] = False,
+    evict: Annotated[bool, typer.Option("--evict", help="Move its attendees now, with all that they saved.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -155,6 +155,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 digest=each.digest,
                 started_over=_started_over(each.started_over),
                 behind_s=each.behind_s,
+                saved=each.saved,
             )
             for each in observed.workspaces
         ),

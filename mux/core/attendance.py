@@ -134,6 +134,8 @@ def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
         return
     ship, seat = found
     epoch = seat.epoch
+    world.leaving.pop(user, None)
+    world.deadlines.clear(("leaving", user))
     del world.assignments[user]
     world.changes.assignments[user] = None
     world.changes.users[user] = None
@@ -180,5 +182,5 @@ def request_project(world: World, user: UserId, project: ProjectName) -> None:
     if found is None or spec is None:
         return
     ship, seat = found
-    if project not in seat.workspaces and not ship.gone:
+    if project not in seat.workspaces and not ship.gone and user not in world.leaving:
         prepare(world, ship, seat, spec)

@@ -17,6 +17,7 @@ from mux.core import (
     attendance,
     calls,
     files,
+    leaving,
     liveness,
     machines,
     notices,
@@ -150,6 +151,7 @@ class Fleet:
             world.epochs[assignment.user] = max(assignment.epoch, world.epochs.get(assignment.user, 0))
             seat = world.ships[assignment.ship].seats[assignment.seat]
             seat.user, seat.epoch = assignment.user, assignment.epoch
+        leaving.restore(world)
         for session in sessions:
             world.sessions[session.hash] = session
             world.sessions_of.setdefault(session.user, {})[session.hash] = None
@@ -225,6 +227,7 @@ class Fleet:
                     done[ship_id] = None
                     self._settle_ship(world.ships[ship_id])
             attendance.open_doors_when_ready(world)
+            leaving.part(world)
             attendance.seat_the_queue(world)
             attendance.move_off(world)
             rollouts.advance(world, done)
@@ -368,14 +371,12 @@ def _spec_applied(world: World, event: EventSpecApplied) -> None:
 def _user_revoked(world: World, event: UserRevoked) -> None:
     attendance.revoke(world, event.user)
     if event.release:
-        attendance.release(world, event.user)
+        leaving.leave_seat(world, event.user)
         attendance.leave_queue(world, event.user)
 
 
 def _seat_released(world: World, event: SeatReleased) -> None:
-    attendance.release(world, event.user)
-    if event.user in world.sessions_of and event.user not in world.waiting:
-        attendance.enqueue(world, event.user)
+    leaving.leave_seat(world, event.user)
 
 
 def _listing_failed(world: World, _event: ListingFailed) -> None:
@@ -400,7 +401,7 @@ def _drained(world: World, ship: Ship, event: ShipDrained) -> None:
     ship.draining = True
     world.touch(ship)
     if event.evict:
-        attendance.move_everybody(world, ship)
+        leaving.leave_ship(world, ship)
 
 
 def _replaced(world: World, ship: Ship, _event: ShipReplaced) -> None:
@@ -469,11 +470,16 @@ def _replan(world: World, _subject: str) -> None:
     world.changes.plan = True
 
 
+def _nothing(_world: World, _subject: str) -> None:
+    """What is due is seen when the core comes to rest."""
+
+
 _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "session": attendance.end_session,
     "heartbeat": liveness.silent,
     "boot": machines.boot_overdue,
     "leave": notices.leave,
+    "leaving": _nothing,
     "stage": machines.stage_overdue,
     "moment": _moment,
     "warming": lambda world, _: warming.look(world),

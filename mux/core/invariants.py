@@ -13,7 +13,7 @@ from mux.core.world import World
 
 def broken_rules(world: World) -> list[str]:
     """Every rule that does not hold, in words; empty when all do."""
-    return [*_seats(world), *_workspaces(world), *_routes(world), *_sessions(world), *_totals(world)]
+    return [*_seats(world), *_leaving(world), *_workspaces(world), *_routes(world), *_sessions(world), *_totals(world)]
 
 
 def _seats(world: World) -> Iterator[str]:
@@ -41,6 +41,12 @@ def _seats(world: World) -> Iterator[str]:
                 yield f"{ship.id}/{seat.index} is {seat.user}'s without an assignment"
 
 
+def _leaving(world: World) -> Iterator[str]:
+    for user in world.leaving:
+        if user not in world.assignments:
+            yield f"{user} leaves and has no seat"
+
+
 def _workspaces(world: World) -> Iterator[str]:
     for ship in world.ships.values():
         ports = [port for workspace in ship.workspaces.values() for port in (workspace.port, *workspace.ports.values())]
@@ -60,6 +66,10 @@ def _workspaces(world: World) -> Iterator[str]:
                     + (" its seat's")
                 )
             user = ship.seats[workspace.seat].user
+            if workspace.state is WorkspaceState.SUSPENDED and user not in world.leaving:
+                yield f"{workspace.id} is suspended, and its attendee does not leave"
+            if workspace.state is WorkspaceState.BOUND and user in world.leaving:
+                yield f"{workspace.id} is bound to {user}, who leaves"
             if workspace.state is WorkspaceState.BOUND and user is None:
                 yield f"{workspace.id} is bound to nobody"
             if workspace.state is WorkspaceState.WARM and user is not None:

@@ -243,7 +243,7 @@ def lost(world: World, ship: Ship, why: str, *, returns: bool = True) -> None:
     move_everybody(world, ship, keep_work=returns)
     text = f"{ship.id} is lost: {why}. Its attendees get other seats."
     if ship.kept:
-        text += f" {_keeps(ship)}"
+        text += f" {keeps(ship)}"
     world.notify(Notify("error", "ship_lost", ship.id, text))
     if ship.kept:
         empty(world, ship)
@@ -253,7 +253,8 @@ def lost(world: World, ship: Ship, why: str, *, returns: bool = True) -> None:
         calls.end(world, ship)
 
 
-def _keeps(ship: Ship) -> str:
+def keeps(ship: Ship) -> str:
+    """What organizers are told of a ship that keeps work."""
     return (
         f"It is cordoned and keeps the work of {attendees(len(ship.kept_of))}, stopped, until "
         f"`mux ship release {ship.id}` lets it go."
@@ -263,7 +264,7 @@ def _keeps(ship: Ship) -> str:
 def returned(world: World, ship: Ship) -> None:
     """A ship is heard from again."""
     if ship.kept:
-        world.notify(Notify("warning", "keeps_work", ship.id, f"{ship.id} is heard from again. {_keeps(ship)}"))
+        world.notify(Notify("warning", "keeps_work", ship.id, f"{ship.id} is heard from again. {keeps(ship)}"))
     else:
         world.notify(Notify("info", "reachable", ship.id, f"{ship.id} is heard from again."))
 

@@ -349,6 +349,7 @@ class WorkspaceReport:
         digest: image that it runs, or ran last; empty if that was not said.
         started_over: how the last wish to start over ended; None before that.
         behind_s: how much older the newest snapshot of its files is than their last change that was seen.
+        saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
     """
 
     id: WorkspaceId
@@ -361,6 +362,7 @@ class WorkspaceReport:
     digest: str = ""
     started_over: StartedOver | None = None
     behind_s: float = field(default=0.0, compare=False)
+    saved: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ nobody new from then on, and a replacement is launched as the planner sees fit.
 
 from __future__ import annotations
 
-from mux.core.attendance import move_everybody
 from mux.core.calls import end
 from mux.core.commands import Notify
 from mux.core.events import MachineEnded, MachineNoticed, ProviderNoticed
+from mux.core.leaving import leave_ship
 from mux.core.machines import launching_failed, lost
 from mux.core.model import ShipId, ShipNotice, ShipState
 from mux.core.ships import Ship
@@ -58,7 +58,7 @@ def leave(world: World, ship_id: ShipId) -> None:
         return
     ship.draining = True
     world.touch(ship)
-    move_everybody(world, ship)
+    leave_ship(world, ship)
 
 
 def machine_ended(world: World, event: MachineEnded) -> None:

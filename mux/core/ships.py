@@ -59,6 +59,7 @@ class Workspace:
         start_over: the last wish of its attendee to start files over; it stands until another one takes its place.
         started_over: how the last wish ended that the ship told of.
         behind_s: how far snapshots of its files were behind, at the last report.
+        saved: its attendee is leaving, and all that it left is in the newest snapshot, or there is nothing of it.
         ports: further ports on its ship.
         shared: names what its seat's workspaces may share; another attendee's are given another name.
     """
@@ -79,6 +80,7 @@ class Workspace:
     start_over: StartOver | None = None
     started_over: StartedOver | None = None
     behind_s: float = 0.0
+    saved: bool = False
     ports: dict[PortName, int] = field(default_factory=dict)
     shared: str = ""
 

@@ -258,13 +258,15 @@ def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCar
         return ProjectCard(spec.name, title, "starting", text)
     if place is not None:
         return ProjectCard(spec.name, title, "ready", "Ready.")
-    if workspace is None and spec.start == "on_use":
+    if workspace is None and spec.start == "on_use" and seat.user not in world.leaving:
         return ProjectCard(spec.name, title, "on_use", "Starts when you open it.")
     if workspace is not None and workspace.failed:
         return ProjectCard(
             spec.name, title, "failed", "It does not start. The organizers have been told; it is being tried again."
         )
-    if ship.unreachable:
+    if seat.user in world.leaving:
+        text = "It is being moved to another machine, with your files."
+    elif ship.unreachable:
         text = "Its machine has not been heard from; it comes back, or you are moved."
     elif workspace is not None and workspace.reported and workspace.reported.state is ReportedState.RESTARTING:
         text = "It stopped and is being started again, with your files."

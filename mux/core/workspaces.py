@@ -110,6 +110,16 @@ def keep(world: World, ship: Ship, workspace: Workspace, user: UserId, epoch: in
     wanted_changed(world, ship)
 
 
+def suspend(world: World, ship: Ship, workspace: Workspace) -> None:
+    """Have a bound workspace stopped, with its files kept, while it is still its attendee's."""
+    workspace.life.to(WorkspaceState.SUSPENDED)
+    workspace.healthy = False
+    workspace.reported = None
+    # A swap that was under way is waited for no longer.
+    workspace.previous, workspace.swap_until = "", 0.0
+    wanted_changed(world, ship)
+
+
 def let_go(world: World, ship: Ship) -> None:
     """Have all that a ship keeps destroyed."""
     for kept in ship.kept.values():
@@ -204,7 +214,7 @@ def fill(world: World, ship: Ship) -> None:
         for workspace in list(seat.workspaces.values()):
             if _outdated(world, ship, seat, workspace):
                 drain(world, ship, workspace)
-        for spec in world.projects.values():
+        for spec in world.projects.values() if seat.user not in world.leaving else ():
             if spec.start == "warm" and spec.name not in seat.workspaces:
                 prepare(world, ship, seat, spec)
 
@@ -227,6 +237,10 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
             if word.started_over is not None and word.started_over != workspace.started_over:
                 workspace.started_over = word.started_over
                 world.touch(ship)
+        if workspace.state is WorkspaceState.SUSPENDED:
+            # What a ship does not hold once it has reached what is wanted has nothing left to save.
+            gone = word is None and report.generation >= ship.generation
+            workspace.saved = workspace.saved or gone or (word is not None and word.saved)
         if workspace.state is WorkspaceState.DRAINING:
             if word is None and report.generation >= ship.generation:
                 workspace.life.to(WorkspaceState.STOPPED)

@@ -69,6 +69,19 @@ class Behind:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Somebody who is being moved, while the last of their work is brought to where it is kept.
+
+    Args:
+        until: when it is waited for no longer, in seconds since the epoch.
+        first: they go to the head of the queue then.
+    """
+
+    until: float
+    first: bool
+
+
 @dataclass(slots=True)
 class Watch:
     """How warming goes on, since it began or the mux started.
@@ -123,6 +136,7 @@ class World:
         self.pages_back_at = 0.0
         self.save_requests: dict[WorkspaceId, SaveRequest] = {}
         self.behind: dict[RouteKey, Behind] = {}
+        self.leaving: dict[UserId, Leaving] = {}
         self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()

@@ -199,7 +199,10 @@ class BroadcastIn(ApiRequest):
 class DrainIn(ApiRequest):
     """How a ship is to go."""
 
-    evict: bool = Field(default=False, description="Move its attendees now, instead of waiting until they leave.")
+    evict: bool = Field(
+        default=False,
+        description="Move its attendees now, with all that they saved, instead of waiting until they leave.",
+    )
 
 
 class ReapIn(ApiRequest):

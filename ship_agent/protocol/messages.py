@@ -309,6 +309,7 @@ class ObservedWorkspace(Message):
         started_over: how the wish that stands, or stood last, has ended; None before that.
         behind_s: how much older the newest snapshot of its files is than the last change of them that was seen; 0 if
             that change is in the snapshot.
+        saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
     """
 
     id: Id
@@ -324,6 +325,7 @@ class ObservedWorkspace(Message):
     log_tail: Annotated[str, Field(max_length=LOG_TAIL_CHARS_MAX)] = ""
     started_over: StartedOver | None = None
     behind_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    saved: bool = False
 
 
 class Resources(Message):

@@ -10,7 +10,7 @@ before the first workspace that shares it is of an epoch, and never again: from 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -18,17 +18,23 @@ from weakref import WeakValueDictionary
 from ship_agent.files.base import FilesFailure
 from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure, WorkspaceSpec
 from ship_agent.snapshots.client import FilesError
-from ship_agent.step import Target, View
+from ship_agent.step import Target, View, Wanted
+
+BEHIND_S = 5.0
+"""How often it is told how old snapshots of files are, while that changes: as often as heartbeats go."""
 
 
 class Files(Protocol):
     """Keeps attendees' files safe elsewhere; `ship_agent.snapshots.keeper.SnapshotKeeper` is one."""
 
-    async def run(self) -> None:
-        """Take snapshots until cancelled."""
+    async def run(self, told: Callable[[], None]) -> None:
+        """Take snapshots until cancelled. ``told`` is called when `saved` has become more."""
 
-    def watch(self, directories: Mapping[str, Path], held: frozenset[str]) -> None:
-        """These directories from now on; those of ``held`` are being changed by the agent."""
+    def watch(self, directories: Mapping[str, Path], held: frozenset[str], still: frozenset[str]) -> None:
+        """These directories from now on. The agent changes those of ``held``, nobody those of ``still``."""
+
+    def saved(self) -> frozenset[str]:
+        """Of those where all is still: what is in the newest snapshot as it is."""
 
     def behind(self) -> Mapping[str, float]:
         """Where the newest snapshot is older than the last change that was seen: by how many seconds."""
@@ -48,12 +54,14 @@ class Keeping:
     def __init__(self, runtime: Runtime, files: Files | None) -> None:
         self._runtime = runtime
         self._files = files
+        self._watched = False
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def watch(self, target: Target | None, view: View) -> None:
         """Have what is there now kept safe."""
         if self._files is not None and target is not None:
-            self._files.watch(directories(target, view), view.busy)
+            self._files.watch(directories(target, view), view.busy, still(target, view))
+        self._watched = target is not None
 
     def behind(self, target: Target | None, view: View) -> dict[str, float]:
         """By how many seconds the newest snapshot of what a workspace sees is older than its last change, by id."""
@@ -66,6 +74,30 @@ class Keeping:
             if age := max(ages.get(name, 0.0) for name in names):
                 found[identity] = age
         return found
+
+    def saved(self, target: Target | None, view: View) -> frozenset[str]:
+        """Workspaces that are stopped since their attendees are leaving, and have left nothing that is not kept."""
+        if target is None or not self._watched:
+            return frozenset()
+        named, kept = directories(target, view), self._files.saved() if self._files is not None else frozenset()
+        found = set()
+        for identity, wanted in target.workspaces.items():
+            here = view.workspaces.get(identity)
+            if wanted.wanted != "suspended" or identity in view.busy or (here is not None and here.state == "running"):
+                continue
+            names = {identity, *(name for name, _ in _shares(here, target))} if here is not None else set()
+            if self._files is None or (names & named.keys()) <= kept:
+                found.add(identity)
+        return frozenset(found)
+
+    async def tell_behind(self, report_soon: Callable[[], None]) -> None:
+        """Have the mux know how old snapshots are, in case this machine is lost: no report comes afterwards."""
+        told: Mapping[str, float] = {}
+        while self._files is not None:
+            await asyncio.sleep(BEHIND_S)
+            before, told = told, self._files.behind()
+            if told != before:
+                report_soon()
 
     async def have(self, spec: WorkspaceSpec) -> None:
         """Have the attendee's files where a workspace is about to be theirs. Raises RuntimeFailure."""
@@ -112,13 +144,34 @@ def directories(target: Target, view: View) -> dict[str, Path]:
     running = {here.shared for here in view.workspaces.values() if here.state == "running"}
     for identity, here in view.workspaces.items():
         wanted = target.workspaces.get(identity)
-        sits = wanted is not None and wanted.wanted != "warm" and here.epoch == wanted.spec.epoch
+        sits = wanted is not None and wanted.wanted != "warm" and _theirs(wanted, here)
         kept = identity in target.kept and here.state != "running"
         if here.home is not None and (sits or kept):
             found[identity] = here.home
         if sits or (kept and here.shared not in running):
             found.update(_shares(here, target))
     return found
+
+
+def still(target: Target, view: View) -> frozenset[str]:
+    """What nobody writes to any more, since who sat there is leaving."""
+    stopped: set[str] = set()
+    written: set[str] = set()
+    for identity, here in view.workspaces.items():
+        wanted = target.workspaces.get(identity)
+        leaves = wanted is not None and wanted.wanted == "suspended"
+        rests = leaves and here.state != "running" and identity not in view.busy
+        (stopped if rests else written).update((identity, *(name for name, _ in _shares(here, target))))
+    return frozenset(stopped - written)
+
+
+def _theirs(wanted: Wanted, here: RunningWorkspace) -> bool:
+    """Whether a workspace holds its attendee's files, and not what it will be given.
+
+    Whoever came to their first seat is led there at once: they may have worked, and leave, before the ship is told.
+    """
+    first = not (wanted.spec.restore or wanted.spec.restore_shared)
+    return here.epoch == wanted.spec.epoch or (wanted.wanted == "suspended" and first)
 
 
 def _shares(here: RunningWorkspace, target: Target) -> Iterator[tuple[str, Path]]:

@@ -10,9 +10,10 @@ be reached holds up nothing but the snapshots; a directory is restored only whil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -47,6 +48,7 @@ RESTORING_MAX: Final = 4
 class _Watched:
     """One directory. ``kept`` is what it was at ``kept_at``, when it was looked at for the mux's last snapshot (before
     there is one, when it was first looked at); ``last`` is the look before, ``changed_at`` when one last differed.
+    ``still``: nobody writes to it any more; ``saved``: and what it has been since is in the mux's last snapshot.
     """
 
     directory: Path
@@ -58,6 +60,8 @@ class _Watched:
     dirty_since: float = 0.0
     not_before: float = 0.0
     trouble: str = ""
+    still: bool = False
+    saved: bool = False
 
 
 class SnapshotKeeper:
@@ -74,13 +78,15 @@ class SnapshotKeeper:
         self._watched: dict[str, _Watched] = {}
         self._held: frozenset[str] = frozenset()
         self._restoring = asyncio.Semaphore(RESTORING_MAX)
+        self._stilled = asyncio.Event()
 
-    def watch(self, directories: Mapping[str, Path], held: frozenset[str]) -> None:
+    def watch(self, directories: Mapping[str, Path], held: frozenset[str], still: frozenset[str] = frozenset()) -> None:
         """These directories from now on; those before and not among them no longer.
 
         Args:
             directories: by name.
             held: names of those with an action under way: what is seen of their files may be half of it.
+            still: names of those that nobody writes to any more: taken at once, and before all others.
         """
         self._held = held
         self._watched = {
@@ -89,6 +95,14 @@ class SnapshotKeeper:
             else _Watched(directory)
             for name, directory in directories.items()
         }
+        for name, watched in self._watched.items():
+            if watched.still != (name in still):
+                watched.still, watched.saved, watched.not_before = name in still, False, 0.0
+                self._stilled.set()
+
+    def saved(self) -> frozenset[str]:
+        """See `ship_agent.snapshots.base.Files`. What snapshots leave out counts as kept."""
+        return frozenset(name for name, watched in self._watched.items() if watched.saved)
 
     def behind(self) -> Mapping[str, float]:
         """See `ship_agent.snapshots.base.Files`. What snapshots leave out counts as kept."""
@@ -98,15 +112,20 @@ class SnapshotKeeper:
             if watched.last is not None and watched.last != watched.kept and watched.changed_at > watched.kept_at
         }
 
-    async def run(self) -> None:
-        """Work until cancelled."""
+    async def run(self, told: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled. ``told`` is called when `saved` has become more."""
         try:
             while True:
                 await self._client.linked.wait()
                 started = time.monotonic()
-                for name in list(self._watched):
-                    await self._attend(name)
-                await asyncio.sleep(LOOK_S + min(REST * (time.monotonic() - started), WRITING_S))
+                self._stilled.clear()
+                for name in sorted(self._watched, key=lambda name: not self._watched[name].still):
+                    if self._stilled.is_set():
+                        break  # who leaves waits for theirs
+                    await self._attend(name, told)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S + min(REST * (time.monotonic() - started), WRITING_S)):
+                        await self._stilled.wait()
         finally:
             await self._client.close()
 
@@ -133,15 +152,19 @@ class SnapshotKeeper:
                     "disk_full", "no room for the attendee's files; free some space on the ship", retryable=True
                 ) from error
 
-    async def _attend(self, name: str) -> None:
+    async def _attend(self, name: str, told: Callable[[], None]) -> None:
         watched = self._watched.get(name)
         now = time.monotonic()
-        if watched is None or name in self._held or now < watched.not_before:
+        if watched is None or name in self._held or watched.saved or now < watched.not_before:
             return
+        still = watched.still
         try:
             if await self._due(watched, now):
                 await self._snapshot(name, watched)
                 watched.trouble = ""
+            if still and watched.still and watched.kept is not None and watched.last == watched.kept:
+                watched.saved = True
+                told()
         except FilesFailure as failure:
             self._put_off(name, watched, str(failure), RETRY_S)
         except FilesError as error:
@@ -163,7 +186,8 @@ class SnapshotKeeper:
         watched.kept_at = watched.kept_at or now
         last = before or {}
         watched.dirty_since = watched.dirty_since or now
-        return finished(watched.kept or {}, last, here) or now - watched.dirty_since >= WRITING_S
+        long = now - watched.dirty_since >= WRITING_S
+        return watched.still or long or finished(watched.kept or {}, last, here)
 
     async def _snapshot(self, name: str, watched: _Watched) -> None:
         for _ in range(OFFERS_MAX):

@@ -257,6 +257,39 @@ async def test_a_workspace_that_is_being_changed_is_left_alone(
         await until(lambda: mux.files.latest(ANA, INTRO) is not None)
 
 
+async def test_what_nobody_writes_to_any_more_is_saved_once_the_mux_has_it_as_it_is(
+    mux: Mux, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LOOK_S", 600.0)  # no second look comes in time: one must do, and at once
+    monkeypatch.setattr(keeping, "RETRY_S", 0.05)
+    sits(mux, ANA)
+    home, told = tmp_path / "home", asyncio.Event()
+    home.mkdir()
+    keeper = SnapshotKeeper(await linked(SHIP), tmp_path / "staging")
+    keeper.watch({HERE: home}, frozenset())
+    running = asyncio.create_task(keeper.run(told.set))
+    try:
+        (home / "work").write_text("first")
+        keeper.watch({HERE: home}, frozenset({HERE}))
+        (home / "work").write_text("the last words")
+        keeper.watch({HERE: home}, frozenset(), frozenset({HERE}))
+        assert keeper.saved() == frozenset()
+        await told.wait()
+        assert keeper.saved() == {HERE}
+        await newest_has(mux, "work", len("the last words"))
+        keeper.watch({HERE: home}, frozenset())
+        assert keeper.saved() == frozenset(), "somebody writes again"
+        told.clear()
+        (home / "work").write_text("that was not all")
+        del mux.holders[(SHIP, WorkspaceId(HERE), "")]  # refused
+        keeper.watch({HERE: home}, frozenset(), frozenset({HERE}))
+        await until(lambda: keeper.behind().get(HERE, 0.0) > 0)
+        assert not told.is_set()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_one_directory_that_cannot_be_read_does_not_hold_up_another(
     mux: Mux, linked: Linked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

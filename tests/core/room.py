@@ -179,6 +179,7 @@ class SimulatedShip:
     bad_reason: str = "exited"
     slow_at: str = ""
     behind_s: float = 0.0
+    saves: bool = True
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
     quiet: dict[WorkspaceId, float] = field(default_factory=dict)
 
@@ -190,7 +191,9 @@ class SimulatedShip:
 
     def _outcome(self, workspace: DesiredWorkspace) -> WorkspaceReport:
         state, reason, detail = ReportedState.HEALTHY, "", ""
-        if self.taken & {workspace.port, *workspace.ports.values()}:
+        if workspace.wanted == "suspended":
+            state = ReportedState.STOPPED
+        elif self.taken & {workspace.port, *workspace.ports.values()}:
             # As an agent does: a bound one is tried on and on, a warm one is given up.
             bound = workspace.wanted == "bound"
             state, reason = (ReportedState.RESTARTING if bound else ReportedState.FAILED), "port_in_use"
@@ -198,7 +201,7 @@ class SimulatedShip:
             state, reason = ReportedState.FAILED, self.bad_reason
         elif workspace.digest in self.slow_digests:
             state, detail = ReportedState.STARTING, self.slow_at
-        wish = workspace.start_over
+        wish = workspace.start_over if workspace.wanted != "suspended" else None
         return WorkspaceReport(
             workspace.id,
             state,
@@ -207,6 +210,7 @@ class SimulatedShip:
             epoch=workspace.epoch,
             digest=workspace.digest,
             behind_s=self.behind_s,
+            saved=self.saves and workspace.wanted == "suspended",
             started_over=None if wish is None else StartedOver(wish.number, done=True, kept="before-reset"),
         )
 

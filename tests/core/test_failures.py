@@ -231,6 +231,8 @@ def test_who_is_released_while_logged_in_waits_for_another_seat() -> None:
     room.settle()
     room.log_in("ada", "bob", "eve")
     room.do(SeatReleased(UserId("ada")))
+    room.answer_all()
+    room.report(room.seats()[UserId("ada")][0])  # it has saved what she left
     assert list(room.fleet.world.waiting) == ["eve", "ada"], "at the end of the queue"
     room.do(SeatReleased(UserId("bob")))
     room.settle()

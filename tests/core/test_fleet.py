@@ -148,6 +148,9 @@ def test_a_released_seat_is_destroyed_not_reused() -> None:
     ship, seat = room.fleet.world.seat_of(UserId("ada")) or pytest.fail("no seat")
     before = seat.workspaces[INTRO]
     room.do(SeatReleased(UserId("ada")))
+    assert before.state == "suspended", "until what it left is in a snapshot"
+    room.answer_all()
+    room.report(ship.id)
     assert before.state == "draining"
     assert seat.workspaces[INTRO].id != before.id
     assert seat.workspaces[INTRO].port != before.port
@@ -192,6 +195,8 @@ def test_revoking_ends_every_session_and_can_release_the_seat() -> None:
     room.do(LoggedIn(UserId("ada"), SessionHash("another"), room.now + 100))
     room.do(UserRevoked(UserId("ada"), release=True))
     assert not room.fleet.published().sessions
+    assert not room.routes()
+    room.settle()
     assert not room.seats()
 
 
@@ -420,6 +425,8 @@ def test_whoever_comes_to_another_seat_gets_no_route_until_the_ship_has_restored
     room.log_in("ada")
     assert room.routes() == {("ada", INTRO)}
     room.do(SeatReleased(UserId("ada")))
+    room.answer_all()
+    room.report(room.seats()[UserId("ada")][0])  # it has saved what she left
     assert room.fleet.world.assignments[UserId("ada")].epoch == 2
     assert not room.routes()
     room.settle()

@@ -34,6 +34,8 @@ from tests.sim.clock import Dice, Timeline
 from tests.sim.machines import SimMachine
 
 RETRY_S = 5.0
+SAVES_SLOWLY = 0.05
+"""Share of workspaces whose files cannot be brought in time."""
 LIES = ("pulling", "starting", "healthy", "unhealthy", "restarting", "failed", "stopped")
 RESOURCES = Resources(
     cpus=2, load_1m=0.5, memory_total_bytes=1, memory_available_bytes=1, disk_total_bytes=1, disk_free_bytes=1
@@ -64,6 +66,8 @@ class SimAgent:
         self._under_way: dict[str, Action] = {}
         self._busy: set[str] = set()
         self._outcomes: list[tuple[Action, RuntimeFailure | None]] = []
+        self._saving: set[str] = set()
+        self._saved: set[str] = set()
         self._reached = 0
         self._reported: object = None
         self._woken = False
@@ -92,7 +96,7 @@ class SimAgent:
     def observe(self) -> Observed:
         """What is so, or, on a hostile ship, what is not."""
         healthy = self._healthy()
-        workspaces = observed_workspaces(self._target, self._view, healthy, {})
+        workspaces = observed_workspaces(self._target, self._view, healthy, {}, saved=self._saved)
         generation = self._reached
         if self.machine.hostile:
             workspaces, generation = self._lie(workspaces)
@@ -143,12 +147,32 @@ class SimAgent:
             if settled(self._target, self._view):
                 self._reached = self._target.generation
             self._wake_at(next_deadline(self._target, self._view))
+            self._save(self._target)
         self._wake_at(self.machine.answers_next(now))
         view = self._view
-        said = (self._reached, self._target, view.workspaces, view.memory, view.pulls, view.busy, self._healthy())
+        heard = (view.workspaces, view.memory, view.pulls, view.busy, frozenset(self._saved))
+        said = (self._reached, self._target, *heard, self._healthy())
         if said != self._reported:
             self._reported = said
             self._changed()
+
+    def _save(self, target: Target) -> None:
+        """Bring what a workspace left that is stopped since its attendee leaves; now and then that takes too long."""
+        for identity, wanted in target.workspaces.items():
+            here = self._view.workspaces.get(identity)
+            rests = (here is None or here.state != "running") and identity not in self._busy
+            if wanted.wanted == "suspended" and rests and identity not in self._saving:
+                self._saving.add(identity)
+                slow = self._dice.roll("save", identity) < SAVES_SLOWLY
+                took_s = 90.0 if slow else self._dice.between(0.1, 3.0, "saved", identity)
+                self._time.after(took_s, self._has_saved, identity)
+
+    def _has_saved(self, identity: str) -> None:
+        if self.alive and self.machine.up:
+            self._saved.add(identity)
+            if identity in self.machine.truth:
+                self.machine.truth[identity].saved = True
+            self.wake()
 
     def _wake_at(self, when: float | None) -> None:
         if when is None or when == float("inf"):

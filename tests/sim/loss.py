@@ -6,7 +6,7 @@ what lies on the machines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from mux.core.commands import AcceptLink, Command, Placement
@@ -14,12 +14,9 @@ from mux.core.events import (
     Event,
     EventSpecApplied,
     PathsReported,
-    SeatReleased,
     ShipDeclaredLost,
-    ShipDrained,
     ShipReleased,
     ShipReported,
-    UserRevoked,
 )
 from mux.core.fleet import Fleet
 from mux.core.model import Assignment, ProjectName, ShipId, ShipWanted, UserId, WorkspaceId
@@ -108,6 +105,11 @@ class Loss:
 
     # --- what is kept -----------------------------------------------------------------------------------------------
 
+    @property
+    def led_to(self) -> Set[WorkspaceId]:
+        """Where anybody was ever led to."""
+        return self._led
+
     def led(self, routes: Mapping[RouteKey, Placement | None]) -> None:
         """Note where attendees were led to: work is where they were, and nowhere else."""
         self._led.update(place.workspace for place in routes.values() if place is not None and not place.hold)
@@ -118,19 +120,19 @@ class Loss:
         before: Mapping[UserId, Assignment],
         after: Mapping[UserId, Assignment],
         incarnations: Mapping[tuple[UserId, int, ProjectName], WorkspaceId],
+        leavers: frozenset[UserId],
     ) -> None:
-        """Note what attendees who were moved had worked on, by what is on the machines, until it is let go."""
-        gave_up = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
+        """Note what attendees who were moved had worked on, by what is on the machines, until it is let go.
+
+        Whoever leaves as an organizer said (``leavers``) has nothing to be kept.
+        """
         applied = any(isinstance(event, EventSpecApplied) for event in events)
         for event in events:
-            match event:
-                case ShipReleased(ship):
-                    self._kept.pop(ship, None)
-                case ShipDrained(ship, True):
-                    gave_up |= {user for user, assignment in before.items() if assignment.ship == ship}
+            if isinstance(event, ShipReleased):
+                self._kept.pop(event.ship, None)
         for user, assignment in before.items():
             machine = self._house.provider.machines.get(assignment.ship)
-            if after.get(user) == assignment or user in gave_up or applied or machine is None or machine.ever_hostile:
+            if after.get(user) == assignment or user in leavers or applied or machine is None or machine.ever_hostile:
                 continue
             if _let_go_at_once(events, machine.ship):
                 continue

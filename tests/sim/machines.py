@@ -28,6 +28,7 @@ class Truth:
         answers_at: when it answers, if it runs so long.
         answered_on: ports on which it has answered.
         ran: images that it was ever started on.
+        saved: all that it left when it was stopped is in a snapshot.
     """
 
     owners: set[str] = field(default_factory=set)
@@ -35,6 +36,7 @@ class Truth:
     answers_at: float = 0.0
     answered_on: set[int] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
+    saved: bool = False
 
 
 class Watch(Protocol):
@@ -201,6 +203,7 @@ class SimMachine:
         self._bound(spec)
         truth = self.truth.setdefault(spec.id, Truth())
         truth.ran.add(spec.digest)
+        truth.saved = False
         truth.secrets_of = spec.secrets.get("OWNER", "")
         starts = here.starts + 1 if here else 1
         truth.answers_at = now + self._dice.between(0.3, 5.0, "answers", spec.id, starts)

@@ -64,6 +64,7 @@ from mux.core.routes import RouteKey
 from mux.core.warming import aim, held
 from mux.core.world import World
 from ship_agent.step import Action, Remove, Start
+from tests.sim.leaving import Moves
 from tests.sim.loss import Loss
 from tests.sim.notebooks import SaveRules
 from tests.sim.rollout import RolloutRules
@@ -118,6 +119,7 @@ class Rules:
         self._may_lose: set[ShipId] = set()
         self._replaced: set[ShipId] = set()
         self._loss = Loss(house)
+        self._moves = Moves(house)
         self._rollouts = RolloutRules()
         self._saves = SaveRules()
         self._launched: set[ShipId] = set()
@@ -156,6 +158,7 @@ class Rules:
         self._may_lose |= self._loss.heard(fleet, events, commands)
         for overdue in self._loss.overdue(fleet, events):
             raise BrokenRuleError("reach", overdue)
+        self._check_moves(fleet, before, events)
         self._check_seats(fleet, before, events, commands)
         self._check_newcomers(fleet, before, events)
         self._check_doors(fleet, before, events)
@@ -193,7 +196,7 @@ class Rules:
                 if kept.ships.get(ship.id) != ship.record():
                     raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
         self._organizers_said(events)
-        self._loss.moved(events, self._assignments, world.assignments, self._incarnations)
+        self._loss.moved(events, self._assignments, world.assignments, self._incarnations, self._moves.leavers())
         # One that was let go is a ship like any other again.
         self._may_lose -= {event.ship for event in events if isinstance(event, ShipReleased)}
         for user, assignment in world.assignments.items():
@@ -231,6 +234,7 @@ class Rules:
         self._seqs.clear()
         self._not_before = 0.0  # failures of launches are memory only, and the clock may be another
         self._loss.restarted()
+        self._moves.restarted()
         self._rollouts.restarted(world)
         self._saves.restarted()
         self._loss.led(world.published_routes)
@@ -284,10 +288,19 @@ class Rules:
         # To let go of what a ship keeps does not call its replacement off.
         return ship in self._may_lose | self._replaced | self.house.provider.vanished
 
+    def _check_moves(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
+        self._moves.heard(before.assignments, events)
+        led: dict[UserId, set[WorkspaceId]] = {}
+        for (user, epoch, _), workspace in self._incarnations.items() if self._moves.leavers() else ():
+            seat = before.assignments.get(user)
+            if seat is not None and seat.epoch == epoch and workspace in self._loss.led_to:
+                led.setdefault(user, set()).add(workspace)
+        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led):
+            raise BrokenRuleError("leave", broken)
+
     def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
         after = fleet.world.assignments
-        released = {e.user for e in events if isinstance(e, SeatReleased)}
-        released |= {e.user for e in events if isinstance(e, UserRevoked) and e.release}
+        released = self._moves.leavers()
         for user, assignment in before.assignments.items():
             if after.get(user) != assignment and user not in released and not self._may_go(assignment.ship):
                 raise BrokenRuleError("seat", f"{user} loses {assignment.ship}/{assignment.seat} for no reason")
@@ -312,11 +325,9 @@ class Rules:
             fewest = min(before.offers.values(), default=0)
             if before.offers.get(new[0].ship) != fewest:
                 raise BrokenRuleError("newcomer", f"{new[0].user} is seated on {new[0].ship}, not on the fullest ship")
-        evicted = {
-            e.ship for e in events if isinstance(e, ShipDeclaredLost) or (isinstance(e, ShipDrained) and e.evict)
-        }
+        lost = {event.ship for event in events if isinstance(event, ShipDeclaredLost)}
         for user, assignment in world.assignments.items():
-            if assignment.ship in evicted:
+            if assignment.ship in lost:
                 raise BrokenRuleError("evict", f"{user} still sits on {assignment.ship}")
 
     def _check_doors(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
@@ -438,7 +449,7 @@ class Rules:
         for ship in ended - released_ships - self.house.provider.vanished:
             if kept := self._loss.kept_on(ship):
                 raise BrokenRuleError("kept", f"{ship} is ended with {sorted(kept)}, which nobody released")
-        released = {e.user for e in events if isinstance(e, (SeatReleased, UserRevoked))}
+        released = self._moves.leavers()
         for user, assignment in before.assignments.items():
             if assignment.ship in ended and user not in released and not self._may_go(assignment.ship):
                 raise BrokenRuleError("destroyed", f"{assignment.ship} is ended while {user} sits there")

@@ -112,6 +112,12 @@ class House(MuxUnderTest):
         ((ship, _),) = (await self.seats()).values()
         return ship
 
+    async def until_moved(self, ship: str) -> None:
+        """Wait until the attendee has a seat on another ship than this."""
+        async with asyncio.timeout(MOVED_S_MAX):
+            while {place for place, _ in (await self.seats()).values()} in ({ship}, set()):
+                await asyncio.sleep(LOOK_S)
+
     async def kill_ship(self, ship: str) -> None:
         """``kill -9`` of its agent and of all that runs in its workspaces, as if the machine were off."""
         place = self.directory / "data" / "ships" / ship

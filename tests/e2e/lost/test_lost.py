@@ -44,6 +44,20 @@ async def moved_with_files(house: House, attendee: Attendee) -> None:
     assert await first_answer(attendee) == attendee.seen.saved
 
 
+async def test_what_is_saved_just_before_a_planned_move_is_there_on_the_other_seat() -> None:
+    async with open_house(light=True) as (house, attendee):
+        left = await house.ship_of_the_attendee()
+        for file in (FILE, SHARED_FILE, FILE):  # the last save is younger than any look at the files
+            attendee.file = file
+            assert await attendee.saves()
+        saved = attendee.seen.saved
+        await house.run("ship", "drain", left, "--evict", "--yes")
+        await house.until_moved(left)
+        assert await first_answer(attendee) == saved
+        attendee.file = SHARED_FILE
+        assert await first_answer(attendee) is not None
+
+
 @pytest.mark.long
 async def test_whoever_is_moved_off_a_dead_ship_of_containers_finds_their_files_there(docker_engine: Engine) -> None:
     async with open_house(light=False, engine=build(docker_engine)) as (house, attendee):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,12 +31,17 @@ class Recorder:
         self.go.set()
         self.error = error
         self._ages = ages or {}
+        self.still: frozenset[str] = frozenset()
+        self.kept: frozenset[str] = frozenset()
 
-    async def run(self) -> None:
+    async def run(self, told: Callable[[], None]) -> None:
         raise NotImplementedError
 
-    def watch(self, directories: Mapping[str, Path], held: frozenset[str]) -> None:
-        raise NotImplementedError
+    def watch(self, directories: Mapping[str, Path], held: frozenset[str], still: frozenset[str]) -> None:
+        self.still = still
+
+    def saved(self) -> frozenset[str]:
+        return self.kept
 
     def behind(self) -> Mapping[str, float]:
         return self._ages
@@ -177,3 +182,59 @@ async def test_while_a_workspace_is_nobodys_what_it_shares_stays_vacant(tmp_path
     await Keeping(cast(Runtime, runtime), files).have(spec)
     assert files.asked == []
     assert runtime.shared.bound("s") == {}
+
+
+def leaving(*names: str, **changes: Any) -> Target:
+    """Workspaces of somebody who leaves."""
+    values = {"wanted": "suspended", "epoch": 2, "receipt": "r", "shared": "s"}
+    return desired(*(workspace(name, **{**values, **changes}) for name in names), projects=(SHARING,))
+
+
+def test_who_leaves_has_saved_once_nothing_runs_and_all_that_was_left_is_kept(tmp_path: Path) -> None:
+    files, goal = Recorder(), leaving("one", "two")
+    one = replace(here(goal, "one"), home=HOME, shared="s", shares={"data": DATA})
+    two = replace(here(goal, "two"), home=MORE, shared="s", shares={"data": DATA})
+    stopped = [replace(each, state="exited") for each in (one, two)]
+    kept = keeping(files, tmp_path)
+
+    files.kept = frozenset({"one", "two", "s/shared/data"})
+    assert kept.saved(goal, view()) == frozenset(), "nothing has been looked at yet"
+    for found, still in (
+        (view(one, two), set[str]()),
+        (view(one, stopped[1]), {"two"}),
+        (view(*stopped, busy={"one"}), {"two"}),
+        (view(*stopped), {"one", "two", "s/shared/data"}),
+    ):
+        kept.watch(goal, found)
+        assert files.still == still
+    assert kept.saved(goal, view(one, two)) == frozenset()
+    assert kept.saved(goal, view(*stopped, busy={"one"})) == {"two"}
+    assert kept.saved(goal, view(*stopped)) == {"one", "two"}
+    files.kept = frozenset({"one", "two"})
+    assert kept.saved(goal, view(*stopped)) == frozenset(), "what they share is not kept"
+    assert kept.saved(goal, view()) == {"one", "two"}, "they left nothing"
+
+
+def test_what_somebody_leaves_who_came_before_the_ship_was_told_is_theirs_unless_it_was_to_be_restored(
+    tmp_path: Path,
+) -> None:
+    files = Recorder()
+    for changes, found, saved in (
+        ({}, {"one"}, set[str]()),
+        ({"restore": SNAPSHOT}, set[str](), {"one"}),
+        ({"restore_shared": {"data": SNAPSHOT}}, set[str](), {"one"}),
+    ):
+        goal = leaving("one", **changes)
+        seen = view(replace(here(goal, "one", epoch=0), home=HOME, state="exited"))
+        assert directories(goal, seen).keys() == found
+        kept = keeping(files, tmp_path)
+        kept.watch(goal, seen)
+        assert kept.saved(goal, seen) == saved
+
+
+def test_where_nobody_keeps_files_nobody_waits_for_that(tmp_path: Path) -> None:
+    goal = leaving("one")
+    kept = keeping(None, tmp_path)
+    kept.watch(goal, view())
+    assert kept.saved(goal, view(replace(here(goal, "one"), home=HOME))) == frozenset()
+    assert kept.saved(goal, view(replace(here(goal, "one"), home=HOME, state="exited"))) == {"one"}

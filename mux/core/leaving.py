@@ -1,0 +1,102 @@
+"""Planned moves: a drain, a machine that is about to end, a seat that is taken back. Nothing that was saved is lost.
+
+The workspaces of whoever leaves are stopped first, and their ship says when all that they left is in a snapshot. Only
+then is the seat given up, and what was bound destroyed: the next seat finds that snapshot.
+
+Rules: a ship that does not bring it holds nobody up for longer than `LEAVE_MAX_S`, nor much longer than its machine
+lasts. What a ship could not bring it keeps, if nobody else sits there any more. That somebody leaves is known by their
+suspended workspaces, so a restart of the mux goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mux.core.attendance import enqueue, release
+from mux.core.commands import Notify
+from mux.core.machines import keeps
+from mux.core.model import ShipId, UserId, WorkspaceState
+from mux.core.ships import Ship, attendees
+from mux.core.wishes import take
+from mux.core.workspaces import drain, empty, suspend
+from mux.core.world import Leaving, World
+
+LEAVE_MAX_S = 30.0
+"""How long a move waits: ten seconds that a workspace may take to end, and several tries to bring what it left."""
+LEAVE_MIN_S = 5.0
+"""How long it waits however soon the machine is said to end: few end to the second."""
+
+
+def leave_ship(world: World, ship: Ship) -> None:
+    """Everybody leaves a ship; whoever is logged in goes to the head of the queue, in the order of the seats."""
+    for seat in ship.seats:
+        if seat.user is not None:
+            leave_seat(world, seat.user, first=True)
+
+
+def leave_seat(world: World, user: UserId, *, first: bool = False) -> None:
+    """An attendee leaves their seat, as soon as their work is safe. See `part`."""
+    found = world.seat_of(user)
+    if found is None:
+        return
+    ship, seat = found
+    before = world.leaving.get(user)
+    until = _until(world, ship)
+    until = until if before is None else min(until, before.until)
+    world.leaving[user] = Leaving(until, first or (before is not None and before.first))
+    world.deadlines.set(("leaving", user), until)
+    for workspace in list(seat.workspaces.values()):
+        if workspace.state is WorkspaceState.BOUND:
+            suspend(world, ship, workspace)
+        elif workspace.state is not WorkspaceState.SUSPENDED:
+            take(world, user, workspace)
+            drain(world, ship, workspace)  # nobody was ever led to it
+    world.touch(ship)
+
+
+def restore(world: World) -> None:
+    """Go on with those who were leaving when the mux ended; their time begins anew."""
+    for ship in world.ships.values():
+        for seat in ship.seats:
+            stopped = any(each.state is WorkspaceState.SUSPENDED for each in seat.workspaces.values())
+            if seat.user is not None and stopped:
+                world.leaving[seat.user] = Leaving(world.now + LEAVE_MAX_S, first=ship.draining)
+                world.deadlines.set(("leaving", seat.user), world.now + LEAVE_MAX_S)
+
+
+def part(world: World) -> None:
+    """Take the seats of those who leave, once all that they left is in a snapshot, or their time is up."""
+    parting = {user: _saved(world, user) for user in world.leaving}
+    parting = {user: saved for user, saved in parting.items() if saved or world.now >= world.leaving[user].until}
+    unsaved: Counter[ShipId] = Counter()
+    for user in reversed(parting):
+        found, first = world.seat_of(user), world.leaving[user].first
+        if found is None:
+            continue
+        ship = found[0]
+        alone = all(seat.user is None or seat.user in parting for seat in ship.seats)
+        unsaved[ship.id] += not parting[user]
+        release(world, user, keep_work=not parting[user] and ship.draining and alone)
+        if user in world.sessions_of:
+            enqueue(world, user, first=first)
+    for ship_id in (each for each, number in unsaved.items() if number):
+        ship = world.ships[ship_id]
+        whose = attendees(unsaved[ship_id])
+        text = f"{ship_id} did not bring the newest work of {whose} in time: they go on with their last snapshot."
+        if ship.kept:
+            empty(world, ship)
+            text += f" {keeps(ship)}"
+        world.notify(Notify("warning", "moved_unsaved", ship_id, text))
+
+
+def _saved(world: World, user: UserId) -> bool:
+    found = world.seat_of(user)
+    held = found[1].workspaces.values() if found is not None else ()
+    return all(workspace.saved for workspace in held if workspace.state is WorkspaceState.SUSPENDED)
+
+
+def _until(world: World, ship: Ship) -> float:
+    """When a move from a ship goes on in any case."""
+    ends = [at for kind, at in ship.notices if at is not None and kind != "rebalance"]
+    lasts_s = max(LEAVE_MIN_S, min(ends, default=world.now + LEAVE_MAX_S) - world.now)
+    return world.now + min(LEAVE_MAX_S, lasts_s)

@@ -1,0 +1,168 @@
+"""Planned moves: nobody's seat is given up before what they left is in a snapshot, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from mux.core.commands import SendDesired
+from mux.core.events import (
+    EventSpecApplied,
+    MachineNoticed,
+    ProjectRequested,
+    SeatReleased,
+    ShipDeclaredLost,
+    ShipDrained,
+    ShipReleased,
+    ShipReported,
+)
+from mux.core.leaving import LEAVE_MAX_S, LEAVE_MIN_S
+from mux.core.model import ProjectName, ShipId, ShipNotice, UserId
+from mux.core.views import attendee_view
+from tests.core.room import Room, event_spec, project
+
+ONE, TWO = ShipId("ship-0001"), ShipId("ship-0002")
+ADA, BOB = UserId("ada"), UserId("bob")
+EVICTED = ShipDrained(ONE, evict=True)
+TAKEN_BACK = MachineNoticed(ONE, ShipNotice("interruption", 1_120.0))
+
+
+def seated(*, saves: bool = False) -> Room:
+    """Two ships that are ready, Ada and Bob on the first, which brings what they leave if it ``saves``."""
+    room = Room(event_spec(project(), project("lazy", start="on_use")))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {ONE}
+    room.machines[ONE].saves = saves
+    return room
+
+
+def ships(room: Room) -> dict[str, ShipId]:
+    return {str(user): ship for user, (ship, _) in room.seats().items()}
+
+
+@pytest.mark.parametrize("event", [EVICTED, TAKEN_BACK])
+def test_a_seat_is_given_up_once_what_was_left_there_is_in_a_snapshot(event: ShipDrained | MachineNoticed) -> None:
+    room = seated()
+    commands = room.do(event)
+    (told,) = [command.desired for command in commands if isinstance(command, SendDesired)]
+    assert {(workspace.user, workspace.wanted) for workspace in told.workspaces} == {
+        (ADA, "suspended"), (BOB, "suspended")
+    }  # fmt: skip
+    assert not room.routes()
+    room.settle()
+    assert set(ships(room).values()) == {ONE}
+    assert "moved to another machine" in attendee_view(room.fleet.world, ADA).projects[0].text
+
+    room.machines[ONE].saves = True
+    room.settle()
+    assert set(ships(room).values()) == {TWO}
+    assert {user for user, _ in room.routes()} == {ADA, BOB}
+    assert ONE not in room.states()
+
+
+def test_a_ship_that_brings_nothing_holds_nobody_up_for_longer_than_the_bound_and_keeps_what_it_has() -> None:
+    room = seated()
+    room.machines[ONE].behind_s = 12.5
+    room.do(EVICTED)
+    room.settle()
+    room.do(after=LEAVE_MAX_S - 0.1)
+    assert set(ships(room).values()) == {ONE}
+    room.do(after=0.2)
+    room.settle()
+    assert set(ships(room).values()) == {TWO}
+    behind = attendee_view(room.fleet.world, ADA).projects[0].behind
+    assert behind is not None
+    assert behind.seconds == 12.5
+    assert set(room.fleet.world.ships[ONE].kept_of) == {ADA, BOB}
+    (notice,) = [notice.text for notice in room.notices if notice.code == "moved_unsaved"]
+    assert "2 attendees" in notice
+    assert "mux ship release" in notice
+    room.do(ShipReleased(ONE))
+    room.settle()
+    assert ONE not in room.states()
+
+
+def test_a_machine_that_ends_soon_is_waited_for_no_longer_than_it_lasts() -> None:
+    for lasts_s, waits_s in ((12.0, 12.0), (1.0, LEAVE_MIN_S), (600.0, LEAVE_MAX_S)):
+        room = seated()
+        room.do(MachineNoticed(ONE, ShipNotice("interruption", room.now + lasts_s)))
+        room.do(after=waits_s - 0.1)
+        assert set(ships(room).values()) == {ONE}
+        room.do(after=0.2)
+        assert ONE not in ships(room).values()
+
+
+def test_a_move_goes_on_over_a_restart_of_the_mux() -> None:
+    room = seated()
+    room.do(EVICTED)
+    room.settle()
+    room.restart()
+    room.settle()
+    assert set(ships(room).values()) == {ONE}
+    assert not room.routes()
+    room.restart()
+    room.machines[ONE].saves = True
+    room.settle()
+    assert set(ships(room).values()) == {TWO}
+
+    room = seated()
+    room.do(EVICTED)
+    room.restart()
+    room.do(after=LEAVE_MAX_S + 1)
+    room.settle()
+    assert set(ships(room).values()) == {TWO}
+
+
+def test_whoever_leaves_alone_leaves_the_others_where_they_are() -> None:
+    room = seated()
+    room.do(SeatReleased(ADA))
+    room.do(SeatReleased(ADA), ProjectRequested(ADA, ProjectName("lazy")))
+    room.settle()
+    assert {user for user, _ in room.routes()} == {BOB}
+    before = room.seats()
+    room.do(after=LEAVE_MAX_S + 1)
+    room.settle()
+    assert room.fleet.world.assignments[ADA].epoch == 2
+    assert room.seats()[BOB] == before[BOB]
+    assert not room.fleet.world.ships[ONE].kept
+    assert [notice.code for notice in room.notices].count("moved_unsaved") == 1
+
+
+def test_who_has_saved_does_not_wait_for_those_who_have_not() -> None:
+    room = seated()
+    room.do(EVICTED)
+    room.answer_all()
+    known = room.machines[ONE]
+    known.saves = True
+    known.settle()
+    assert known.desired is not None
+    (bobs,) = (each.id for each in known.desired.workspaces if each.user == BOB)
+    del known.running[bobs]  # the ship has it not yet, and has not got so far as to say that there is none
+    known.desired, told = None, known.desired
+    assert known.link is not None
+    room.do(ShipReported(ONE, known.link, known.report()))
+    assert ships(room) == {"ada": TWO, "bob": ONE}
+    known.desired = told
+    room.settle()
+    assert ships(room) == {"ada": TWO, "bob": TWO}
+
+
+def test_a_ship_that_is_lost_in_the_middle_keeps_what_was_left() -> None:
+    room = seated()
+    room.do(EVICTED)
+    room.settle()
+    room.do(ShipDeclaredLost(ONE))
+    assert set(room.fleet.world.ships[ONE].kept_of) == {ADA, BOB}
+    assert ONE not in ships(room).values()
+    assert not room.fleet.world.leaving
+
+
+def test_a_project_that_is_removed_in_the_middle_holds_nobody_up() -> None:
+    room = seated()
+    room.do(EVICTED)
+    room.settle()
+    room.spec = event_spec(project("other"))
+    room.do(EventSpecApplied(room.spec))
+    room.settle()
+    assert ONE not in ships(room).values()

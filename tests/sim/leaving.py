@@ -1,0 +1,95 @@
+"""What must hold of planned moves: whoever leaves does so soon, and not before what they left is in a snapshot.
+
+Judged from outside, by what lies on the machines and the simulation's own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mux.core.events import (
+    Event,
+    EventSpecApplied,
+    FleetEnded,
+    SeatReleased,
+    ShipDeclaredLost,
+    ShipDrained,
+    UserRevoked,
+)
+from mux.core.leaving import LEAVE_MAX_S
+from mux.core.model import Assignment, UserId, WorkspaceId
+
+if TYPE_CHECKING:
+    from tests.sim.house import House
+
+LATE_S = 1.0
+"""How much later than it could a decision may come: batches take their time."""
+
+
+class Moves:
+    """Watches one house.
+
+    Args:
+        house: what is watched.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._asked: dict[UserId, tuple[Assignment, float]] = {}
+        self._restarted = 0.0
+
+    def restarted(self) -> None:
+        """A new process of the mux gives everybody who leaves their time anew."""
+        self._restarted = self._house.time.now
+
+    def heard(self, before: Mapping[UserId, Assignment], events: Sequence[Event]) -> None:
+        """Note who is to leave."""
+        self._asked = {user: asked for user, asked in self._asked.items() if before.get(user) == asked[0]}
+        for event in events:
+            match event:
+                case SeatReleased(user) | UserRevoked(user, True):
+                    users = [user]
+                case ShipDrained(ship, True):
+                    users = [user for user, assignment in before.items() if assignment.ship == ship]
+                case _:
+                    users = []
+            for user in users:
+                if user in before:
+                    self._asked.setdefault(user, (before[user], self._house.time.now))
+
+    def leavers(self) -> frozenset[UserId]:
+        """Whoever was to leave when the last batch began, or since."""
+        return frozenset(self._asked)
+
+    def broken(
+        self,
+        before: Mapping[UserId, Assignment],
+        after: Mapping[UserId, Assignment],
+        events: Sequence[Event],
+        led: Mapping[UserId, set[WorkspaceId]],
+    ) -> Iterator[str]:
+        """What does not hold after a batch.
+
+        Args:
+            before, after: assignments.
+            events: of the batch.
+            led: where attendees were led to on the seats that they had before.
+        """
+        now = self._house.time.now
+        lost = {event.ship for event in events if isinstance(event, ShipDeclaredLost)}
+        other = any(isinstance(event, EventSpecApplied | FleetEnded) for event in events)
+        for user, (assignment, asked_at) in self._asked.items():
+            since = max(asked_at, self._restarted)
+            if after.get(user) == assignment:
+                if now - since > LEAVE_MAX_S + LATE_S + self._house.clock_went_back_s:
+                    yield f"{user} still sits on {assignment.ship}, {now - since:.0f} s after they should leave"
+                continue
+            machine = self._house.provider.machines.get(assignment.ship)
+            if before.get(user) != assignment or other or machine is None or machine.ever_hostile:
+                continue
+            if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in lost | self._house.provider.vanished:
+                continue
+            for workspace in led.get(user, set()) & {WorkspaceId(each) for each in machine.workspaces}:
+                if user in machine.truth[workspace].owners and not machine.truth[workspace].saved:
+                    yield f"{user} is moved off {workspace} before what they left is kept"
