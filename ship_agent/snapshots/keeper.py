@@ -168,11 +168,12 @@ class SnapshotKeeper:
         except FilesFailure as failure:
             self._put_off(name, watched, str(failure), RETRY_S)
         except FilesError as error:
-            self._put_off(name, watched, str(error), RETRY_S if error.retryable else REFUSED_S)
+            again = error.retryable or watched.still  # somebody waits for it, and not for long
+            self._put_off(name, watched, str(error), RETRY_S if again else REFUSED_S)
         except Exception:
             # A defect that one directory brings out must not end the others' snapshots.
             log.exception("snapshot failed", of=name)
-            watched.not_before = time.monotonic() + REFUSED_S
+            watched.not_before = time.monotonic() + (RETRY_S if watched.still else REFUSED_S)
 
     async def _due(self, watched: _Watched, now: float) -> bool:
         """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
