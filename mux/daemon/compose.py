@@ -109,10 +109,12 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
         data: the data directory.
         sockets: to serve on.
         environ: ``MUX_…`` variables are read from it.
-        park_on_exit: unpark the fleet now, and park it before the end.
+        park_on_exit: unpark the fleet now, and park it before the end. Not where the supervisor was killed: nobody has
+            asked for a stop then, people work on, and the next start finds them.
 
     Raises StartError, and whatever a part cannot go on from.
     """
+    supervisor = os.getppid()
     control = await Control.built(base, data, environ)
     async with AsyncExitStack() as stack:
         await control.start(sockets, stack)
@@ -125,7 +127,7 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
         stopping = asyncio.create_task(stop.wait(), name="stop request")
         try:
             await asyncio.wait({engine, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if park_on_exit and not engine.done():
+            if park_on_exit and not engine.done() and os.getppid() == supervisor:
                 await control.park()
             if engine.done():
                 # Going on from the store matters more than letting go in order: a part that hangs must not hold it up.

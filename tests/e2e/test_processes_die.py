@@ -5,10 +5,13 @@ A variable in the kernel's memory is the witness: it is there as long as the sam
 
 from __future__ import annotations
 
+import asyncio
+
+import psutil
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.harness import MuxUnderTest, kill
+from tests.e2e.harness import STOP_S_MAX, MuxUnderTest, kill
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
 
@@ -87,8 +90,12 @@ async def test_an_agent_that_was_killed_adopts_what_runs(room: Room) -> None:
 async def test_everything_killed_and_started_again_finds_session_seat_and_kernel(room: Room, mux: MuxUnderTest) -> None:
     ana, lab = await with_witness(room, "Ana")
     seats = await mux.seats()
-    # The supervisor first: what it would start again must stay dead.
-    await kill([process for part in (SUPERVISOR, CONTROL, PROXY, AGENT) for process in mux.processes_of(part)])
+    children = [*mux.processes_of(CONTROL), *mux.processes_of(PROXY)]
+    # The supervisor first: what it would start again must stay dead. Its children end by themselves, and park nobody.
+    await kill(mux.processes_of(SUPERVISOR))
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, STOP_S_MAX)
+    assert not alive
+    await kill(mux.processes_of(AGENT))
     assert len(mux.processes_of(JUPYTERLAB)) >= 4
     await mux.start()
     await mux.ready()
