@@ -182,6 +182,7 @@ class SimulatedShip:
     saves: bool = True
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
     quiet: dict[WorkspaceId, float] = field(default_factory=dict)
+    carried_out: set[str] = field(default_factory=set)
 
     def settle(self) -> None:
         """Make true what is desired."""
@@ -202,6 +203,8 @@ class SimulatedShip:
         elif workspace.digest in self.slow_digests:
             state, detail = ReportedState.STARTING, self.slow_at
         wish = workspace.start_over if workspace.wanted != "suspended" else None
+        if wish is not None:
+            self.carried_out.add(wish.path)
         return WorkspaceReport(
             workspace.id,
             state,
@@ -237,6 +240,7 @@ class Room:
         self.made = 0
         self.launches_fail = False
         self.machines_fail = False
+        self.carried_out: set[str] = set()
         self.do()
 
     def do(self, *events: Event, after: float = 0.0) -> list[Command]:
@@ -271,7 +275,11 @@ class Room:
                 self.made += ship not in self.machines
                 known = self.machines.setdefault(
                     ship,
-                    SimulatedShip(Machine(ship, MachineStatus.RUNNING, "127.0.0.1", first, 64), key=f"key of {ship}"),
+                    SimulatedShip(
+                        Machine(ship, MachineStatus.RUNNING, "127.0.0.1", first, 64),
+                        key=f"key of {ship}",
+                        carried_out=self.carried_out,
+                    ),
                 )
                 self.do(LaunchSucceeded(ship, known.machine))
                 if self.machines_fail:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
+
+import pytest
 
 from mux.core.commands import SaveShip, SendDesired
 from mux.core.events import (
@@ -284,3 +287,42 @@ def test_who_sits_on_the_seat_next_does_not_get_the_wish() -> None:
     room.log_in("bob")
     room.settle()
     assert [wish for ship in room.machines for wish in wishes_told(room, ship)] == []
+
+
+def happens(room: Room, luck: Random) -> None:
+    """One thing of those that move people, kill the mux or let the world go on."""
+    ships = sorted(room.machines)
+    match luck.randrange(6):
+        case 0:
+            room.restart()
+        case 1 if ships:
+            room.do(ShipDeclaredLost(luck.choice(ships)))
+        case 2:
+            room.do(SeatReleased(ADA))
+        case 3:
+            room.do(ProjectRequested(ADA, LAZY))
+        case 4:
+            room.settle(1)
+        case _:
+            room.settle()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_a_wish_is_carried_out_or_stands_or_waits(seed: int) -> None:
+    luck, room, pending = Random(seed), seated(), dict[ProjectName, str]()
+    for number in range(30):
+        name = luck.choice((INTRO, LAZY))
+        if luck.random() < 0.4 and files(room)[name].held:
+            pending[name] = f"{number}.ipynb"
+            room.do(StartOverAsked(ADA, name, pending[name]))
+        happens(room, luck)
+        world = room.fleet.world
+        assert room.kept.wishes == world.wishes
+        found = world.seat_of(ADA)
+        for project_name, path in list(pending.items()):
+            workspace = found[1].workspaces.get(project_name) if found is not None else None
+            stands = workspace.start_over.path if workspace is not None and workspace.start_over is not None else ""
+            if path in room.carried_out:
+                del pending[project_name]
+            else:
+                assert path in (stands, world.wishes.get(ADA, {}).get(project_name)), f"{path} is lost"

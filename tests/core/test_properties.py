@@ -206,6 +206,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.room.kept.assignments == world.assignments
         assert self.room.kept.sessions == world.sessions
         assert self.room.kept.waiting == world.waiting
+        assert self.room.kept.wishes == world.wishes
         for ship in world.ships.values():
             assert self.room.kept.ships[ship.id] == ship.record()
 
