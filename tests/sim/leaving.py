@@ -5,7 +5,7 @@ Judged from outside, by what lies on the machines and the simulation's own time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from mux.core.events import (
@@ -37,10 +37,16 @@ class Moves:
     def __init__(self, house: House) -> None:
         self._house = house
         self._asked: dict[UserId, tuple[Assignment, float]] = {}
+        self._stored = dict(self._asked)
         self._restarted = 0.0
 
+    def persisted(self) -> None:
+        """The batch is in the store."""
+        self._stored = dict(self._asked)
+
     def restarted(self) -> None:
-        """A new process of the mux gives everybody who leaves their time anew."""
+        """A new process of the mux gives everybody who leaves their time anew; what was not stored was not said."""
+        self._asked = dict(self._stored)
         self._restarted = self._house.time.now
 
     def heard(self, before: Mapping[UserId, Assignment], events: Sequence[Event]) -> None:
@@ -68,6 +74,7 @@ class Moves:
         after: Mapping[UserId, Assignment],
         events: Sequence[Event],
         led: Mapping[UserId, set[WorkspaceId]],
+        kept: Set[WorkspaceId],
     ) -> Iterator[str]:
         """What does not hold after a batch.
 
@@ -75,6 +82,7 @@ class Moves:
             before, after: assignments.
             events: of the batch.
             led: where attendees were led to on the seats that they had before.
+            kept: what ships keep, as those do that were lost in the middle.
         """
         now = self._house.time.now
         lost = {event.ship for event in events if isinstance(event, ShipDeclaredLost)}
@@ -90,6 +98,6 @@ class Moves:
                 continue
             if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in lost | self._house.provider.vanished:
                 continue
-            for workspace in led.get(user, set()) & {WorkspaceId(each) for each in machine.workspaces}:
+            for workspace in (led.get(user, set()) & {WorkspaceId(each) for each in machine.workspaces}) - kept:
                 if user in machine.truth[workspace].owners and not machine.truth[workspace].saved:
                     yield f"{user} is moved off {workspace} before what they left is kept"

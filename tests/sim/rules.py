@@ -196,6 +196,7 @@ class Rules:
                 if kept.ships.get(ship.id) != ship.record():
                     raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
         self._organizers_said(events)
+        self._moves.persisted()
         self._loss.moved(events, self._assignments, world.assignments, self._incarnations, self._moves.leavers())
         # One that was let go is a ship like any other again.
         self._may_lose -= {event.ship for event in events if isinstance(event, ShipReleased)}
@@ -295,7 +296,8 @@ class Rules:
             seat = before.assignments.get(user)
             if seat is not None and seat.epoch == epoch and workspace in self._loss.led_to:
                 led.setdefault(user, set()).add(workspace)
-        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led):
+        kept = {workspace for ship in fleet.world.ships.values() for workspace in ship.kept}
+        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led, kept):
             raise BrokenRuleError("leave", broken)
 
     def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
