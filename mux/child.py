@@ -39,13 +39,22 @@ class Child:
         command: what to run.
         fds: descriptors that it inherits.
         stop_s: seconds that it gets to stop by itself.
+        orphaned: signal by which it hears that this process is gone.
     """
 
-    def __init__(self, name: str, command: Sequence[str], fds: Sequence[int], stop_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        fds: Sequence[int],
+        stop_s: float,
+        orphaned: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.name = name
         self._command = list(command)
         self._fds = tuple(fds)
         self._stop_s = stop_s
+        self._orphaned = orphaned
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
@@ -91,7 +100,7 @@ class Child:
             pass_fds=self._fds,
             stdin=asyncio.subprocess.DEVNULL,
             process_group=0,
-            preexec_fn=partial(_die_with_parent, os.getpid()),
+            preexec_fn=partial(_die_with_parent, os.getpid(), self._orphaned),
         )
         if self._stopping.is_set():  # asked while it was being started
             self._signal(signal.SIGTERM)
@@ -122,10 +131,10 @@ class Child:
             self._process.send_signal(number)
 
 
-def _die_with_parent(parent: int) -> None:
+def _die_with_parent(parent: int, orphaned: signal.Signals) -> None:
     """Runs in the child before exec: Linux tells it when the supervisor is gone (prctl(2), PR_SET_PDEATHSIG)."""
     if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(_PR_SET_PDEATHSIG, orphaned)
         if os.getppid() != parent:  # gone in between: nobody would ever say so
             os._exit(EXIT_ORPHANED)
 

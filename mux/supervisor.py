@@ -208,6 +208,7 @@ class Supervisor:
             ],
             [s.fileno() for s in (admin, control, feed, web)],
             CONTROL_STOP_S,
+            orphaned=signal.SIGHUP,
         )
         front = [f"--http-fd={http.fileno()}"] if http else []
         front += [f"--certificate={settings.certificate}"] if settings.certificate else []

@@ -102,7 +102,7 @@ class Sockets:
 
 
 async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, str], *, park_on_exit: bool) -> None:
-    """Run the control process until SIGTERM or SIGINT.
+    """Run the control process until SIGTERM or SIGINT, or until its supervisor is gone, which it hears by SIGHUP.
 
     Args:
         base: directory that relative paths of the event file start at, absolute.
@@ -114,20 +114,23 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
 
     Raises StartError, and whatever a part cannot go on from.
     """
-    supervisor = os.getppid()
     control = await Control.built(base, data, environ)
     async with AsyncExitStack() as stack:
         await control.start(sockets, stack)
         if park_on_exit:
             control.engine.post(FleetUnparked())
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        stop, orphaned = asyncio.Event(), asyncio.Event()
+        for number, events in (
+            (signal.SIGTERM, [stop]),
+            (signal.SIGINT, [stop]),
+            (signal.SIGHUP, [orphaned, stop]),
+        ):
+            asyncio.get_running_loop().add_signal_handler(number, _set, events)
         engine = asyncio.create_task(control.engine.run(), name="engine")
         stopping = asyncio.create_task(stop.wait(), name="stop request")
         try:
             await asyncio.wait({engine, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if park_on_exit and not engine.done() and os.getppid() == supervisor:
+            if park_on_exit and not engine.done() and not orphaned.is_set():
                 await control.park()
             if engine.done():
                 # Going on from the store matters more than letting go in order: a part that hangs must not hold it up.
@@ -139,6 +142,11 @@ async def run(base: Path, data: Path, sockets: Sockets, environ: Mapping[str, st
             engine.cancel()
             stopping.cancel()
             await asyncio.gather(engine, stopping, return_exceptions=True)
+
+
+def _set(events: list[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
 
 
 class Control:

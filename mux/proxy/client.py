@@ -100,11 +100,12 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of a head, of a body, or of requests to come."""
         plane = self._plane
         now = self._touched = plane.now()
-        if now > plane.turns.ends and self.phase is Phase.HEAD and plane.turns.put_off(now, self._received, data):
+        if now > plane.turns.ends and self.phase is Phase.HEAD and plane.turns.put_off(now, self, data):
             return
-        self._received(data)
+        self.received(data)
 
-    def _received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
+        """See Late."""
         plane = self._plane
         if self.phase is Phase.HEAD:
             if not self._reader.buffered:
@@ -167,6 +168,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The client takes more."""
+        self._plane.turns.catch_up()  # what follows may begin a request, and what was put off comes before it
         self.write_paused = False
         self.touch()
         if self.exchange is not None:

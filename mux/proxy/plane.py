@@ -142,6 +142,7 @@ class Plane:
             tunnel.cut()
         for client in list(self._clients):
             client.transport.abort()
+        self.turns.forget()
         self.pools.drop_all()
         if self._pipes is not None:
             self._pipes.close()

@@ -132,6 +132,8 @@ class Quick:
 
     def offered(self, connection: UpstreamConnection) -> None:
         """See Waiter."""
+        if not connection.reused:
+            self._plane.paths.reached(self._way.door.destination)
         self._connection = connection
         connection.user = self
         connection.transport.write(self._sent)
@@ -221,6 +223,7 @@ class Quick:
             return
         self._connection = None
         client = self._client
+        client.exchange = None  # before the write, which may say that the client takes no more: it is answered
         client.transport.write(data if known.same else known.head + data[end:])
         plane.tally.statuses[known.status_class] += 1
         door = self._way.door

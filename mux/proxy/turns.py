@@ -9,9 +9,26 @@ has lasted for TURN_S, and ends when those under way are through.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
+
+import structlog
 
 from mux.proxy.limits import TURN_S
+
+log = structlog.get_logger(__name__)
+
+
+class Late(Protocol):
+    """A connection whose bytes may be put off."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Its socket."""
+        ...
+
+    def received(self, data: bytes) -> None:
+        """Take bytes."""
+        ...
 
 
 class Turns:
@@ -24,22 +41,22 @@ class Turns:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._marked = False
-        self._put_off: list[tuple[Callable[[bytes], None], bytes]] = []
+        self._kept: list[tuple[Late, bytes]] = []
         self.ends = 0.0
         """On the loop's clock: until then nobody needs to ask."""
 
-    def put_off(self, now: float, receive: Callable[[bytes], None], data: bytes) -> bool:
+    def put_off(self, now: float, connection: Late, data: bytes) -> bool:
         """Keep bytes for the next turn, if this one has lasted for too long; whether they are kept.
 
         Once some are kept, all others of their connection must be, until the next turn or ``catch_up``.
 
         Args:
             now: on the loop's clock.
-            receive: takes them then.
+            connection: takes them then.
             data: the bytes.
         """
         if self._marked:
-            self._put_off.append((receive, data))
+            self._kept.append((connection, data))
             return True
         self._marked = True
         self.ends = now + TURN_S
@@ -52,6 +69,16 @@ class Turns:
 
     def catch_up(self) -> None:
         """Take what was put off now."""
-        kept, self._put_off = self._put_off, []
-        for receive, data in kept:
-            receive(data)
+        if not self._kept:
+            return
+        kept, self._kept = self._kept, []
+        for connection, data in kept:
+            try:
+                connection.received(data)
+            except Exception as error:  # a defect with one is not the others'
+                log.exception("a connection failed", error=repr(error))
+                connection.transport.abort()
+
+    def forget(self) -> None:
+        """Nobody is served any more."""
+        self._kept.clear()

@@ -160,12 +160,21 @@ class Pool:
             if connection.lost or connection.ended:
                 raise LostAtOnceError
         except OSError as error:
-            if self._waiting:
-                self._first().unreached(error)
+            self._failed(error)
+        except Exception as error:  # a defect: whoever waits would wait for ever
+            self._failed(OSError(str(error)))
+            raise
         else:
-            self.give(connection, asyncio.get_running_loop().time(), destination.idle_max)
+            if self._waiting:
+                self._first().offered(connection)
+            else:
+                self.give(connection, asyncio.get_running_loop().time(), destination.idle_max)
         finally:
             self._dials -= 1
+
+    def _failed(self, error: OSError) -> None:
+        if self._waiting:
+            self._first().unreached(error)
 
     def _first(self) -> Waiter:
         waiter = next(iter(self._waiting))
@@ -182,6 +191,8 @@ class Pool:
         if connection.lost or connection.ended:
             return
         if self._waiting:
+            if not connection.reused:
+                self._reuse(connection)
             self._first().offered(connection)
             return
         if self.dropped or self._pools.idle >= self._pools.idle_max:

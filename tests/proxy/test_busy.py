@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
 from mux.proxy import limits, sockets
 from mux.proxy.accept import Acceptor
-from mux.proxy.turns import Turns
+from mux.proxy.quick import Quick
+from mux.proxy.turns import Late, Turns
 from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, Rig, Wire, answering, asked, request
 from tests.proxy.test_messages import OK, eventually
 
@@ -53,37 +56,60 @@ async def test_a_burst_is_taken_in_a_few_turns() -> None:
     await asyncio.gather(*tasks)
 
 
+class Taking:
+    """A connection that keeps what it takes."""
+
+    def __init__(self, taken: list[bytes], fault: Exception | None = None) -> None:
+        self._taken = taken
+        self._fault = fault
+        self.transport = Mock()
+
+    def received(self, data: bytes) -> None:
+        if self._fault is not None:
+            raise self._fault
+        self._taken.append(data)
+
+
 async def test_what_comes_late_in_a_turn_is_taken_in_the_next_and_in_order() -> None:
-    turns = Turns(asyncio.get_running_loop())
-    taken: list[bytes] = []
-    assert not turns.put_off(1.0, taken.append, b"in time")
+    turns, taken = Turns(asyncio.get_running_loop()), list[bytes]()
+    connection = Taking(taken)
+    assert not turns.put_off(1.0, connection, b"in time")
     assert turns.ends == 1.0 + limits.TURN_S
-    assert turns.put_off(2.0, taken.append, b"one")
-    assert turns.put_off(2.0, taken.append, b"two")
+    assert turns.put_off(2.0, connection, b"one")
+    assert turns.put_off(2.0, connection, b"two")
     assert taken == []
     await asyncio.sleep(0)
     assert taken == [b"one", b"two"]
-    assert not turns.put_off(3.0, taken.append, b"in time again")
+    assert not turns.put_off(3.0, connection, b"in time again")
 
 
 async def test_what_was_put_off_can_be_taken_before_the_next_turn() -> None:
-    turns = Turns(asyncio.get_running_loop())
-    taken: list[bytes] = []
-    turns.put_off(1.0, taken.append, b"")
-    turns.put_off(2.0, taken.append, b"one")
+    turns, taken = Turns(asyncio.get_running_loop()), list[bytes]()
+    turns.put_off(1.0, Taking(taken), b"")
+    turns.put_off(2.0, Taking(taken), b"one")
     turns.catch_up()
     assert taken == [b"one"]
     await asyncio.sleep(0)
     assert taken == [b"one"]
 
 
+async def test_a_defect_with_one_connection_costs_no_other_its_bytes() -> None:
+    turns, taken = Turns(asyncio.get_running_loop()), list[bytes]()
+    broken, well = Taking(taken, RuntimeError("a defect")), Taking(taken)
+    turns.put_off(1.0, well, b"")
+    turns.put_off(2.0, broken, b"one")
+    turns.put_off(2.0, well, b"two")
+    turns.catch_up()
+    assert taken == [b"two"]
+    broken.transport.abort.assert_called_once()
+
+
 @pytest.fixture
 def late(rig: Rig) -> Rig:
     """A rig whose every turn is late: whatever can be put off is."""
 
-    def put_off(now: float, receive: object, data: bytes) -> bool:
-        assert callable(receive)
-        turns._put_off.append((receive, data))
+    def put_off(now: float, connection: Late, data: bytes) -> bool:
+        turns._kept.append((connection, data))
         asyncio.get_running_loop().call_soon(turns.catch_up)
         return True
 
@@ -233,3 +259,93 @@ async def test_answers_of_many_at_once_are_each_their_own(rig: Rig) -> None:
     answers = await asyncio.gather(*(rig.ask(request()) for _ in range(60)))
     assert {answer.status for answer in answers} == {200}
     assert rig.alice.accepted <= 60 + 3
+
+
+async def test_an_answer_that_fills_its_clients_buffer_comes_once(tmp_path: Path) -> None:
+    size = 16 << 20
+    async with Rig(tmp_path, warm=1) as rig:
+        asked, go, hold = asyncio.Event(), asyncio.Event(), False
+
+        async def script(wire: Wire) -> None:
+            while True:
+                await rig.alice.request(wire)
+                if hold:  # answered below, as if by this workspace
+                    asked.set()
+                    await go.wait()
+                else:
+                    await wire.send(OK)
+
+        rig.alice.script = script
+        for _ in range(2):
+            await rig.ask(request())
+        seen, hold = len(rig.alice.requests), True
+        client = await rig.client()
+        await client.send(request())
+        await asyncio.wait_for(asked.wait(), PATIENCE_S)
+        [quick] = [each.exchange for each in rig.plane._clients if isinstance(each.exchange, Quick)]
+        quick.upstream_data(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        hold = False
+        go.set()
+        assert len((await client.response()).body) == size
+        assert (await client.ask(request(b"GET /camp/"))).body == b"web"
+        assert len(rig.alice.requests) == seen + 1
+
+
+async def test_a_connection_that_came_back_stale_is_no_failure_of_whoever_waited_for_it(rig: Rig) -> None:
+    rig.chill()
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        asked.set()
+        await release.wait()
+        rig.alice.script = None
+        await wire.send(OK)
+
+    rig.alice.script = script
+    first = await rig.client()
+    await first.send(request())
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
+    connect, dialling = rig.plane.pools.connect, asyncio.Event()
+
+    async def never(destination: object) -> object:
+        dialling.set()
+        return await asyncio.Future()
+
+    rig.plane.pools.connect = never  # type: ignore[method-assign, assignment]
+    second = await rig.client()
+    await second.send(request())
+    await asyncio.wait_for(dialling.wait(), PATIENCE_S)
+    rig.plane.pools.connect = connect  # type: ignore[method-assign]
+    release.set()
+    assert (await first.response()).status == 200
+    assert (await second.response()).body == b"alice"
+
+
+async def test_a_defect_in_a_dial_is_told_to_whoever_waits(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.ask(request())
+        rig.chill()
+
+    async def broken(destination: object) -> object:
+        raise UnicodeError("a label too long")
+
+    rig.plane.pools.connect = broken  # type: ignore[method-assign, assignment]
+    assert (await rig.ask(request())).status == 503
+
+
+async def test_bytes_that_were_put_off_come_before_what_a_drained_buffer_begins(rig: Rig) -> None:
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"alice"
+    [connection] = rig.plane._clients
+    connection.write_paused = True
+    post = b"POST /camp/intro/x HTTP/1.1\r\nHost: camp.test:8000\r\nOrigin: http://camp.test:8000\r\n"
+    post += b"Cookie: mux_session=token-of-alice\r\nContent-Length: 8\r\n\r\n"
+    connection.data_received(post)
+    turns = rig.plane.turns
+    turns.put_off(turns.ends + 1.0, connection, b"")
+    turns.put_off(turns.ends + 1.0, connection, b"AAAA")
+    connection.resume_writing()
+    connection.data_received(b"BBBB")
+    assert (await client.response()).body == b"alice"
+    assert rig.alice.bodies[-1] == b"AAAABBBB"

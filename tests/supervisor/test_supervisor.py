@@ -80,7 +80,7 @@ async def test_a_child_dies_with_the_supervisor() -> None:
 
 
 def test_a_child_whose_supervisor_was_gone_before_it_began_ends() -> None:
-    program = "import mux.child as s; s._die_with_parent(1 << 30); print('goes on')"
+    program = "import mux.child as s; s._die_with_parent(1 << 30, s.signal.SIGTERM); print('goes on')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (EXIT_ORPHANED, b"")
 
