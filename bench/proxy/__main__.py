@@ -97,7 +97,7 @@ def run(chosen: argparse.Namespace) -> dict[str, object]:
         tempfile.TemporaryDirectory() as folder,
         stage(Path(folder), 0, (os.cpu_count() or 2) - 1) as made,
     ):
-        targets = [Target("direct", made.upstream, None), *made.targets(set(chosen.only))]
+        targets = [Target("direct", made.upstream, None, behind=made.behind), *made.targets(set(chosen.only))]
         for target in targets:
             if target.tunnels and not chosen.rows:
                 idle[target.name] = round(

@@ -88,9 +88,10 @@ def http(target: Target, directory: Path, core: int, *, kind: str, path: str, co
     script.write_text(LUA.format(origin=origin, session=SESSION, kind=kind, path=path, body=BODY_BYTES))
     words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     words += ["--latency", "--timeout", "60s"]
-    cpu, busy, children = target.cpu_s(), machine_busy_s(), _children_s()
+    cpu, behind, busy, children = target.cpu_s(), target.behind_s(), machine_busy_s(), _children_s()
     done = subprocess.run([*words, "-s", str(script), origin + path], capture_output=True, text=True, check=True)
-    used, busy, children = target.cpu_s() - cpu, machine_busy_s() - busy, _children_s() - children
+    used, behind = target.cpu_s() - cpu, target.behind_s() - behind
+    busy, children = machine_busy_s() - busy, _children_s() - children
     text = done.stdout
     number = int(_found(r"(\d+) requests in", text))
     took = _ms(_found(r"requests in ([\d.]+\w+)", text)) / 1000
@@ -101,7 +102,7 @@ def http(target: Target, directory: Path, core: int, *, kind: str, path: str, co
         cpu_us=used / max(number, 1) * 1e6,
         p50_ms=_ms(_found(r"50%\s+([\d.]+\w+)", text)),
         p99_ms=_ms(_found(r"99%\s+([\d.]+\w+)", text)),
-        foreign=max(0.0, (busy - used - children) / (2 * took)),
+        foreign=max(0.0, (busy - used - behind - children) / (2 * took)),
         errors=(int(errors[1]) if errors else 0) + (sum(map(int, broken.groups())) if broken else 0),
     )
 

@@ -94,12 +94,14 @@ class Target:
         port: on loopback.
         process: what was started; its children count with it. None for no proxy at all.
         tls: whether it is spoken to over TLS.
+        behind: what answers it; the children count with these.
     """
 
     name: str
     port: int
     process: subprocess.Popen[bytes] | None
     tls: bool = False
+    behind: tuple[subprocess.Popen[bytes], ...] = ()
 
     @property
     def origin(self) -> str:
@@ -113,18 +115,15 @@ class Target:
 
     def pids(self) -> list[int]:
         """Of its process and its children."""
-        if self.process is None:
-            return []
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [self.process.pid, *map(int, children.read_text().split())]
+        return [] if self.process is None else _family(self.process)
 
     def cpu_s(self) -> float:
         """Processor time of its processes so far, user and system."""
-        total = 0
-        for pid in self.pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICKS
+        return _cpu_s(self.pids())
+
+    def behind_s(self) -> float:
+        """The same of what answers it."""
+        return _cpu_s([pid for process in self.behind for pid in _family(process)])
 
     def memory_bytes(self) -> int:
         """Resident memory of its processes that is theirs alone."""
@@ -134,6 +133,20 @@ class Target:
                 if line.startswith(("Private_Clean", "Private_Dirty")):
                     total += int(line.split()[1]) * 1024
         return total
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [process.pid, *map(int, children.read_text().split())]
+
+
+def _cpu_s(pids: list[int]) -> float:
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
 
 
 class Stage:
@@ -151,6 +164,7 @@ class Stage:
         self.load_core = load_core
         self._processes: list[subprocess.Popen[bytes]] = []
         self.upstream, self.echo = free_port(), free_port()
+        self.behind: tuple[subprocess.Popen[bytes], ...] = ()
         self.certificate = directory / "certificate.pem"
         issued = Authority().issue("127.0.0.1")
         self.certificate.write_bytes(issued.key + issued.chain)
@@ -185,10 +199,12 @@ class Stage:
                 "location /chunked", "location /camp/intro/chunked"
             )
         )
-        self.start("upstream", self.upstream, self.load_core, "nginx", "-c", str(conf))
-        self.start(
+        web = self.start("upstream", self.upstream, self.load_core, "nginx", "-c", str(conf))
+        echo = self.start(
             "echo", self.echo, self.load_core, sys.executable, "-m", "bench.proxy.sockets", "serve", str(self.echo)
         )
+
+        self.behind = (web, echo)
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -205,7 +221,7 @@ class Stage:
         for name in NAMES:
             if (not only or name in only) and (words := self._words(name, port := free_port())):
                 process = self.start(_plain(name), port, self.target_core, *words)
-                yield Target(name, port, process, name.endswith(TLS))
+                yield Target(name, port, process, name.endswith(TLS), self.behind)
 
     def _words(self, name: str, port: int) -> list[str] | None:
         values = {
