@@ -84,6 +84,13 @@ class StartOverAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class WishesWithdrawn:
+    """Somebody's wishes to start over are void: their entry or their files were deleted."""
+
+    user: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class DoorsSet:
     """An organizer set the doors."""
 
@@ -382,6 +389,7 @@ Event = (
     | SeatReleased
     | ProjectRequested
     | StartOverAsked
+    | WishesWithdrawn
     | DoorsSet
     | LaunchSucceeded
     | LaunchFailed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mux.core.events import StartOverAsked
+from mux.core.events import StartOverAsked, WishesWithdrawn
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId, WorkspaceState
 from mux.core.ships import Ship, Workspace
 from mux.core.wishes import ended
@@ -61,6 +61,17 @@ def start_over(world: World, event: StartOverAsked) -> None:
     wanted_changed(world, ship)
     # A generation never comes twice on a ship, and so tells this wish from every other one there.
     workspace.start_over = StartOver(ship.generation, event.path)
+
+
+def withdraw(world: World, event: WishesWithdrawn) -> None:
+    """No wish of somebody's stands any more, waiting or with a workspace that has not carried it out."""
+    if world.wishes.pop(event.user, None) is not None:
+        world.changes.wishes[event.user] = None
+    found = world.seat_of(event.user)
+    for workspace in found[1].workspaces.values() if found is not None else ():
+        if found is not None and workspace.start_over is not None and ended(workspace) is None:
+            wanted_changed(world, found[0])
+            workspace.start_over = None
 
 
 def left(world: World, ship: Ship, user: UserId, workspace: Workspace) -> None:

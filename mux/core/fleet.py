@@ -88,6 +88,7 @@ from mux.core.events import (
     StartOverAsked,
     UpdateAccepted,
     UserRevoked,
+    WishesWithdrawn,
 )
 from mux.core.invariants import broken_rules
 from mux.core.model import (
@@ -425,6 +426,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     SeatReleased: _seat_released,
     ProjectRequested: lambda world, event: attendance.request_project(world, event.user, event.project),
     StartOverAsked: files.start_over,
+    WishesWithdrawn: files.withdraw,
     DoorsSet: lambda world, event: attendance.set_doors(world, event.doors),
     LaunchSucceeded: machines.launch_succeeded,
     LaunchFailed: machines.launch_failed,

@@ -67,7 +67,7 @@ def restore(world: World) -> None:
 def part(world: World) -> None:
     """Take the seats of those who leave, once all that they left is in a snapshot, or their time is up."""
     parting = {user: _saved(world, user) for user in world.leaving}
-    parting = {user: saved for user, saved in parting.items() if saved or world.now >= world.leaving[user].until}
+    parting = {user: saved for user, saved in parting.items() if saved or world.now >= _waits_until(world, user)}
     unsaved: Counter[ShipId] = Counter()
     for user in reversed(parting):
         found, first = world.seat_of(user), world.leaving[user].first
@@ -87,6 +87,19 @@ def part(world: World) -> None:
             empty(world, ship)
             text += f" {keeps(ship)}"
         world.notify(Notify("warning", "moved_unsaved", ship_id, text))
+
+
+def _waits_until(world: World, user: UserId) -> float:
+    """When somebody goes on without their newest work. Those with whom a draining ship empties go together, since what
+    it could not bring it keeps only when nobody sits there any more."""
+    mine = world.leaving[user].until
+    found = world.seat_of(user)
+    if found is None or not found[0].draining:
+        return mine
+    seated = [seat.user for seat in found[0].seats if seat.user is not None]
+    if not all(each in world.leaving for each in seated):
+        return mine
+    return max(world.leaving[each].until for each in seated)
 
 
 def _saved(world: World, user: UserId) -> bool:

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs
 from pydantic import BaseModel
 
-from mux.core.events import StartOverAsked
+from mux.core.events import StartOverAsked, WishesWithdrawn
 from mux.core.files import FilesView
 from mux.core.model import UserId
 from mux.core.views import FleetStatus
@@ -140,6 +140,7 @@ async def _delete(deps: AdminDeps, user: UserId, name: str, status: FleetStatus)
         gone = await deps.files.delete(user) or Deleted()
     except FilesStoreError as error:
         raise _trouble(error) from error
+    await deps.engine.submit(WishesWithdrawn(user))
     return FilesDeleted(
         user=user,
         name=name,

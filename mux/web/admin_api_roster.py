@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
-from mux.core.events import UserRevoked
+from mux.core.events import UserRevoked, WishesWithdrawn
 from mux.core.model import Role, UserId
 from mux.store.base import User
 from mux.web.admin_api_deps import AdminDeps, GeneratedCode
@@ -86,7 +86,7 @@ async def remove_user(deps: AdminDeps, call: Call) -> BaseModel:
     if found is not None:
         await deps.engine.submit(UserRevoked(found.id, release=release))
     user = await deps.roster.remove(who)
-    await deps.engine.submit(UserRevoked(user.id, release=release))
+    await deps.engine.submit(UserRevoked(user.id, release=release), WishesWithdrawn(user.id))
     return RosterRemoved(id=user.id, name=user.name, released=release)
 
 

@@ -109,9 +109,10 @@ class NotebookPage:
             await self._said(PageState.model_validate(word))
 
     async def _said(self, state: PageState) -> None:
-        last, self._last = self._last, state
+        last = self._last
         if last is not None and last.page != state.page:
             raise ValueError("a page is another page than before")
+        self._last = state
         if state.active or state.busy:
             self._working.note(self._user, self._project)
         if last is None or (last.unsaved, last.saved) != (state.unsaved, state.saved):

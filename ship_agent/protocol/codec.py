@@ -36,6 +36,8 @@ DETAIL_CHARS_MAX = 200
 PATH_PARTS_MAX = 6
 """Messages nest no deeper than this; a longer path is somebody's invention."""
 
+_ALWAYS = {"type", "version"}
+"""By these a message is told; they are defaults all the same."""
 _T = TypeVar("_T")
 _FIELD_NAMES = frozenset(
     name
@@ -71,8 +73,13 @@ class _Versioned(BaseModel):
 
 
 def encode(message: Message) -> str:
-    """One text frame. Raises CodecError (``too_large``) above MESSAGE_BYTES_MAX."""
-    text = message.model_dump_json()
+    """One text frame. Raises CodecError (``too_large``) above MESSAGE_BYTES_MAX.
+
+    Fields that are as they are by default are left out: whoever does not know a new one yet understands the rest.
+    """
+    rest = message.model_dump_json(exclude_defaults=True)
+    first = message.model_dump_json(include=_ALWAYS)
+    text = first if rest == "{}" else first if first == rest else f"{first[:-1]},{rest[1:]}"
     size = len(text.encode())
     if size > MESSAGE_BYTES_MAX:
         raise CodecError("too_large", f"a message of {size} bytes; at most {MESSAGE_BYTES_MAX} are allowed")

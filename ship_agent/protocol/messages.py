@@ -1,8 +1,8 @@
 """Messages of the control protocol, version 1.
 
 One WebSocket text frame holds one message: a JSON object with a ``type``. Every field is bounded here, so that a
-message that parses is safe to keep. Unknown fields are refused; a new one has a default, so that what does not know it
-yet is still understood.
+message that parses is safe to keep. Unknown fields are refused; a new one has a default, and what is as it is by
+default is not sent: versions that do not know it yet are understood, and understand what does not need it.
 
 The ship dials. The mux sends `Challenge`; the ship answers `Hello`, signed with its own Ed25519 key; the mux answers
 `Welcome` or `Refused`. Then the mux sends `RegistryLogins` if there are any and `Desired` whenever what it wants

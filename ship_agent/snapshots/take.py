@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ship_agent.files.base import FilesFailure
+from ship_agent.files.mounts import upper_at
 from ship_agent.files.place import Rooted, open_file, translated
 from ship_agent.files.record import Record
 from ship_agent.files.scan import DEBRIS
@@ -107,6 +108,8 @@ def take(home: Path, known: Known, now: float) -> Taken:
     """
     with translated("the attendee's files"), Rooted(home) as root:
         record = _record(home.parent / RECORD, known)
+        if record is not None and record.upper and upper_at(home) is None:
+            raise FilesFailure("not_mounted", "the attendee's files are not mounted", retryable=True)
         content: Tree = record.tree if record else {}
         before = os.fstat(root.folder(b""))
         seen = _walk(root)

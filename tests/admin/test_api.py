@@ -22,6 +22,7 @@ from mux.core.events import (
     ShipDrained,
     ShipReleased,
     UserRevoked,
+    WishesWithdrawn,
 )
 from mux.core.model import Doors, Resources, Role, Session, SessionHash, UserId
 from mux.store.base import OrganizerSession, StoreUnavailableError
@@ -247,7 +248,8 @@ async def test_removing_somebody_ends_the_sessions_and_gives_the_seat_back_if_as
     ada = await add(admin, "Ada Lovelace")
     answer = await admin.local("DELETE", "/roster/Ada%20Lovelace" + ("?release=true" if release else ""))
     assert answer.json == {"id": ada["id"], "name": "Ada Lovelace", "released": release}
-    assert set(admin.engine.events) == {UserRevoked(UserId(ada["id"]), release=release)}
+    revoked = UserRevoked(UserId(ada["id"]), release=release)
+    assert admin.engine.events == [revoked, revoked, WishesWithdrawn(UserId(ada["id"]))]
     assert (await admin.local("GET", "/roster")).json["users"] == []
 
 

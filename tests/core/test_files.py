@@ -17,6 +17,7 @@ from mux.core.events import (
     ShipReported,
     StartOverAsked,
     UserRevoked,
+    WishesWithdrawn,
 )
 from mux.core.files import BEHIND_SHOWN_S, PATH_CHARS_MAX, FilesView, files_views
 from mux.core.model import Doors, ProjectName, ShipId, StartedOver, StartOver, UserId
@@ -326,3 +327,18 @@ def test_whatever_happens_a_wish_is_carried_out_or_stands_or_waits(seed: int) ->
                 del pending[project_name]
             else:
                 assert path in (stands, world.wishes.get(ADA, {}).get(project_name)), f"{path} is lost"
+
+
+def test_no_wish_outlives_the_deletion_of_its_attendees_files() -> None:
+    room = seated()
+    first = room.seats()[ADA][0]
+    room.do(StartOverAsked(ADA, INTRO, "diary.ipynb"))
+    room.do(WishesWithdrawn(ADA))
+    assert wishes_told(room, first) == []
+    room.do(StartOverAsked(ADA, INTRO, "diary.ipynb"))
+    room.do(UserRevoked(ADA, release=True))
+    room.do(WishesWithdrawn(ADA))
+    room.do(after=60.0)
+    room.settle()
+    assert ADA not in room.seats()
+    assert room.fleet.world.wishes == room.kept.wishes == {}

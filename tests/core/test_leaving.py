@@ -166,3 +166,15 @@ def test_a_project_that_is_removed_in_the_middle_holds_nobody_up() -> None:
     room.do(EventSpecApplied(room.spec))
     room.settle()
     assert ONE not in ships(room).values()
+
+
+def test_those_who_leave_a_draining_ship_one_after_the_other_go_together_and_it_keeps_what_all_left() -> None:
+    room = seated()
+    room.do(SeatReleased(ADA))
+    room.do(EVICTED, after=10.0)
+    room.do(after=LEAVE_MAX_S - 10.0 + 0.1)
+    assert set(ships(room)) == {"ada", "bob"}
+    room.do(after=10.0)
+    room.settle()
+    assert ONE not in ships(room).values()
+    assert set(room.fleet.world.ships[ONE].kept_of) == {ADA, BOB}

@@ -112,7 +112,7 @@ MUTATIONS = (
     Mutation("a planned move does not wait for the snapshot", "leaving",
              "return all(workspace.saved for", "return True or all(workspace.saved for"),
     Mutation("a planned move waits for a snapshot for ever", "leaving",
-             "if saved or world.now >= world.leaving[user].until}", "if saved}"),
+             "if saved or world.now >= _waits_until(world, user)}", "if saved}"),
     Mutation("evicting leaves people where they are", "fleet", "    if event.evict:\n", "    if False:\n"),
     Mutation("a ship that failed is ended with people on it", "machines",
              "if ship.gone or ship.assigned or not", "if ship.gone or not"),

@@ -246,3 +246,14 @@ def test_cleaned_text_is_bounded_and_shows_only_what_it_says(text: str, chars_ma
 def test_cleaned_text_keeps_what_people_write() -> None:
     assert clean_text("Zoë, 山田: a\tb\nc\x1b[31m 👩‍🔬", chars_max=100) == "Zoë, 山田: abc[31m 👩‍🔬"
     assert clean_text("a\tb\nc\rd", chars_max=100, lines=True) == "a\tb\ncd"
+
+
+def test_what_is_as_it_is_by_default_is_not_sent() -> None:
+    told = json.loads(encode(desired()))
+    assert told["type"] == "desired"
+    assert not {"restore_shared", "start_over", "shared"} & set(told["workspaces"][0])
+    assert decode_from_mux(encode(desired())) == desired()
+    said = json.loads(encode(observed(workspaces=[OBSERVED_WORKSPACE])))
+    assert "saved" not in said["workspaces"][0]
+    assert json.loads(encode(HELLO))["version"] == HELLO.version
+    assert decode_from_ship(encode(HELLO)) == HELLO

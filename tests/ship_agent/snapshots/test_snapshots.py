@@ -272,3 +272,12 @@ def test_a_deletion_is_a_finished_write(ship: Callable[[str], Ship]) -> None:
     kept = one.take().look
     (one.home / "intro.ipynb").unlink()
     assert finished(kept, look(one.home), look(one.home))
+
+
+def test_a_home_whose_overlay_is_not_mounted_is_no_home_that_was_emptied(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    Record(DIGEST, {}, "upper-1").save(tmp_path / RECORD)
+    with pytest.raises(FilesFailure, match="not mounted") as failure:
+        take(home, Known(), NOW)
+    assert failure.value.retryable
