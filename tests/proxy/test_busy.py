@@ -145,36 +145,52 @@ async def test_a_client_that_leaves_what_is_put_off_is_forgotten(late: Rig) -> N
     await eventually(lambda: len(late.plane._clients) == 1)
 
 
-async def test_a_request_is_served_by_a_connection_that_comes_back_before_one_that_is_dialled(rig: Rig) -> None:
+async def two_for_one_connection(rig: Rig, *, stale: bool) -> list[Wire]:
+    """Two clients have asked: the one is served by the only connection, the other waits, and its dial never ends.
+
+    ``stale``: the workspace ends the connection after its first answer.
+    """
     rig.chill()
-    asked, release = asyncio.Event(), asyncio.Event()
+    asked, release, dialling = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def script(wire: Wire) -> None:
         while True:
             await rig.alice.request(wire)
             asked.set()
             await release.wait()
+            if stale:
+                rig.alice.script = None
             await wire.send(OK)
-
-    rig.alice.script = script
-    first = await rig.client()
-    await first.send(request())
-    await asyncio.wait_for(asked.wait(), PATIENCE_S)
-    connect, dialling = rig.plane.pools.connect, asyncio.Event()
+            if stale:
+                return
 
     async def never(destination: object) -> object:
         dialling.set()
         return await asyncio.Future()
 
+    rig.alice.script = script
+    clients = [await rig.client(), await rig.client()]
+    await clients[0].send(request())
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
+    connect = rig.plane.pools.connect
     rig.plane.pools.connect = never  # type: ignore[method-assign, assignment]
-    second = await rig.client()
-    await second.send(request())
+    await clients[1].send(request())
     await asyncio.wait_for(dialling.wait(), PATIENCE_S)
-    release.set()
-    assert (await first.response()).status == 200
-    assert (await second.response()).status == 200
-    assert rig.alice.connections == 1
     rig.plane.pools.connect = connect  # type: ignore[method-assign]
+    release.set()
+    return clients
+
+
+async def test_a_request_is_served_by_a_connection_that_comes_back_before_one_that_is_dialled(rig: Rig) -> None:
+    for client in await two_for_one_connection(rig, stale=False):
+        assert (await client.response()).status == 200
+    assert rig.alice.connections == 1
+
+
+async def test_a_connection_that_came_back_stale_is_no_failure_of_whoever_waited_for_it(rig: Rig) -> None:
+    first, second = await two_for_one_connection(rig, stale=True)
+    assert (await first.response()).status == 200
+    assert (await second.response()).body == b"alice"
 
 
 async def test_a_dial_that_fails_is_the_failure_of_whoever_waited_longest(rig: Rig) -> None:
@@ -289,37 +305,6 @@ async def test_an_answer_that_fills_its_clients_buffer_comes_once(tmp_path: Path
         assert len((await client.response()).body) == size
         assert (await client.ask(request(b"GET /camp/"))).body == b"web"
         assert len(rig.alice.requests) == seen + 1
-
-
-async def test_a_connection_that_came_back_stale_is_no_failure_of_whoever_waited_for_it(rig: Rig) -> None:
-    rig.chill()
-    asked, release = asyncio.Event(), asyncio.Event()
-
-    async def script(wire: Wire) -> None:
-        await rig.alice.request(wire)
-        asked.set()
-        await release.wait()
-        rig.alice.script = None
-        await wire.send(OK)
-
-    rig.alice.script = script
-    first = await rig.client()
-    await first.send(request())
-    await asyncio.wait_for(asked.wait(), PATIENCE_S)
-    connect, dialling = rig.plane.pools.connect, asyncio.Event()
-
-    async def never(destination: object) -> object:
-        dialling.set()
-        return await asyncio.Future()
-
-    rig.plane.pools.connect = never  # type: ignore[method-assign, assignment]
-    second = await rig.client()
-    await second.send(request())
-    await asyncio.wait_for(dialling.wait(), PATIENCE_S)
-    rig.plane.pools.connect = connect  # type: ignore[method-assign]
-    release.set()
-    assert (await first.response()).status == 200
-    assert (await second.response()).body == b"alice"
 
 
 async def test_a_defect_in_a_dial_is_told_to_whoever_waits(rig: Rig) -> None:
