@@ -181,8 +181,6 @@ class Exchange:
             self._dialling = None
             if self.gone:
                 connection.close()
-            elif connection.lost:
-                self.unreached(LostAtOnceError())
             else:
                 self.offered(connection)
 

@@ -157,8 +157,6 @@ class Pool:
     async def _dial(self, destination: Destination) -> None:
         try:
             connection = await self._pools.connect(destination)
-            if connection.lost or connection.ended:
-                raise LostAtOnceError
         except OSError as error:
             self._failed(error)
         except Exception as error:  # a defect: whoever waits would wait for ever
@@ -240,7 +238,7 @@ class Pools:
         return pool
 
     async def connect(self, destination: Destination) -> UpstreamConnection:
-        """A new connection. Raises OSError, or TimeoutError after CONNECT_S."""
+        """A new connection. Raises OSError, TimeoutError after CONNECT_S, or LostAtOnceError."""
         loop = asyncio.get_running_loop()
         address = destination.address
         pool = self.of(destination.pool)
@@ -250,6 +248,8 @@ class Pools:
 
         async with asyncio.timeout(limits.CONNECT_S):
             _, connection = await _open(loop, address, protocol)
+        if connection.lost or connection.ended:
+            raise LostAtOnceError
         return connection
 
     def drop(self, unwanted: Iterable[Hashable]) -> None:

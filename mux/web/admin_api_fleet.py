@@ -41,7 +41,7 @@ from mux.web.api_models import (
     ShipOut,
     Status,
 )
-from mux.web.shown_text import can_be_shown
+from mux.web.shown_text import shown_lines
 
 QUOTE_CHARS_MAX = 80
 """How much of a caller's own text comes back in a message."""
@@ -89,8 +89,8 @@ async def set_doors(deps: AdminDeps, call: Call) -> BaseModel:
 
 async def broadcast(deps: AdminDeps, call: Call) -> BaseModel:
     """Tell everybody something, on their pages and in their notebooks."""
-    text = call.expect(BroadcastIn).text.replace("\r\n", "\n").strip()
-    if not can_be_shown(text, lines=True):
+    text = shown_lines(call.expect(BroadcastIn).text)
+    if text is None:
         raise ApiError(422, "text_invalid", "the text has characters that cannot be shown; write it anew")
     await deps.engine.submit(BroadcastSet(text))
     if not text:

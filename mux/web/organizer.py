@@ -42,7 +42,7 @@ from mux.web.pages import (
     wants_json,
 )
 from mux.web.peers import believed_peers
-from mux.web.shown_text import can_be_shown
+from mux.web.shown_text import shown_lines
 from mux.web.signed_in import Who, act_purpose
 from mux.web.steering import misfit, order_of
 
@@ -320,8 +320,8 @@ class OrganizerPages:
     async def broadcast(self, request: web.Request) -> web.Response:
         """``POST /broadcast``: tell everybody something; nothing takes back what they are told."""
         organizer, fields = await self._acting(request)
-        text = fields.get("text", "").replace("\r\n", "\n").strip() if "clear" not in fields else ""
-        if len(text) > BROADCAST_CHARS_MAX or not can_be_shown(text, lines=True):
+        text = shown_lines(fields.get("text", "")) if "clear" not in fields else ""
+        if text is None or len(text) > BROADCAST_CHARS_MAX:
             words = f"At most {BROADCAST_CHARS_MAX} characters, all of which can be shown. Go back and write it anew."
             raise Refusal(422, "text_invalid", "Nobody was told that", words)
         await self._deps.engine.submit(BroadcastSet(text))

@@ -29,3 +29,13 @@ def can_be_shown(text: str, *, lines: bool = False) -> bool:
         unicodedata.category(each) not in _HIDDEN or each in _WRITTEN or ord(each) in _TAGS or (lines and each == "\n")
         for each in text
     )
+
+
+def shown_lines(text: str) -> str | None:
+    """A text of several lines as it is kept, without space around it; None if it cannot be shown.
+
+    Args:
+        text: as a form or a program sent it.
+    """
+    kept = text.replace("\r\n", "\n").strip()
+    return kept if can_be_shown(kept, lines=True) else None
