@@ -8,7 +8,6 @@ end, and what was pushed last is what people have.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -59,11 +58,12 @@ class RolloutRules:
         self._started = 0.0
 
     def restarted(self, world: World) -> None:
-        """A new process of the mux, whose clock may have been set back."""
+        """A new process of the mux, whose clock may have been set back.
+
+        What was never stored is forgotten rightly: a push that met a full disk was not acknowledged.
+        """
         self._started = world.now
-        self._seen = {
-            name: replace(seen, wave_began_at=min(seen.wave_began_at, world.now)) for name, seen in self._seen.items()
-        }
+        self._seen = dict(world.rollouts)
         self._active.clear()
 
     def broken(self, world: World, events: Sequence[Event]) -> Iterator[str]:
