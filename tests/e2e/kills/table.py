@@ -45,7 +45,7 @@ def put(new: Iterable[Row], *, commit: str, date: str) -> None:
 
 def shown() -> str:
     """The table as the page has it."""
-    lines = ["", f"{_TABLE.origin()}, on two cores with much other work, at a load of 5 to 11."]
+    lines = ["", f"{_TABLE.origin()}, on two cores."]
     for runtime, heading in HEADINGS.items():
         lines += ["", heading, ""]
         lines += [
