@@ -1,7 +1,8 @@
 """Putting a snapshot onto an attendee's directory, whose workspace is stopped.
 
 Rules: every chunk is verified before the first file is touched; each file is written aside and renamed, nothing is
-followed out of the directory; what a kill has interrupted is done again from the start, with the same result. Blocking.
+followed out of the directory; what a kill has interrupted is done again from the start, with the same result. All is
+on the disk when this returns: a machine that loses power does not come back with half of it. Blocking.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from ship_agent.files.base import FilesFailure
-from ship_agent.files.place import Rooted, make_symlink, own, translated
+from ship_agent.files.place import Rooted, make_symlink, open_file, own, translated
 from ship_agent.files.scan import DEBRIS
 from ship_agent.files.trees import Meta, joined, parent_of
 from ship_agent.protocol.snapshot import Manifest, SnapshotEntry
@@ -42,9 +43,29 @@ def restore(home: Path, manifest: Manifest, chunk: Chunk) -> None:
         for entry in sorted(manifest.entries, key=lambda entry: entry.name):
             _make_parents(root, entry.name)
             _place(root, entry, chunk)
+        _sync(root, manifest)
         for entry in sorted(manifest.entries, key=lambda entry: entry.name, reverse=True):
             if entry.kind == "dir":  # last: its mode may forbid to write in it
-                own(root.folder(entry.name), _meta(entry))
+                opened = root.folder(entry.name)
+                own(opened, _meta(entry))
+                os.fsync(opened)
+
+
+def _sync(root: Rooted, manifest: Manifest) -> None:
+    """Have files and names on the disk; at the end, when the first call brings the journal there for all of them."""
+    folders = {b"": None}
+    for entry in manifest.entries:
+        folders[parent_of(entry.name)] = None
+        if entry.kind == "file":
+            folder, name = root.parent(entry.name)
+            with contextlib.suppress(PermissionError):  # its mode forbids it to its owner, who we are
+                opened = open_file(name, folder)
+                try:
+                    os.fsync(opened)
+                finally:
+                    os.close(opened)
+    for path in folders:
+        os.fsync(root.folder(path))
 
 
 def _place(root: Rooted, entry: SnapshotEntry, chunk: Chunk) -> None:

@@ -209,6 +209,27 @@ def test_a_damaged_chunk_leaves_the_file_as_it_was(ship: Callable[[str], Ship]) 
     assert sorted(path.name for path in other.home.iterdir()) == ["data", "intro.ipynb"]
 
 
+def test_what_is_restored_is_on_the_disk_when_that_is_told(
+    ship: Callable[[str], Ship], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = ship("one"), ship("other")
+    (one.home / "made" / "below").mkdir(parents=True)
+    (one.home / "made" / "below" / "notes.txt").write_text("mine")
+    (one.home / "intro.ipynb").write_text("edited")
+    synced: set[Path] = set()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    moved(one.take(), one, other)
+    home = other.home.resolve()
+    files = {home / "made" / "below" / "notes.txt", home / "intro.ipynb"}
+    assert synced >= files | {home, home / "made", home / "made" / "below"}
+
+
 def entry(path: str, kind: str = "file", **fields: object) -> dict[str, object]:
     given = {"path": path, "kind": kind, "mode": 0o644, "uid": 0, "gid": 0, "mtime_ns": 0}
     return {**given, **fields}
