@@ -28,6 +28,7 @@ from mux.core.events import (
     LoggedIn,
     LoggedOut,
     MachinesListed,
+    ProjectPushed,
     ShipDialed,
     ShipReported,
 )
@@ -48,6 +49,7 @@ from mux.core.model import (
     UserId,
     WorkspaceReport,
 )
+from mux.core.rollout import Pace
 from mux.core.views import attendee_view
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -153,6 +155,16 @@ class Bench:
         specs = [self._spec("1"), self._spec("2")]
         yield "apply", self._timed(SLOW_ROUNDS, lambda turn: [EventSpecApplied(specs[turn % 2])], settle=True)
         yield "a waiting person's view", self._view()
+        self._push()
+        yield "heartbeat, rollout on", self._timed(ROUNDS, lambda turn: [self.report(ships[turn % len(ships)])])
+        yield "change, rollout on", self._timed(ROUNDS, lambda turn: [self._flip(last, flips[turn % 2])])
+
+    def _push(self) -> None:
+        """An image that every ship has proved, and that nobody gets before another time."""
+        pace = Pace(not_before=self.now + 1e6)
+        self._act([ProjectPushed(ProjectName("intro"), "intro", f"sha256:{'9' * 64}", pace, "")])
+        for _ in range(3):
+            self._settle()
 
     def _flip(self, ship: ShipId, state: str) -> ShipReported:
         known = self.fleet.world.ships[ship]

@@ -208,17 +208,24 @@ class Fleet:
         world.now = max(now, world.now)
         for event in events:
             _HANDLERS[type(event)](world, event)
-        self._pass_time()
-        self._settle()
+        stirred = self._pass_time() or any(type(event) is not ShipReported for event in events)
+        self._settle(stirred=stirred)
         return self._collect()
 
-    def _pass_time(self) -> None:
+    def _pass_time(self) -> bool:
+        """Whether anything was due."""
         world = self._world
-        for kind, subject in world.deadlines.due(world.now):
+        due = world.deadlines.due(world.now)
+        for kind, subject in due:
             _TIMERS[kind](world, subject)
+        return bool(due)
 
-    def _settle(self) -> None:
-        """Bring what was touched to rest: seats filled, ships moved on, the queue served, the fleet sized."""
+    def _settle(self, *, stirred: bool) -> None:
+        """Bring what was touched to rest: seats filled, ships moved on, the queue served, the fleet sized.
+
+        Args:
+            stirred: something has happened beside reports of ships, each of which touches its ship where it changes it.
+        """
         world = self._world
         done: dict[ShipId, None] = {}
         while True:
@@ -231,7 +238,7 @@ class Fleet:
             leaving.part(world)
             attendance.seat_the_queue(world)
             attendance.move_off(world)
-            rollouts.advance(world, done)
+            rollouts.advance(world, done, stirred=stirred)
             if world.changes.plan and not world.changes.ships:
                 world.changes.plan = False
                 machines.size_fleet(world)

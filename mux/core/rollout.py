@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mux.core.model import (
@@ -66,9 +67,9 @@ class Pace:
         return count or max(1, int(share * total))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rollout:
-    """One rollout; as it is stored.
+    """One rollout; as it is stored. Without slots, so that what is asked for each of many ships is computed once.
 
     Args:
         project: what is moved.
@@ -132,14 +133,14 @@ class Rollout:
         """What counts against it."""
         return len(self.refused) + len(self.failed)
 
-    @property
+    @cached_property
     def all_judged(self) -> frozenset[ShipId]:
-        """Ships of which it is known if they can run the image; to ask for many at once."""
+        """Ships of which it is known if they can run the image."""
         return frozenset((*self.proved, *(ship for ship, _ in self.refused)))
 
     def judged(self, ship: ShipId) -> bool:
         """Whether it is known if a ship can run the image."""
-        return ship in self.proved or self.refused_on(ship)
+        return ship in self.all_judged
 
     def refused_on(self, ship: ShipId) -> bool:
         """Whether a ship is known not to run the image."""

@@ -91,7 +91,7 @@ def rollout_views(world: World) -> tuple[RolloutView, ...]:
 
 def _view(world: World, rollout: Rollout) -> RolloutView:
     ships = [ship for ship in world.ships.values() if takes_part(ship)]
-    proved = sum(ship.id in rollout.proved for ship in ships)
+    proved = len(frozenset(rollout.proved).intersection(ship.id for ship in ships))
     trials = [trial for ship in ships if (trial := ship.trials.get(rollout.project))]
     workspaces = [workspace for _, workspace in bound(world, rollout)]
     left = waiting(world, rollout)

@@ -182,14 +182,28 @@ def look(world: World, subject: str) -> None:
             world.touch(ship, save=False)
 
 
-def advance(world: World, touched: Iterable[ShipId]) -> None:
-    """Bring every rollout as far as it can come now; one that has ended is looked at on ships that have changed."""
+def advance(world: World, touched: Iterable[ShipId], *, stirred: bool) -> None:
+    """Bring every rollout as far as it can come now; one that has ended is looked at on ships that have changed.
+
+    Args:
+        world: the state.
+        touched: ships that have changed.
+        stirred: anything else may have changed, too. Without that, a thousand ships' heartbeats cost nothing here.
+    """
     looked_at = [world.ships[ship] for ship in touched if ship in world.ships]
     for name, rollout in list(world.rollouts.items()):
+        saved = world.saved_rollouts.get(name)
+        steered = saved is None or _course(saved) != _course(rollout)
         under_way = rollout.state is RolloutState.RUNNING or rollout.wave or rollout.watched_until
-        lives = under_way or rollout is not world.saved_rollouts.get(name)
-        if lives or looked_at:
-            _advance(world, name, list(world.ships.values()) if lives else looked_at)
+        if steered or (stirred and under_way):
+            _advance(world, name, list(world.ships.values()))
+        elif looked_at or rollout is not saved:
+            _advance(world, name, looked_at)
+
+
+def _course(rollout: Rollout) -> tuple[int, RolloutState, bool]:
+    """What counts for every ship."""
+    return rollout.number, rollout.state, rollout.paused
 
 
 def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
@@ -230,14 +244,14 @@ def _offer(world: World, rollout: Rollout) -> Rollout:
 
 def _too_much(world: World, rollout: Rollout) -> str:
     """Why a rollout cannot go on; empty while it can."""
+    failures = (*rollout.failed, *rollout.refused)
+    if not failures:
+        return ""
     up = [ship.id for ship in world.ships.values() if takes_part(ship)]
     refused_by_most = rollout.all_judged.issuperset(up) and len(up) > 2 * len(
         frozenset(rollout.proved).intersection(up)
     )
     if not refused_by_most and rollout.failures <= world.spec.rollout.failures_max:
-        return ""
-    failures = (*rollout.failed, *rollout.refused)
-    if not failures:
         return ""
     subject, why = failures[0]
     count = rollout.failures

@@ -20,6 +20,7 @@ from mux.core.files import files_views
 from mux.core.model import DesiredWorkspace, ProjectName, ReportedState, RolloutSpec, StartedOver, UserId, WorkspaceId
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import rollout_views
+from mux.core.rollout_waves import IDLE_LOOK_S
 from mux.core.views import attendee_view
 from tests.core.room import DIGEST, Room, SimulatedShip, event_spec, project
 
@@ -636,6 +637,7 @@ def test_an_open_tab_is_idle_and_a_cell_that_runs_is_not() -> None:
     machine, workspace = workspace_of(found, "bob")
     machine.quiet[workspace] = 500.0
     found.settle()
+    found.do(after=IDLE_LOOK_S)
     assert digests(found)["bob"] == NEW, "the cell has ended"
 
 
