@@ -139,7 +139,7 @@ def release(world: World, user: UserId, *, keep_work: bool = False) -> None:
     del world.assignments[user]
     world.changes.assignments[user] = None
     world.changes.users[user] = None
-    seat.user = None
+    seat.user, seat.leaving = None, False
     seat.epoch = 0
     for workspace in list(seat.workspaces.values()):
         take(world, user, workspace)

@@ -103,6 +103,7 @@ class ShipRecord:
         replacing: its attendees move as soon as there are seats for them.
         workspaces: those that should exist or are still to go.
         kept: work of attendees who were moved away, until an organizer releases the ship.
+        leaving: seats whose attendees are being moved.
     """
 
     id: ShipId
@@ -126,6 +127,7 @@ class ShipRecord:
     kind: str = ""
     spot: bool = False
     replacing: bool = False
+    leaving: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ def _leaving(world: World) -> Iterator[str]:
     for user in world.leaving:
         if user not in world.assignments:
             yield f"{user} leaves and has no seat"
+    for ship in world.ships.values():
+        for seat in ship.seats:
+            if seat.leaving != (seat.user in world.leaving):
+                yield f"{ship.id}/{seat.index} does not know whether {seat.user} leaves it"
 
 
 def _workspaces(world: World) -> Iterator[str]:
@@ -68,7 +72,8 @@ def _workspaces(world: World) -> Iterator[str]:
             user = ship.seats[workspace.seat].user
             if workspace.state is WorkspaceState.SUSPENDED and user not in world.leaving:
                 yield f"{workspace.id} is suspended, and its attendee does not leave"
-            if workspace.state is WorkspaceState.BOUND and user in world.leaving:
+            asked = workspace.id in world.save_requests or world.now < world.pages_back_at
+            if workspace.state is WorkspaceState.BOUND and user in world.leaving and not asked:
                 yield f"{workspace.id} is bound to {user}, who leaves"
             if workspace.state is WorkspaceState.BOUND and user is None:
                 yield f"{workspace.id} is bound to nobody"

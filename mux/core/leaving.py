@@ -1,11 +1,11 @@
 """Planned moves: a drain, a machine that is about to end, a seat that is taken back. Nothing that was saved is lost.
 
-The workspaces of whoever leaves are stopped first, and their ship says when all that they left is in a snapshot. Only
-then is the seat given up, and what was bound destroyed: the next seat finds that snapshot.
+The pages of whoever leaves save first. Then their workspaces are stopped, and their ship says when all that they left
+is in a snapshot. Only then is the seat given up, and what was bound destroyed: the next seat finds that snapshot.
 
-Rules: a ship that does not bring it holds nobody up for longer than `LEAVE_MAX_S`, nor much longer than its machine
-lasts. What a ship could not bring it keeps, if nobody else sits there any more. That somebody leaves is known by their
-suspended workspaces, so a restart of the mux goes on with it.
+Rules: pages and a ship that do not do their part hold nobody up for longer than `LEAVE_MAX_S` together, nor much longer
+than the machine lasts. What a ship could not bring it keeps, if nobody else sits there any more. That somebody leaves
+is stored with their seat, so a restart of the mux goes on with it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections import Counter
 
 from mux.core.attendance import enqueue, release
 from mux.core.commands import Notify
+from mux.core.files import HOLDS_FILES
 from mux.core.machines import keeps
 from mux.core.model import ShipId, UserId, WorkspaceState
-from mux.core.ships import Ship, attendees
+from mux.core.pages import ask_to_save, come_back, has_saved
+from mux.core.ships import Seat, Ship, Workspace, attendees
 from mux.core.wishes import take
 from mux.core.workspaces import drain, empty, suspend
 from mux.core.world import Leaving, World
@@ -25,6 +27,9 @@ LEAVE_MAX_S = 30.0
 """How long a move waits: ten seconds that a workspace may take to end, and several tries to bring what it left."""
 LEAVE_MIN_S = 5.0
 """How long it waits however soon the machine is said to end: few end to the second."""
+SAVE_SHARE = 1 / 3
+"""Part of that for the pages: after a restart of the mux, enough for them to come back and to save. The rest is needed
+to stop the workspaces, and to bring what they left."""
 
 
 def leave_ship(world: World, ship: Ship) -> None:
@@ -43,29 +48,41 @@ def leave_seat(world: World, user: UserId, *, first: bool = False) -> None:
     before = world.leaving.get(user)
     until = _until(world, ship)
     until = until if before is None else min(until, before.until)
-    world.leaving[user] = Leaving(until, first or (before is not None and before.first))
-    world.deadlines.set(("leaving", user), until)
+    _begin(world, user, seat, until, first=first or (before is not None and before.first))
     for workspace in list(seat.workspaces.values()):
-        if workspace.state is WorkspaceState.BOUND:
-            suspend(world, ship, workspace)
-        elif workspace.state is not WorkspaceState.SUSPENDED:
+        # A swap that was under way is waited for no longer.
+        workspace.previous, workspace.swap_until = "", 0.0
+        if workspace.state not in HOLDS_FILES:
             take(world, user, workspace)
             drain(world, ship, workspace)  # nobody was ever led to it
     world.touch(ship)
+
+
+def _begin(world: World, user: UserId, seat: Seat, until: float, *, first: bool) -> None:
+    save_until = world.now + SAVE_SHARE * (until - world.now)
+    if (before := world.leaving.get(user)) is not None:
+        save_until = min(save_until, before.save_until)
+    world.leaving[user] = Leaving(until, save_until, first)
+    world.deadlines.set(("leaving", user), until)
+    seat.leaving = True
 
 
 def restore(world: World) -> None:
     """Go on with those who were leaving when the mux ended; their time begins anew."""
     for ship in world.ships.values():
         for seat in ship.seats:
+            # A mux of an earlier version stored no more than that.
             stopped = any(each.state is WorkspaceState.SUSPENDED for each in seat.workspaces.values())
-            if seat.user is not None and stopped:
-                world.leaving[seat.user] = Leaving(world.now + LEAVE_MAX_S, first=ship.draining)
-                world.deadlines.set(("leaving", seat.user), world.now + LEAVE_MAX_S)
+            if seat.user is not None and (seat.leaving or stopped):
+                _begin(world, seat.user, seat, world.now + LEAVE_MAX_S, first=ship.draining)
+    if world.leaving:
+        come_back(world)
 
 
 def part(world: World) -> None:
     """Take the seats of those who leave, once all that they left is in a snapshot, or their time is up."""
+    for user in world.leaving:
+        _stop(world, user)
     parting = {user: _saved(world, user) for user in world.leaving}
     parting = {user: saved for user, saved in parting.items() if saved or world.now >= _waits_until(world, user)}
     unsaved: Counter[ShipId] = Counter()
@@ -89,6 +106,32 @@ def part(world: World) -> None:
         world.notify(Notify("warning", "moved_unsaved", ship_id, text))
 
 
+def _stop(world: World, user: UserId) -> None:
+    """Stop what somebody leaves, as soon as its pages have saved."""
+    found = world.seat_of(user)
+    if found is None:
+        return
+    ship, seat = found
+    for workspace in seat.workspaces.values():
+        if workspace.state is WorkspaceState.BOUND and not _saving(world, user, ship, workspace):
+            suspend(world, ship, workspace)
+
+
+def _saving(world: World, user: UserId, ship: Ship, workspace: Workspace) -> bool:
+    """Whether the pages of a workspace that is left are waited for; they are asked if they were not yet."""
+    save_until = world.leaving[user].save_until
+    if user not in world.sessions_of or world.now >= save_until:
+        return False
+    request = world.save_requests.get(workspace.id)
+    if request is not None:
+        world.deadlines.set(("rollout", workspace.id), min(request.until, save_until))
+        return not has_saved(world, request)
+    if world.now < world.pages_back_at:
+        world.deadlines.set(("rollout", workspace.id), save_until)
+        return True
+    return ask_to_save(world, ship, workspace, save_until - world.now)
+
+
 def _waits_until(world: World, user: UserId) -> float:
     """When somebody goes on without their newest work. Those with whom a draining ship empties go together, since what
     it could not bring it keeps only when nobody sits there any more."""
@@ -105,7 +148,7 @@ def _waits_until(world: World, user: UserId) -> float:
 def _saved(world: World, user: UserId) -> bool:
     found = world.seat_of(user)
     held = found[1].workspaces.values() if found is not None else ()
-    return all(workspace.saved for workspace in held if workspace.state is WorkspaceState.SUSPENDED)
+    return all(workspace.saved for workspace in held)
 
 
 def _until(world: World, ship: Ship) -> float:

@@ -1,11 +1,11 @@
-"""Pages of notebooks that attendees have open: what they say, and what is asked of them before a swap.
+"""Pages of notebooks that attendees have open: what they say, and what is asked of them before a swap or a move.
 
-A workspace that is about to be swapped is left running while its pages save: until each of them has answered, or
-`SAVE_MAX_S` have passed. Pages are memory only, like requests: after a restart of the mux they come back within
-`PAGES_BACK_S`, before which no wave begins, and whoever was asked and not swapped is asked anew.
+A workspace that is about to be swapped or left is kept running while its pages save: until each of them has answered,
+or `SAVE_MAX_S` have passed. Pages are memory only, like requests: after a restart of the mux they come back within
+`PAGES_BACK_S`, before which nobody is stopped for either, and whoever was asked in vain is asked anew.
 
-Rules: a page that does not answer delays a swap and never prevents it. What a page says is believed of its attendee
-alone: nothing that it says touches anybody else.
+Rules: a page that does not answer delays what it was asked for and never prevents it. What a page says is believed of
+its attendee alone: nothing that it says touches anybody else.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mux.core.world import World
 
 SAVE_MAX_S = 5.0
-"""How long a swap waits for its pages: the largest notebooks save within a second or two."""
+"""How long a swap or a move waits for pages: the largest notebooks save within a second or two."""
 PAGES_BACK_S = 5.0
-"""How long a wave waits after a restart of the mux: every page that was open tries again within that."""
+"""How long both wait after a restart of the mux: every page that was open tries again within that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class NotebookView:
 
     Args:
         save: number of the request to save everything; 0 when there is none.
-        updating: the workspace is being exchanged, or is not there.
-        run: another one with each start of the workspace.
+        updating: the workspace is being exchanged or moved, or is not there.
+        run: another one with each start of the workspace; empty while it is being moved.
     """
 
     save: int
@@ -91,13 +91,19 @@ def gone(world: World, event: PageGone) -> None:
             del world.pages[key]
 
 
-def ask_to_save(world: World, ship: Ship, workspace: Workspace) -> bool:
-    """Ask the pages of a workspace to save; False when there is nobody to be asked."""
+def come_back(world: World) -> None:
+    """The mux has started anew: pages that were open are given the time to come back."""
+    world.pages_back_at = world.now + PAGES_BACK_S
+    world.deadlines.set(("rollout", "/pages"), world.pages_back_at)
+
+
+def ask_to_save(world: World, ship: Ship, workspace: Workspace, within_s: float = SAVE_MAX_S) -> bool:
+    """Ask the pages of a workspace to save, and wait so long for them; False when there is nobody to be asked."""
     user = ship.seats[workspace.seat].user
     pages = world.pages.get((user, workspace.project)) if user is not None else None
     if user is None or not pages or not workspace.healthy:
         return False
-    until = world.now + SAVE_MAX_S
+    until = world.now + min(within_s, SAVE_MAX_S)
     number = int(world.now * 1000)
     world.save_requests[workspace.id] = SaveRequest(user, workspace.project, number, frozenset(pages), until)
     world.deadlines.set(("rollout", workspace.id), until)
@@ -105,7 +111,7 @@ def ask_to_save(world: World, ship: Ship, workspace: Workspace) -> bool:
 
 
 def has_saved(world: World, request: SaveRequest) -> bool:
-    """Whether a swap need not wait for its pages any more."""
+    """Whether nothing need wait for its pages any more."""
     if world.now >= request.until:
         return True
     pages = world.pages.get((request.user, request.project), {})
@@ -116,6 +122,8 @@ def notebook_view(world: World, user: UserId, project: ProjectName) -> NotebookV
     """What the pages of an attendee's workspace are told; None where there is no workspace of theirs."""
     found = world.seat_of(user)
     workspace = found[1].workspaces.get(project) if found is not None else None
+    if workspace is not None and workspace.state is WorkspaceState.SUSPENDED:
+        return NotebookView(save=0, updating=True, run="")
     if workspace is None or workspace.state is not WorkspaceState.BOUND:
         return None
     request = world.save_requests.get(workspace.id)

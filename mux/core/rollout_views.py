@@ -153,7 +153,7 @@ def coming_to(world: World, rollout: Rollout, ship: Ship, seat: Seat, now: float
     if rollout.state is not RolloutState.RUNNING or rollout.paused or rollout.pace.offer or workspace is None:
         return None
     comes = workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
-    if not comes or not takes_part(ship) or workspace.state is not WorkspaceState.BOUND:
+    if not comes or not takes_part(ship) or seat.leaving or workspace.state is not WorkspaceState.BOUND:
         return None
     idle_s = world.spec.rollout.idle_after_s if rollout.pace.idle else 0.0
     return Coming(rollout.number, rollout.note, max(0.0, rollout.pace.not_before - now), idle_s)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import UserId, WorkspaceId, WorkspaceState
+from mux.core.model import UserId, WorkspaceId
 from mux.core.pages import ask_to_save, has_saved
 from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import lets_down, still_at
@@ -28,13 +28,13 @@ IDLE_LOOK_S = 5.0
 
 
 def bound(world: World, rollout: Rollout) -> Iterator[tuple[Ship, Workspace]]:
-    """Every workspace of the project that is somebody's, on ships that take part."""
+    """Every workspace of the project whose attendee stays with it, on ships that take part."""
     for ship in world.ships.values():
         if not takes_part(ship):
             continue
         for seat in ship.seats:
             workspace = seat.workspaces.get(rollout.project)
-            if seat.user is not None and workspace is not None and workspace.state is not WorkspaceState.SUSPENDED:
+            if seat.user is not None and workspace is not None and not seat.leaving:
                 yield ship, workspace
 
 
@@ -101,7 +101,8 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
 def _forget_saves(world: World, rollout: Rollout, waited_for: set[WorkspaceId]) -> None:
     """Pages of others were asked in vain: their ship has booted anew, say. A later wave asks them again."""
     for identity, request in list(world.save_requests.items()):
-        if request.project == rollout.project and identity not in waited_for:
+        ours = request.project == rollout.project and request.user not in world.leaving
+        if ours and identity not in waited_for:
             del world.save_requests[identity]
 
 
@@ -192,7 +193,7 @@ def offered(rollout: Rollout, ship: Ship, seat: Seat) -> bool:
         rollout.offered_at > 0
         and rollout.active
         and workspace is not None
-        and workspace.state is not WorkspaceState.SUSPENDED
+        and not seat.leaving
         and workspace.digest != rollout.digest
         and takes_part(ship)
         and ship.id in rollout.proved

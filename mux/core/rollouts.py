@@ -18,7 +18,7 @@ from typing import Literal
 from mux.core.commands import Notify
 from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered, UpdateAccepted
 from mux.core.model import ProjectName, ShipId
-from mux.core.pages import PAGES_BACK_S
+from mux.core.pages import come_back
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import judge_by_use, keep_trials
 from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, swap_max_s, turn_back, waiting
@@ -43,8 +43,7 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
         for name, rollout in world.saved_rollouts.items()
     }
     if world.rollouts:
-        world.pages_back_at = world.now + PAGES_BACK_S
-        world.deadlines.set(("rollout", "/pages"), world.pages_back_at)
+        come_back(world)
     for rollout in world.rollouts.values():
         for ship in world.ships.values():
             # It may have been told of a trial, which is not known any more: what it is told now is something else.

@@ -171,11 +171,12 @@ class Kept:
 
 @dataclass(slots=True)
 class Seat:
-    """Room for one attendee: whose it is, and its current workspace of each project."""
+    """Room for one attendee: whose it is, whether they are leaving it, and its current workspace of each project."""
 
     index: int
     user: UserId | None = None
     epoch: int = 0
+    leaving: bool = False
     workspaces: dict[ProjectName, Workspace] = field(default_factory=dict)
 
 
@@ -264,7 +265,7 @@ class Ship:
         """A ship as it was stored, before anything is heard of it again. ``now``: seconds since the epoch."""
         ship = cls(
             id=record.id,
-            seats=[Seat(index) for index in range(record.seats)],
+            seats=[Seat(index, leaving=index in record.leaving) for index in range(record.seats)],
             life=ship_lifecycle(record.id, record.state),
             wanted=record.wanted,
             boot=record.boot,
@@ -487,6 +488,7 @@ class Ship:
             kind=self.kind,
             spot=self.spot,
             replacing=self.replacing,
+            leaving=tuple(seat.index for seat in self.seats if seat.leaving),
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
             kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),
         )

@@ -84,6 +84,7 @@ def drain(world: World, ship: Ship, workspace: Workspace) -> None:
     """Have a workspace stopped and its files destroyed."""
     workspace.life.to(WorkspaceState.DRAINING)
     workspace.healthy = False
+    world.save_requests.pop(workspace.id, None)
     seat = ship.seats[workspace.seat]
     if seat.workspaces.get(workspace.project) is workspace:
         del seat.workspaces[workspace.project]
@@ -104,6 +105,7 @@ def keep(world: World, ship: Ship, workspace: Workspace, user: UserId, epoch: in
         workspace.life.to(WorkspaceState.SUSPENDED)
     workspace.healthy = False
     workspace.reported = None
+    world.save_requests.pop(workspace.id, None)
     del ship.workspaces[workspace.id]
     del ship.seats[workspace.seat].workspaces[workspace.project]
     ship.kept[workspace.id] = Kept(workspace, user, epoch)
@@ -115,8 +117,7 @@ def suspend(world: World, ship: Ship, workspace: Workspace) -> None:
     workspace.life.to(WorkspaceState.SUSPENDED)
     workspace.healthy = False
     workspace.reported = None
-    # A swap that was under way is waited for no longer.
-    workspace.previous, workspace.swap_until = "", 0.0
+    world.save_requests.pop(workspace.id, None)
     wanted_changed(world, ship)
 
 

@@ -75,10 +75,12 @@ class Leaving:
 
     Args:
         until: when it is waited for no longer, in seconds since the epoch.
+        save_until: when their pages are waited for no longer, likewise.
         first: they go to the head of the queue then.
     """
 
     until: float
+    save_until: float
     first: bool
 
 

@@ -61,6 +61,7 @@ def load_ship(text: str) -> ShipRecord:
         kind=value.get("kind", ""),
         spot=value.get("spot", False),
         replacing=value.get("replacing", False),
+        leaving=tuple(value.get("leaving", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Planned moves: nobody's seat is given up before what they left is in a snapshot, and nobody waits for ever."""
+"""Planned moves: nobody's seat is given up before what they left is saved and in a snapshot; nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from mux.core.commands import SendDesired
 from mux.core.events import (
     EventSpecApplied,
     MachineNoticed,
+    PageGone,
+    PageSaid,
+    ProjectPushed,
     ProjectRequested,
     SeatReleased,
     ShipDeclaredLost,
     ShipDrained,
     ShipReleased,
     ShipReported,
+    UserRevoked,
 )
-from mux.core.leaving import LEAVE_MAX_S, LEAVE_MIN_S
+from mux.core.leaving import LEAVE_MAX_S, LEAVE_MIN_S, SAVE_SHARE
 from mux.core.model import ProjectName, ShipId, ShipNotice, UserId
+from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
+from mux.core.rollout import Pace
 from mux.core.views import attendee_view
 from tests.core.room import Room, event_spec, project
 
@@ -178,3 +184,115 @@ def test_those_who_leave_a_draining_ship_one_after_the_other_go_together_and_it_
     room.settle()
     assert ONE not in ships(room).values()
     assert set(room.fleet.world.ships[ONE].kept_of) == {ADA, BOB}
+
+
+INTRO, PAGE = ProjectName("intro"), "a" * 16
+
+
+def says(room: Room, *, saved: int = 0) -> None:
+    """Ada's page, which has an unsaved edit until it has saved."""
+    room.do(PageSaid(ADA, INTRO, PAGE, 1, int(not saved), saved))
+
+
+def told(room: Room) -> NotebookView:
+    view = notebook_view(room.fleet.world, ADA, INTRO)
+    assert view is not None
+    return view
+
+
+def asked(event: ShipDrained | MachineNoticed | SeatReleased = EVICTED) -> Room:
+    """Ada's page is open, she is to leave, and has been asked to save."""
+    room = seated(saves=True)
+    says(room)
+    room.do(event)
+    assert told(room).save
+    return room
+
+
+@pytest.mark.parametrize("event", [EVICTED, TAKEN_BACK, SeatReleased(ADA)])
+def test_nobodys_workspace_is_stopped_before_their_pages_have_saved(
+    event: ShipDrained | MachineNoticed | SeatReleased,
+) -> None:
+    room = asked(event)
+    before = room.seats()[ADA]
+    room.settle()
+    assert room.seats()[ADA] == before
+    assert (ADA, INTRO) in room.routes()
+    run = told(room).run
+    says(room, saved=told(room).save)
+    assert (ADA, INTRO) not in room.routes()
+    assert (told(room).save, told(room).updating) == (0, True)
+    room.settle()
+    assert room.fleet.world.assignments[ADA].epoch == 2
+    assert told(room).run != run
+    assert not room.fleet.world.save_requests
+
+
+def test_a_page_that_does_not_save_holds_its_attendee_up_for_no_longer_than_it_may() -> None:
+    room = asked()
+    room.do(PageGone(ADA, INTRO, PAGE, 1))
+    room.do(after=SAVE_MAX_S - 0.1)
+    assert (ADA, INTRO) in room.routes()
+    room.do(after=0.2)
+    room.settle()
+    assert ships(room)["ada"] == TWO
+
+
+def test_a_machine_that_ends_soon_gives_pages_a_part_of_what_is_left() -> None:
+    room = seated(saves=True)
+    says(room)
+    room.do(MachineNoticed(ONE, ShipNotice("interruption", room.now + 9.0)))
+    room.do(after=9.0 * SAVE_SHARE - 0.1)
+    assert (ADA, INTRO) in room.routes()
+    room.do(after=0.2)
+    room.settle()
+    assert ships(room)["ada"] == TWO
+
+
+def test_somebody_whose_logins_were_ended_is_not_asked_since_they_cannot_save() -> None:
+    room = seated(saves=True)
+    says(room)
+    room.do(UserRevoked(ADA, release=True))
+    assert (ADA, INTRO) not in room.routes()
+    room.settle()
+    assert ADA not in room.seats()
+
+
+def test_over_a_restart_of_the_mux_pages_have_time_to_come_back_and_are_asked_anew() -> None:
+    room = asked()
+    number = told(room).save
+    room.do(after=1.0)
+    room.restart()
+    room.settle()
+    assert (told(room).save, ships(room)["ada"]) == (0, ONE)
+    says(room)
+    room.do(after=PAGES_BACK_S)
+    assert told(room).save > number
+    assert (ADA, INTRO) in room.routes()
+    says(room, saved=told(room).save)
+    room.settle()
+    assert ships(room)["ada"] == TWO
+
+
+def test_over_a_restart_of_the_mux_a_page_that_does_not_come_back_is_not_waited_for() -> None:
+    room = asked()
+    room.restart()
+    room.settle()
+    room.do(after=PAGES_BACK_S)
+    room.settle()
+    assert ships(room)["ada"] == TWO
+
+
+def test_who_was_asked_for_a_swap_and_leaves_is_moved_once_they_have_saved_and_not_swapped() -> None:
+    room = seated(saves=True)
+    says(room)
+    room.do(ProjectPushed(INTRO, "images/intro", "sha256:" + "1" * 64, Pace(count=1)))
+    room.settle()
+    assert told(room).save
+    room.do(EVICTED)
+    before = room.fleet.world.ships[ONE].seats[room.seats()[ADA][1]].workspaces[INTRO]
+    was = before.digest
+    says(room, saved=told(room).save)
+    room.settle()
+    assert before.digest == was
+    assert ships(room)["ada"] == TWO

@@ -29,6 +29,8 @@ CROSSINGS = ("port_flickers", "order_crosses")
 """Two things that cross on their way, which chance alone hardly ever brings together. Drawn apart as well."""
 PAGES = ("page_opens", "page_opens", "page_opens", "page_closes", "page_reloads", "asked_boots")
 """Pages of notebooks. Drawn apart as well."""
+ASKS = ("push", "evict", "release", "replace")
+"""What has pages asked to save."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
 """Where in a batch the mux dies: between batches, before persist, publish or act, half way through acting."""
 KILL_POINTS: tuple[KillPoint, ...] = get_args(KillPoint)
@@ -133,7 +135,7 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
     pages = Random(f"pages {seed}")
     actions += [
         Action(round(pages.uniform(0, faults_s), 1), pages.choice(PAGES), pages.randrange(1000), pages.random())
-        for _ in range(pages.choice((0, 8, 16, 24)) if any(action.kind == "push" for action in actions) else 0)
+        for _ in range(pages.choice((0, 8, 16, 24)) if any(action.kind in ASKS for action in actions) else 0)
     ]
     return Scenario(
         seed=seed,

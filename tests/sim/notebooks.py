@@ -1,9 +1,9 @@
-"""Pages of notebooks that people of a house have open, and what must hold of swaps that wait for them.
+"""Pages of notebooks that people of a house have open, and what must hold of swaps and moves that wait for them.
 
 A page looks at what it is told, as it would be sent, and answers in its own way: soon, late, never, wrongly, or by
 going away. It outlives the mux and tries again once that is back. The rules are told what the core was told, and look
-at its requests from there: whoever has a page open is asked, nobody is swapped before the pages that were asked have
-saved, and none is waited for longer than it may be.
+at its requests from there: whoever has a page open is asked, nobody is swapped or stopped to be moved before the pages
+that were asked have saved, and none is waited for longer than it may be.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mux.core.events import Event, PageGone, PageSaid, ShipReported
-from mux.core.model import MachineStatus, ReportedState, ShipId, WorkspaceId
+from mux.core.model import MachineStatus, ReportedState, ShipId, WorkspaceId, WorkspaceState
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, SaveRequest, notebook_view
 from mux.core.routes import RouteKey
 from mux.core.ships import Workspace
@@ -168,7 +168,7 @@ class SaveRules:
     def __init__(self) -> None:
         self._open: dict[tuple[RouteKey, str], tuple[int, int]] = {}
         self._asked: dict[WorkspaceId, tuple[SaveRequest, float]] = {}
-        self._before: dict[WorkspaceId, tuple[bool, bool]] = {}
+        self._before: dict[WorkspaceId, tuple[bool, bool, bool]] = {}
 
     def restarted(self) -> None:
         """A new process of the mux: no page is connected to it, and none is waited for."""
@@ -196,8 +196,11 @@ class SaveRules:
             for each in ship.workspaces.values():
                 owner = ship.seats[each.seat].user
                 key = None if owner is None else (owner, each.project)
-                yield from self._swapped(world, each, open_page=key in still_open and each.id not in down)
-                asked[each.id] = each.healthy, bool(each.previous)
+                open_page = key in still_open and each.id not in down
+                yield from self._swapped(world, each, open_page=open_page)
+                if owner in world.sessions_of:  # nobody else can save
+                    yield from self._left(world, each, open_page=open_page)
+                asked[each.id] = each.healthy, bool(each.previous), each.state is WorkspaceState.SUSPENDED
         self._before = asked
         self._asked = {
             identity: self._asked[identity] if self._same(identity, request) else (request, world.now)
@@ -216,17 +219,24 @@ class SaveRules:
                 yield f"{identity} waits although its pages have saved"
 
     def _swapped(self, world: World, each: Workspace, *, open_page: bool) -> Iterator[str]:
-        was_healthy, was_on_trial = self._before.get(each.id, (False, False))
+        was_healthy, was_on_trial, _ = self._before.get(each.id, (False, False, False))
         if each.previous and each.previous == each.digest:
             yield f"{each.id} has no way back from its swap"
-        if not each.previous or was_on_trial:
-            return
+        if each.previous and not was_on_trial:
+            yield from self._stopped(world, each, "swapped", open_page=open_page and was_healthy)
+
+    def _left(self, world: World, each: Workspace, *, open_page: bool) -> Iterator[str]:
+        was_healthy, _, was_stopped = self._before.get(each.id, (False, False, False))
+        if each.state is WorkspaceState.SUSPENDED and not was_stopped:
+            yield from self._stopped(world, each, "left", open_page=open_page and was_healthy)
+
+    def _stopped(self, world: World, each: Workspace, what: str, *, open_page: bool) -> Iterator[str]:
         asked = self._asked.get(each.id)
         if asked is None:
-            if open_page and was_healthy:
-                yield f"{each.id} is swapped and its pages were not asked"
+            if open_page:
+                yield f"{each.id} is {what} and its pages were not asked"
         elif world.now < asked[1] + SAVE_MAX_S and not self._all_saved(asked[0]):
-            yield f"{each.id} is swapped before its pages have saved"
+            yield f"{each.id} is {what} before its pages have saved"
 
     def _all_saved(self, request: SaveRequest) -> bool:
         key = (request.user, request.project)

@@ -85,6 +85,7 @@ ships = st.builds(
     kind=texts,
     spot=st.booleans(),
     replacing=st.booleans(),
+    leaving=st.lists(counts, max_size=3).map(tuple),
 )
 controls = st.builds(
     SaveControls,
