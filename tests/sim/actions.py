@@ -23,7 +23,7 @@ ORGANIZERS = (
 )  # fmt: skip
 LOSS = ("cut_off", "cut_off", "path_cut", "lost", "let_go")
 """Ships out of reach, given up, and let go. Drawn apart: a seed's other luck does not depend on it."""
-ROLLOUTS = ("push", "push", "push", "steer", "steer", "accepts", "accepts", "works")
+ROLLOUTS = ("push", "push", "push", "steer", "steer", "accepts", "accepts", "works", "registry_away")
 """Images on their way to people. Drawn apart as well."""
 CROSSINGS = ("port_flickers", "order_crosses")
 """Two things that cross on their way, which chance alone hardly ever brings together. Drawn apart as well."""

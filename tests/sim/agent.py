@@ -222,7 +222,12 @@ class SimAgent:
     def _settle(self, action: Action, failure: RuntimeFailure | None, now: float) -> None:
         key = _key(action)
         self._busy.discard(key)
-        if failure is not None and isinstance(action, Start):
+        if isinstance(action, Pull):
+            before = self._pulls.pop(key, Memory())
+            if failure is not None:
+                fatal = not failure.retryable
+                self._pulls[key] = failed(before, failure.code, failure.detail, now=now, fatal=fatal)
+        elif failure is not None and isinstance(action, Start):
             memory = of_specification(self._memory.get(key, Memory()), action.spec.run_key())
             memory = failed(memory, failure.code, failure.detail, now=now, fatal=not failure.retryable)
             if (here := self.machine.workspaces.get(key)) is not None:

@@ -475,6 +475,9 @@ class House:
     def _disk_full(self, action: Action) -> None:
         self.mux.store_fails_until = self.time.now + 1 + 10 * action.size
 
+    def _registry_away(self, action: Action) -> None:
+        self.provider.registry.away_until = self.time.now + 5 + 400 * action.size**2
+
     def _apply(self, action: Action) -> None:
         spec = event_spec(self.scenario, action.pick, int(action.size * 4))
         self.mux.spec = spec

@@ -15,7 +15,7 @@ from ship_agent.protocol.messages import Desired
 from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.step import Action, ForgetImage, Note, Pull, Remove, Start, Stop
 from tests.sim.clock import Dice
-from tests.sim.rollout import FAILING, FAILS_SWAPPED, HANGING, HANGS_SWAPPED
+from tests.sim.rollout import FAILING, FAILS_SWAPPED, HANGING, HANGS_SWAPPED, UNPULLABLE
 
 
 @dataclass
@@ -50,6 +50,24 @@ def _nobody(machine: SimMachine, action: Action, *, done: bool) -> None:
     """Nobody watches."""
 
 
+@dataclass
+class Registry:
+    """Where every machine gets its images.
+
+    Args:
+        away_until: it does not answer before that.
+    """
+
+    away_until: float = 0.0
+
+    def pull(self, digest: str, now: float) -> None:
+        """Raises RuntimeFailure as ships do that get no image."""
+        if now < self.away_until:
+            raise RuntimeFailure("registry_away", "the registry does not answer", retryable=True)
+        if digest == UNPULLABLE:
+            raise RuntimeFailure("image_missing", "the registry has no such image")
+
+
 class SimMachine:
     """One machine. It outlives its agents; its disk outlives its boots.
 
@@ -59,9 +77,12 @@ class SimMachine:
         port_first, port_count: the range that workspaces may publish.
         key: the agent's public key, 64 hex digits.
         dice: the luck of this run.
+        registry: where its images are had.
     """
 
-    def __init__(self, ship: ShipId, host: str, port_first: int, port_count: int, *, key: str, dice: Dice) -> None:
+    def __init__(
+        self, ship: ShipId, host: str, port_first: int, port_count: int, *, key: str, dice: Dice, registry: Registry
+    ) -> None:
         self.ship = ship
         self.host = host
         self.port_first = port_first
@@ -84,6 +105,7 @@ class SimMachine:
         self.answered: set[str] = set()
         self.watch: Watch = _nobody
         self._dice = dice
+        self._registry = registry
         self._starts = 0
 
     # --- the world looks --------------------------------------------------------------------------------------------
@@ -170,6 +192,7 @@ class SimMachine:
     def _carry_out(self, action: Action, now: float) -> None:
         match action:
             case Pull(_, digest):
+                self._registry.pull(digest, now)
                 self.images.add(digest)
             case ForgetImage(digest):
                 self.images.discard(digest)

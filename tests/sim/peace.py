@@ -21,7 +21,7 @@ from mux.core.events import (
 from mux.core.model import Doors, ShipId, ShipState, ShipWanted
 from mux.core.rollout import RolloutState
 from mux.core.world import World
-from tests.sim.rollout import FAILING, HANGING, unrolled
+from tests.sim.rollout import FAILING, HANGING, UNPULLABLE, unrolled
 from tests.sim.rules import BrokenRuleError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def make_peace(house: House) -> None:
     now = house.time.now
     house.weather.until = now
     house.provider.troubles = type(house.provider.troubles)()
+    house.provider.registry.away_until = now
     house.mux.store_fails_until = now
     house.mux.kill_at = None
     for machine in house.provider.machines.values():
@@ -130,7 +131,7 @@ def _unrouted(house: House, world: World) -> Iterator[str]:
             if (user, name) not in routes:
                 found = here.get(name)
                 machine = house.provider.machines.get(assignment.ship)
-                if found and found.digest in (FAILING, HANGING) and machine and machine.ever_hostile:
+                if found and found.digest in (FAILING, HANGING, UNPULLABLE) and machine and machine.ever_hostile:
                     continue  # it said that a bad image answers: its own attendees bear it
                 yield f"{user} has no route to {name}, which is {found and (found.id, found.state, found.reported)}"
     for (user, project), place in routes.items():

@@ -20,7 +20,7 @@ from mux.core.events import (
 )
 from mux.core.model import Machine, MachineStatus, ShipId
 from tests.sim.clock import Dice, Timeline
-from tests.sim.machines import SimMachine
+from tests.sim.machines import Registry, SimMachine
 
 LISTING_LAG_S = 12.0
 """A machine may appear in, and leave, the listing so much later than it does the world: less than two listings."""
@@ -61,6 +61,7 @@ class Provider:
     ends: Callable[[SimMachine], None]
     machines: dict[ShipId, SimMachine] = field(default_factory=dict)
     troubles: Troubles = field(default_factory=Troubles)
+    registry: Registry = field(default_factory=Registry)
     vanished: set[ShipId] = field(default_factory=set)
     _shown_from: dict[ShipId, float] = field(default_factory=dict)
     _shown_until: dict[ShipId, tuple[float, Machine]] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class Provider:
         # The lowest free one: addresses of machines that are gone are used again at once.
         host = next(host for number in range(1, 1 << 16) if (host := f"10.0.{number >> 8}.{number & 255}") not in taken)
         key = sha256(f"{ship} {self._calls}".encode()).hexdigest()
-        machine = SimMachine(ship, host, PORT_FIRST, self.port_count, key=key, dice=self.dice)
+        machine = SimMachine(ship, host, PORT_FIRST, self.port_count, key=key, dice=self.dice, registry=self.registry)
         self.machines[ship] = machine
         self._shown_from[ship] = self.time.now + self._lag("shown", ship)
         self.time.after(self._takes_s(1.0, 15.0), self._boot, machine)

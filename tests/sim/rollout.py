@@ -29,18 +29,19 @@ if TYPE_CHECKING:
     from ship_agent.step import Start
     from tests.sim.machines import SimMachine
 
-IMAGES = 8
-FAILING, HANGING, FAILS_SWAPPED, HANGS_SWAPPED = (
-    f"sha256:{sha256(f'push {number}'.encode()).hexdigest()}" for number in range(4, 8)
+IMAGES = 9
+FAILING, HANGING, FAILS_SWAPPED, HANGS_SWAPPED, UNPULLABLE = (
+    f"sha256:{sha256(f'push {number}'.encode()).hexdigest()}" for number in range(4, 9)
 )
-"""Images that never start, that never answer, and that do so at their first start on somebody's files alone."""
+"""Images that never start, that never answer, that do so at their first start on somebody's files alone, and that no
+registry has."""
 
 LATE_S = 1.0
 """What ends at a moment may end with the first look after it."""
 
 
 def image(number: int) -> str:
-    """One of a few images that may be pushed; half of them are bad."""
+    """One of a few images that may be pushed; more than half of them are bad."""
     return f"sha256:{sha256(f'push {number % IMAGES}'.encode()).hexdigest()}"
 
 
