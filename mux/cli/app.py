@@ -5,6 +5,8 @@ Owns the global options, which may stand anywhere, and the translation of every 
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,8 @@ from mux.cli.output import plain, warn
 
 GLOBAL_OPTIONS = frozenset({"--config", "--data", "--url", "--token-file"})
 """Options of the program itself; each takes a value."""
+OUTPUT_LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing to stdout fails with where it is a file on a full disk, or a terminal that is gone."""
 DETAIL_LINES_MAX = 100
 """Faults shown of one refusal."""
 
@@ -68,6 +72,7 @@ tls.register(app)
 
 def run(args: Sequence[str]) -> int:
     """Carry out one command line; the exit code. Never raises, but for defects of Python itself."""
+    _open_streams()
     try:
         outcome = app(args=hoisted(args), prog_name="mux", standalone_mode=False)
         sys.stdout.flush()
@@ -82,9 +87,12 @@ def run(args: Sequence[str]) -> int:
         warn("mux: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has enough.
+        _drop_output()
         return EXIT_FAILURE
+    except OSError as error:
+        # With a name it is a file of the command's; what goes to stdout has none.
+        return _output_lost(error) if error.errno in OUTPUT_LOST and error.filename is None else _defect(error)
     except Exception as error:
         return _defect(error)
     return outcome if isinstance(outcome, int) else EXIT_OK
@@ -105,6 +113,31 @@ def hoisted(args: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
     return [*first, *rest]
+
+
+def _open_streams() -> None:
+    """Have streams that take every character, whatever the locale: a code that was made is shown once and for all."""
+    # Python has None for what the shell has closed (`>&-`).
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Python would complain once more when it closes a stdout that takes nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _output_lost(error: OSError) -> int:
+    _drop_output()
+    warn(
+        f"mux: the output cannot be written: {error.strerror}; what was asked for may have been done, "
+        "so look before you repeat it"
+    )
+    return EXIT_FAILURE
 
 
 def _usage(error: typer.TyperException) -> int:

@@ -479,3 +479,32 @@ def test_global_options_may_stand_anywhere(given: list[str], wanted: list[str]) 
 )
 def test_control_characters_are_shown_not_sent(text: str, shown: str) -> None:
     assert plain(text) == shown
+
+
+# --- streams that do not take everything ------------------------------------------------------------------------------
+
+
+async def test_a_locale_that_knows_no_such_letter_loses_no_code(cli: Cli) -> None:
+    said = await cli.program("roster", "add", "Zoë", PYTHONIOENCODING="ascii")
+    assert (said.code, said.err) == (0, "")
+    assert "Zo\\xeb" in said.out
+
+
+async def redirected(where: str, *words: str) -> tuple[int | None, str]:
+    """The program with a shell's redirection; its exit code and what it said on stderr."""
+    args = ["sh", "-c", f'exec "$@" {where}', "sh", sys.executable, "-m", "mux.cli", *words]
+    process = await asyncio.create_subprocess_exec(*args, stderr=subprocess.PIPE)
+    _, err = await process.communicate()
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json")], ids=" ".join)
+async def test_output_onto_a_full_disk_is_told_in_one_line(cli: Cli, words: tuple[str, ...]) -> None:
+    code, err = await redirected(">/dev/full", *words, "--data", str(cli.data))
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("mux: the output cannot be written: No space left on device")
+
+
+async def test_a_command_without_a_stdout_is_carried_out_all_the_same(cli: Cli) -> None:
+    assert await redirected(">&-", "doors", "open", "--data", str(cli.data)) == (0, "")
+    assert "open" in (await cli.program("status")).out
