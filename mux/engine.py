@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -93,6 +94,10 @@ _PERSIST = (
     ForgetRollout,
     SaveWishes,
 )
+
+
+VERY_BUSY = "mux is very busy"
+TAKEN_IN = "this was taken in and is done once that has passed, so look before you ask for it again"
 
 
 class EngineBusyError(Exception):
@@ -188,7 +193,7 @@ class Engine:
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
                 seq = await done
         except TimeoutError:
-            raise EngineBusyError(self._trouble or "mux is very busy; please try again in a moment") from None
+            raise EngineBusyError(f"{self._trouble or VERY_BUSY}; {TAKEN_IN}") from None
         if not await self._publisher.settled(seq, SETTLE_TIMEOUT_S):
             log.warning("a proxy is slow to take over a publication", seq=seq)
 
@@ -198,7 +203,7 @@ class Engine:
             return
         full = len(self._inbox) + len(events) > INBOX_MAX
         if full and not all(isinstance(event, ENDINGS) for event in events):
-            raise EngineRefusedError(self._trouble or "mux is very busy; please try again in a moment")
+            raise EngineRefusedError(f"{self._trouble or VERY_BUSY}; this was not taken in: try again in a moment")
         for number, event in enumerate(events, 1):
             self._inbox.append((event, done if number == len(events) else None))
         self._wake.set()
@@ -275,7 +280,7 @@ class Engine:
             except StoreUnavailableError as error:
                 if not self._trouble:
                     log.error("cannot persist", error=str(error))
-                self._trouble = f"{error}; nothing is lost, please try again in a moment"
+                self._trouble = str(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PERSIST_RETRY_MAX_S)
             else:
@@ -309,7 +314,7 @@ class Engine:
 
     def status(self, now: float) -> FleetStatus:  # noqa: ARG002 - views may come to need it
         """The room at a glance."""
-        return fleet_status(self._fleet.world)
+        return replace(fleet_status(self._fleet.world), trouble=self._trouble)
 
     def awaits(self, ship: ShipId) -> bool:
         """Whether a ship is wanted and no agent has bound a key to it yet."""

@@ -161,6 +161,7 @@ class FleetStatus:
         notebook_pages: pages of notebooks that are open.
         unsaved_documents: documents in them with edits that are not saved.
         broadcast: what everybody is told; empty for nothing. Hostile until escaped.
+        trouble: why nothing can be persisted, which the engine adds; what is shown is then not in force yet.
     """
 
     event: str
@@ -182,6 +183,7 @@ class FleetStatus:
     notebook_pages: int = 0
     unsaved_documents: int = 0
     broadcast: str = ""
+    trouble: str = ""
 
 
 def attendee_view(world: World, user: UserId, now: float | None = None) -> AttendeeView:

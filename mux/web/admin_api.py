@@ -21,6 +21,7 @@ import structlog
 from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
+from mux.engine import EngineBusyError
 from mux.store.base import ConflictError
 from mux.web import (
     admin_api_event,
@@ -468,9 +469,9 @@ def _translated(error: Exception, refusals: tuple[type[Exception], ...]) -> ApiE
         return ApiError(409, error.code, str(error))
     if getattr(error, "retryable", False):
         log.warning("admin api: cannot do it now", error=str(error))
-        return ApiError(
-            503, str(getattr(error, "code", "busy")), f"{error}; try again", headers={hdrs.RETRY_AFTER: "2"}
-        )
+        # The engine's own say what becomes of what was asked: that which was taken in must not be asked twice.
+        said = str(error) if isinstance(error, EngineBusyError) else f"{error}; try again"
+        return ApiError(503, str(getattr(error, "code", "busy")), said, headers={hdrs.RETRY_AFTER: "2"})
     wait_s = getattr(error, "retry_after_s", None)
     if isinstance(wait_s, int | float):
         return ApiError(503, "busy", str(error), headers={hdrs.RETRY_AFTER: str(int(wait_s) + 1)})

@@ -210,6 +210,7 @@ def status_model(view: FleetStatus, now: float) -> Status:
         doors_open=view.doors_open,
         launching=view.launching,
         launching_text=view.launching_text,
+        trouble=view.trouble,
         seats_wanted=view.seats_wanted,
         seats_total=view.seats_total,
         seats_ready=view.seats_ready,

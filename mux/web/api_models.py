@@ -168,6 +168,9 @@ class Status(ApiResponse):
     doors_open: bool = Field(description="Newcomers get seats now.")
     launching: bool = Field(description="The reconciler may launch ships.")
     launching_text: str = Field(description="Why it may not, or why launching fails for now; else empty.")
+    trouble: str = Field(
+        description="Why nothing can be stored, so that what is shown is not in force yet; else empty."
+    )
     seats_wanted: int
     seats_total: int
     seats_ready: int

@@ -25,6 +25,7 @@ from mux.core.events import (
     WishesWithdrawn,
 )
 from mux.core.model import Doors, Resources, Role, Session, SessionHash, UserId
+from mux.engine import EngineBusyError
 from mux.store.base import OrganizerSession, StoreUnavailableError
 from tests.admin.support import HOSTILE, NOW, SHIP, Admin, FakeApplier, room, ship_view
 
@@ -157,6 +158,14 @@ async def test_an_engine_that_is_busy_is_503_with_a_time_to_come_back(admin: Adm
     answer = await admin.local("POST", "/doors", {"doors": "open"})
     assert (answer.status, answer.code) == (503, "store_unavailable")
     assert answer.headers["Retry-After"] == "2"
+    assert answer.json["error"]["message"] == "the disk is full; try again"
+
+
+async def test_who_asked_for_what_was_taken_in_is_not_told_to_ask_again(admin: Admin) -> None:
+    admin.engine.error = EngineBusyError("the disk is full; this was taken in")
+    answer = await admin.local("POST", "/doors", {"doors": "open"})
+    assert (answer.status, answer.code) == (503, "busy")
+    assert answer.json["error"]["message"] == "the disk is full; this was taken in"
 
 
 async def test_a_defect_is_answered_without_its_text(admin: Admin) -> None:

@@ -49,6 +49,12 @@ async def test_status_shows_the_room(cli: Cli) -> None:
     assert "warning  ship-0001  a notice" in said.out
 
 
+async def test_status_says_when_nothing_can_be_stored(cli: Cli) -> None:
+    cli.admin.engine.room = replace(cli.admin.engine.room, trouble="the disk is full")
+    said = await cli("status")
+    assert "stuck: the disk is full; what is shown here is not in force before that\n" in said.out
+
+
 async def test_status_as_json_is_the_apis_answer(cli: Cli) -> None:
     said = await cli("status", "--json")
     assert said.code == 0

@@ -126,8 +126,9 @@ async def test_nothing_is_published_or_done_that_could_not_be_persisted(
     monkeypatch.setattr(engine_module, "PERSIST_RETRY_S", 0.01)
     running.diary.fails.append(StoreUnavailableError("the disk is full"))
     running.diary.entries.clear()
-    with pytest.raises(EngineBusyError, match="the disk is full"):
+    with pytest.raises(EngineBusyError, match="the disk is full; this was taken in and is done once that has passed"):
         await running.engine.submit(login("ada"))
+    assert running.engine.status(NOW).trouble == "the disk is full"
     assert set(running.diary.entries) == {"persist failed"}
     assert running.engine.session(SessionHash("session of ada"), NOW) is None
 
@@ -143,7 +144,7 @@ async def test_passing_trouble_is_waited_out_and_nothing_is_lost(
     running.diary.fails.clear()
     await waiting
     assert running.engine.route_ready(UserId("ada"), INTRO)
-    assert running.engine.trouble == ""
+    assert running.engine.trouble == running.engine.status(NOW).trouble == ""
 
 
 async def test_lasting_trouble_ends_the_engine_with_nothing_published(running: Running) -> None:

@@ -149,12 +149,14 @@ async def test_texts_of_ships_are_shown_as_text(home: House) -> None:
         projects_broken={intro: HOSTILE},
         launching=False,
         launching_text=HOSTILE,
+        trouble=HOSTILE,
         notices=((1.7e9, "error", HOSTILE, HOSTILE),),
     )
     page = await (await (await home.organizing("olga")).get("/")).text()
     assert page.count("<script") == 1
     assert "<img src=x" not in page
-    assert page.count("&lt;script&gt;alert(1)") >= 8
+    assert page.count("&lt;script&gt;alert(1)") >= 9
+    assert "<strong>Nothing can be stored</strong>" in page
 
 
 async def test_the_page_hears_of_changes_and_of_the_end_of_its_session(home: House) -> None:
