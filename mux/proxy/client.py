@@ -131,7 +131,7 @@ class ClientConnection(asyncio.Protocol):
         elif self.phase is Phase.LINGER:
             self._lingered += len(data)
             if self._lingered > limits.LINGER_BYTES_MAX:
-                self._close()
+                self._give_up("linger")
 
     def eof_received(self) -> bool:
         """The client will send no more; a complete request is still answered (RFC 9112 section 9.6).
@@ -362,6 +362,12 @@ class ClientConnection(asyncio.Protocol):
     def _close(self) -> None:
         self.transport.close()
 
+    def _give_up(self, reason: str) -> None:
+        """Close over a limit that nobody is told of."""
+        if not self.transport.is_closing():  # once: TLS takes a while to close
+            self._plane.tally.closed(reason)
+            self._close()
+
     # -- deadlines ------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
@@ -386,14 +392,14 @@ class ClientConnection(asyncio.Protocol):
             if now - self._head_began > limits.HEAD_S:
                 self.answer(Refusal(408, "head_timeout", "The request did not arrive in time."), None)
         elif idle > (limits.IDLE_S if self._head_began else limits.FIRST_BYTE_S):
-            self._close()
+            self._give_up("idle" if self._head_began else "first_byte")
         elif idle > limits.AGAIN_S:
             self._quick.forget()
 
     def _end_linger(self, idle: float) -> None:
         # A slow client is still taking its last response: that is bounded by its stalls, not by the linger.
         if self.transport.get_write_buffer_size() == 0:
-            self._close()
+            self._give_up("linger")
         elif idle > limits.CLIENT_STALL_S:
             self.break_off("client_stalled")
 

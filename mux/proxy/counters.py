@@ -33,6 +33,10 @@ class Tally:
         """A response ended before it was whole."""
         self.values[f'mux_proxy_broken_off_total{{reason="{reason}"}}'] += 1
 
+    def closed(self, reason: str) -> None:
+        """A client connection was closed over a limit, without an answer that would say so."""
+        self.values[f'mux_proxy_closed_total{{reason="{reason}"}}'] += 1
+
     def upstream_failed(self, kind: str) -> None:
         """An upstream did not answer as it should."""
         self.values[f'mux_proxy_upstream_failures_total{{kind="{kind}"}}'] += 1

@@ -220,6 +220,9 @@ ACCEPTS_MAX: Final = 256
 """Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon
 and still spreads over the workers."""
 
+ACCEPT_AGAIN_S: Final = 1.0
+"""After which a TLS listener that found no descriptor for a new connection looks again, as asyncio's own servers do."""
+
 RELOAD_S: Final = 3
 """After which an error page loads itself again."""
 

@@ -103,7 +103,13 @@ class Plane:
             plain: no TLS, and nothing but the way to the public address and ACME's challenges: see `Front`.
         """
         tls = None if plain or self.front.tls is None else self.front.tls.listener
-        acceptor = Acceptor(sock, lambda: ClientConnection(self, plain=plain), tls, self.spawn)
+        acceptor = Acceptor(
+            sock,
+            lambda: ClientConnection(self, plain=plain),
+            tls,
+            self.spawn,
+            expired=lambda: self.tally.closed("handshake"),
+        )
         await acceptor.start()
         self._acceptors.append(acceptor)
         if self._sweeper is None:

@@ -40,7 +40,7 @@ async def test_a_burst_is_taken_in_a_few_turns() -> None:
         tasks.add(asyncio.create_task(work, name=name))
 
     Counting.made = 0
-    acceptor = Acceptor(sock, Counting, None, spawn)
+    acceptor = Acceptor(sock, Counting, None, spawn, expired=lambda: None)
     number = 200
     waiting = [socket.create_connection(sock.getsockname()) for _ in range(number)]
     await acceptor.start()

@@ -216,6 +216,12 @@ async def test_pages_are_waited_for_as_long_as_a_restart_takes(rig: Rig, control
 # -- clients that are slow, idle or many ------------------------------------------------------------------------------
 
 
+def closed(rig: Rig) -> dict[str, float]:
+    """Connections that were closed over a limit, by reason."""
+    counted = {name.partition('{reason="'): value for name, value in rig.plane.counters().values.items()}
+    return {rest.removesuffix('"}'): value for (name, _, rest), value in counted.items() if "closed" in name}
+
+
 async def test_an_idle_client_is_closed_in_time(rig: Rig) -> None:
     fresh, used = await rig.client(), await rig.client()
     await used.ask(request())
@@ -225,6 +231,7 @@ async def test_an_idle_client_is_closed_in_time(rig: Rig) -> None:
     rig.plane.sweep(rig.plane.now() + limits.IDLE_S + 1)
     assert await fresh.rest() == b""
     assert await used.rest() == b""
+    assert closed(rig) == {"first_byte": 1, "idle": 1}
 
 
 async def test_half_a_head_is_a_408_in_time_however_it_drips(rig: Rig) -> None:
@@ -257,6 +264,7 @@ async def test_a_client_that_does_not_hang_up_after_a_refusal_is_closed(rig: Rig
     assert len(rig.plane._clients) == 1
     rig.plane.sweep(rig.plane.now() + limits.LINGER_S + 1)
     await eventually(lambda: not rig.plane._clients)
+    assert closed(rig) == {"linger": 1}
 
 
 async def test_a_client_that_sends_without_end_after_a_refusal_is_closed(rig: Rig) -> None:
@@ -267,6 +275,7 @@ async def test_a_client_that_sends_without_end_after_a_refusal_is_closed(rig: Ri
         while True:
             await client.send(b"x" * 65536)
     await eventually(lambda: not rig.plane._clients)
+    assert closed(rig) == {"linger": 1}
 
 
 async def test_connections_are_bounded(rig: Rig) -> None:

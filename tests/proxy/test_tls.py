@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,9 +14,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from mux.proxy import limits
 from mux.proxy.front import Front
 from tests.certificates import Authority, Issued
 from tests.proxy.rig import PATIENCE_S, SETTINGS, Response, Rig, Wire, answering, request
+from tests.proxy.test_failures import closed
+from tests.proxy.test_messages import eventually
 from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
 
 BOTH_LOOPS = True
@@ -211,6 +216,37 @@ async def test_what_is_no_tls_is_closed_and_the_next_one_served(secure: Secure) 
     await plain.send(request())
     assert not (await plain.closed()).startswith(b"HTTP/")
     assert (await (await secure.client()).ask(request())).status == 200
+    assert closed(secure) == {}
+
+
+async def test_handshakes_that_take_too_long_are_closed_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE_S", 0.1)
+    async with Secure(tmp_path, Authority()) as secure:
+        silent = [Wire(*await asyncio.open_connection("127.0.0.1", secure.port)) for _ in range(3)]
+        await silent[0].send(b"\x16\x03\x01")
+        for wire in silent:
+            assert await wire.closed() == b""
+        await eventually(lambda: closed(secure) == {"handshake": 3})
+
+
+async def test_a_listener_without_a_descriptor_for_who_comes_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ACCEPT_AGAIN_S", 0.01)
+    looked = []
+
+    def accept(listener: socket.socket) -> tuple[socket.socket, object]:
+        looked.append(listener)
+        if len(looked) < 4:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return taken(listener)
+
+    taken = socket.socket.accept
+    async with Secure(tmp_path, Authority()) as secure:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        assert (await (await secure.client()).ask(request())).status == 200
 
 
 # -- the listener without TLS --------------------------------------------------------------------------------------
