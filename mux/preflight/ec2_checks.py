@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from mux.preflight.ec2_facts import QUOTA_GP3, QUOTA_ON_DEMAND, QUOTA_SPOT, Ec2Facts, Ec2Wanted, Quota
-from mux.preflight.finding import Finding, Outcome, failure, ok, shown, warning, within
+from mux.preflight import ec2_quotas
+from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted
+from mux.preflight.finding import Finding, failure, ok, warning
 
-GIB_PER_TIB = 1024
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
 REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
 ON_MACHINES = frozenset({"StartInstances", "StopInstances", "TerminateInstances"})
@@ -29,8 +28,8 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
         ok("credentials", facts.account),
         *_permissions(facts),
         *_types(wanted, facts),
-        *_vcpus(wanted, facts),
-        *_storage(wanted, facts),
+        *ec2_quotas.vcpus(wanted, facts),
+        *ec2_quotas.storage(wanted, facts),
         *_subnets(wanted, facts),
         *_groups(wanted, facts),
         *_machine_image(wanted, facts),
@@ -86,55 +85,6 @@ def _types(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
         yield warning("instance types", f"not offered: {', '.join(lacking)}", "a further type gives more room")
     elif not missing:
         yield ok("instance types", f"{', '.join(known)} are offered in {', '.join(zones)}")
-
-
-def _vcpus(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
-    """Every market by itself. Where another one can take all ships, too small a quota is no failure."""
-    found = [each for spot in wanted.markets for each in _vcpus_of(spot, wanted, facts)]
-    enough = any(each.outcome is not Outcome.FAILURE and each.number is not None for each in found)
-    for each in found:
-        yield replace(each, outcome=Outcome.WARNING) if enough and each.outcome is Outcome.FAILURE else each
-
-
-def _vcpus_of(spot: bool, wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
-    market = "spot" if spot else "on-demand"
-    check = f"vCPU quota, {market}"
-    others = [each.name for each in facts.types if not each.standard]
-    if others:
-        text = f"{', '.join(others)} have quotas of their own, which are not looked at"
-        yield warning(check, text, "look them up in Service Quotas")
-    largest = max((each.vcpus for each in facts.types if each.standard), default=0)
-    quota = QUOTA_SPOT if spot else QUOTA_ON_DEMAND
-    if not largest:
-        return
-    if quota not in facts.quotas:
-        yield _no_quota(check, quota, facts)
-        return
-    more = max(0, wanted.ships - facts.ships) * largest
-    now = facts.vcpus.get(spot, 0)
-    what = f"{shown(now)} run and up to {shown(more)} are asked for"
-    remedy = f"ask for a quota of {shown(now + more)} at Service Quotas ({quota[1]}) days ahead, or take fewer ships"
-    yield within(check, what, now + more, facts.quotas[quota], unit="vCPUs", remedy=remedy)
-
-
-def _no_quota(check: str, quota: Quota, facts: Ec2Facts) -> Finding:
-    code = facts.faults.get(f"GetServiceQuota {quota[1]}", "nothing")
-    text = f"cannot be found out: servicequotas:GetServiceQuota of {quota[1]} was answered with {code}"
-    return warning(check, text, "allow it to mux's role, or look it up in Service Quotas")
-
-
-def _storage(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
-    check = "EBS quota, gp3"
-    if QUOTA_GP3 not in facts.quotas:
-        yield _no_quota(check, QUOTA_GP3, facts)
-        return
-    more = max(0, wanted.ships - facts.ships) * wanted.disk_gib
-    there, asked = facts.gp3_gib / GIB_PER_TIB, more / GIB_PER_TIB
-    what = f"{shown(round(there, 1))} TiB exist and {shown(round(asked, 1))} are asked for"
-    limit = facts.quotas[QUOTA_GP3]
-    fitting = int(max(0.0, limit - there) * GIB_PER_TIB // max(1, wanted.ships - facts.ships))
-    remedy = f"ask for more at Service Quotas ({QUOTA_GP3[1]}), or set ec2.disk_gib to {fitting} or less"
-    yield within(check, what, round(there + asked, 1), limit, unit="TiB", remedy=remedy)
 
 
 def _subnets(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

@@ -4,17 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
+from types import MappingProxyType
 
-STANDARD_FAMILIES = frozenset("acdhimrtz")
-"""First letters of the families that share the quotas of standard instances (EC2 user guide, vCPU limits)."""
-QUOTA_ON_DEMAND = ("ec2", "L-1216C47A")
-"""Running on-demand standard instances, in vCPUs."""
-QUOTA_SPOT = ("ec2", "L-34B43A08")
-"""All standard spot instance requests, in vCPUs."""
 QUOTA_GP3 = ("ebs", "L-7A658B76")
 """Storage of gp3 volumes, in TiB."""
 
 Quota = tuple[str, str]
+"""Service and code, as Service Quotas names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """Families of instance types that share quotas of vCPUs.
+
+    Args:
+        name: AWS's; empty for the standard ones.
+        on_demand: quota of what runs.
+        spot: quota of spot requests; None where none is known.
+    """
+
+    name: str
+    on_demand: Quota
+    spot: Quota | None
+
+    def quota(self, spot: bool) -> Quota | None:
+        """The quota of a market."""
+        return self.spot if spot else self.on_demand
+
+
+STANDARD = Families("", ("ec2", "L-1216C47A"), ("ec2", "L-34B43A08"))
+_G = Families("G and VT", ("ec2", "L-DB2E81BA"), ("ec2", "L-3819A6DF"))
+FAMILIES: Mapping[str, Families] = MappingProxyType(
+    {
+        **dict.fromkeys(("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"), STANDARD),
+        **dict.fromkeys(("g", "gr", "vt"), _G),
+        "dl": Families("DL", ("ec2", "L-6E869C2A"), ("ec2", "L-85EED4F7")),
+        "f": Families("F", ("ec2", "L-74FC7D96"), ("ec2", "L-88CF9481")),
+        "hpc": Families("HPC", ("ec2", "L-F7808C92"), None),
+        "inf": Families("Inf", ("ec2", "L-1945791B"), ("ec2", "L-B5D1601B")),
+        "p": Families("P", ("ec2", "L-417A185B"), ("ec2", "L-7212CCBC")),
+        "trn": Families("Trn", ("ec2", "L-2C3B7624"), ("ec2", "L-6B0D517C")),
+        "x": Families("X", ("ec2", "L-7295265B"), ("ec2", "L-E3A00192")),
+    }
+)
+"""By the letters that a type's name begins with. Source: EC2 user guide, "On-Demand Instance quotas" and "Spot Instance
+quotas"; the codes are those of the pages of Service Quotas that both link to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +97,13 @@ class TypeFacts:
     zones: frozenset[str] = frozenset()
 
     @property
-    def standard(self) -> bool:
-        """Whether it counts against the quotas of standard instances."""
-        family = self.name.partition(".")[0]
-        return family[0] in STANDARD_FAMILIES and len(family) > 1 and family[1].isdigit()
+    def families(self) -> Families | None:
+        """Which share its quotas; None where that is not known."""
+        return FAMILIES.get("".join(takewhile(str.isalpha, self.name)))
+
+    def quota(self, spot: bool) -> Quota | None:
+        """What it counts against in a market; None where that is not known."""
+        return self.families.quota(spot) if self.families else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +153,10 @@ class Ec2Facts:
         rules: of every security group that was seen.
         machine_image: None if there is no such image.
         quotas: values.
-        vcpus: of standard instances that run now, by ``spot`` or not.
+        vcpus: of instances that run now, by the quota that they count against.
         gp3_gib: of all volumes that exist.
-        ships: machines of this event that exist.
+        ships: machines of this event that exist, parked ones included.
+        parked: vCPUs of each parked ship, by the quota that they count against as soon as it is started.
         ship_instance: id of one of them, which dry runs were about; empty for none.
         skew_s: this machine's clock ahead of the cloud's; None for unknown.
         faults: actions that failed.
@@ -130,9 +169,10 @@ class Ec2Facts:
     rules: tuple[RuleFacts, ...] = ()
     machine_image: MachineImageFacts | None = None
     quotas: Mapping[Quota, float] = field(default_factory=dict)
-    vcpus: Mapping[bool, int] = field(default_factory=dict)
+    vcpus: Mapping[Quota, int] = field(default_factory=dict)
     gp3_gib: int = 0
     ships: int = 0
+    parked: Mapping[Quota, tuple[int, ...]] = field(default_factory=dict)
     ship_instance: str = ""
     skew_s: float | None = None
     faults: Mapping[str, str] = field(default_factory=dict)

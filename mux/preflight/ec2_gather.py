@@ -19,11 +19,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from mux.preflight.ec2_facts import (
     QUOTA_GP3,
-    QUOTA_ON_DEMAND,
-    QUOTA_SPOT,
     Ec2Facts,
     Ec2Wanted,
     MachineImageFacts,
+    Quota,
     RuleFacts,
     SubnetFacts,
     TypeFacts,
@@ -75,13 +74,7 @@ class Ec2Gatherer:
             if not account:
                 return Ec2Facts(skew_s=skew_s, faults=self._faults)
             facts = await self._described(ec2)
-            found = {}
-            for quota in (QUOTA_ON_DEMAND, QUOTA_SPOT, QUOTA_GP3):
-                answer = await self._ask(
-                    f"GetServiceQuota {quota[1]}", quotas.get_service_quota, ServiceCode=quota[0], QuotaCode=quota[1]
-                )
-                if answer:
-                    found[quota] = float(answer["Quota"]["Value"])
+            found = await self._quotas(quotas, facts)
             permissions = await self._permissions(ec2, facts.ship_instance or INSTANCE_NONE)
         return replace(
             facts, account=account, skew_s=skew_s, quotas=found, permissions=permissions, faults=dict(self._faults)
@@ -104,7 +97,7 @@ class Ec2Gatherer:
             self._machine_image(ec2),
             self._gp3_gib(ec2),
         )
-        vcpus, ships = await self._running(ec2, {each.name: each for each in types})
+        vcpus, ships, parked = await self._running(ec2, {each.name: each for each in types})
         return Ec2Facts(
             types=types,
             subnets=subnets,
@@ -113,6 +106,7 @@ class Ec2Gatherer:
             gp3_gib=gp3_gib,
             vcpus=vcpus,
             ships=len(ships),
+            parked=parked,
             ship_instance=next(iter(ships), ""),
         )
 
@@ -181,33 +175,47 @@ class Ec2Gatherer:
             total += sum(volume["Size"] for volume in page["Volumes"])
         return total
 
-    async def _running(self, ec2: Any, known: dict[str, TypeFacts]) -> tuple[dict[bool, int], list[str]]:
-        """vCPUs of standard instances by market, and the instances of this event's ships."""
+    async def _running(
+        self, ec2: Any, known: dict[str, TypeFacts]
+    ) -> tuple[dict[Quota, int], list[str], dict[Quota, tuple[int, ...]]]:
+        """vCPUs that count by quota, the instances of this event's ships, and the vCPUs of parked ones by quota."""
         filters = [{"Name": "instance-state-name", "Values": [*RUNNING, "stopped"]}]
-        machines: list[tuple[str, bool, bool]] = []
+        machines: list[tuple[str, bool, bool, bool]] = []
         ships: list[str] = []
         async for page in self._pages("DescribeInstances", ec2.describe_instances, Filters=filters, MaxResults=500):
             for each in (instance for one in page["Reservations"] for instance in one["Instances"]):
                 tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
-                if tags.get(TAG_EVENT) == self._wanted.event:
+                if own := tags.get(TAG_EVENT) == self._wanted.event:
                     ships.append(each["InstanceId"])
-                machines.append(
-                    (
-                        each["InstanceType"],
-                        each.get("InstanceLifecycle") == "spot",
-                        each["State"]["Name"] in RUNNING,
-                    )
-                )
+                spot, runs = each.get("InstanceLifecycle") == "spot", each["State"]["Name"] in RUNNING
+                machines.append((each["InstanceType"], spot, runs, own))
         others = tuple(sorted({kind for kind, *_ in machines} - set(known)))
         if others:
             known |= {each.name: each for each in await self._types(ec2, others)}
-        vcpus: dict[bool, int] = {}
-        for kind, spot, runs in machines:
+        vcpus: dict[Quota, int] = {}
+        parked: dict[Quota, tuple[int, ...]] = {}
+        for kind, spot, runs, own in machines:
             facts = known.get(kind)
-            if facts is None or not runs or not facts.standard:
+            if facts is None or (quota := facts.quota(spot)) is None:
                 continue
-            vcpus[spot] = vcpus.get(spot, 0) + facts.vcpus
-        return vcpus, ships
+            if runs:
+                vcpus[quota] = vcpus.get(quota, 0) + facts.vcpus
+            elif own:
+                parked[quota] = (*parked.get(quota, ()), facts.vcpus)
+        return vcpus, ships, parked
+
+    async def _quotas(self, service_quotas: Any, facts: Ec2Facts) -> dict[Quota, float]:
+        """The values of every quota that the event's types, its disks and its parked ships count against."""
+        every = {each.quota(spot) for each in facts.types for spot in (False, True)} | set(facts.parked)
+        found: dict[Quota, float] = {}
+        for quota in (*sorted(each for each in every if each is not None), QUOTA_GP3):
+            answer = await self._ask(
+                f"GetServiceQuota {quota[1]}", service_quotas.get_service_quota,
+                ServiceCode=quota[0], QuotaCode=quota[1],
+            )  # fmt: skip
+            if answer:
+                found[quota] = float(answer["Quota"]["Value"])
+        return found
 
     # -- permissions --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from aiobotocore.session import AioSession
 
 from mux.preflight.ec2_checks import judged
-from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted, RuleFacts, TypeFacts
+from mux.preflight.ec2_facts import STANDARD, Ec2Facts, Ec2Wanted, RuleFacts, TypeFacts
 from mux.preflight.ec2_gather import Ec2Gatherer
 from mux.preflight.finding import Finding, Outcome
 from tests.fakes.ec2 import KEY_ID, PROMPT, SHIPS_GROUP, Cloud, Principal, Quotas, api_of, client, client_settings
@@ -102,9 +102,52 @@ async def test_what_runs_already_counts_and_ships_that_exist_are_not_asked_for_a
             )
     cloud.advance(60)
     facts = await gathered(cloud)
-    assert (facts.ships, facts.vcpus, facts.gp3_gib) == (2, {False: 40}, 500)
+    assert (facts.ships, facts.vcpus, facts.gp3_gib) == (2, {STANDARD.on_demand: 40}, 500)
     quota = by_check(judged(WANTED, facts))["vCPU quota, on-demand"]
     assert quota.number == 40 + 8 * 8  # eight more ships of eight
+
+
+async def test_parked_ships_are_asked_for_again() -> None:
+    """Rehearse, park, check again: stopped machines count against no quota until they are started."""
+    cloud = Cloud(replace(PROMPT, quotas=Quotas(on_demand_vcpu=64)))
+    async with api_of(cloud) as api, client("ec2", api) as ec2:
+        tags = [{"Key": "mux:event", "Value": "camp"}]
+        made = await ec2.run_instances(
+            ImageId=WANTED.image,
+            InstanceType="m6i.2xlarge",
+            MinCount=8,
+            MaxCount=8,
+            SubnetId=SUBNETS[0],
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )
+        cloud.advance(60)
+        await ec2.stop_instances(InstanceIds=[each["InstanceId"] for each in made["Instances"]])
+        cloud.advance(60)
+    cloud.settings = replace(PROMPT, quotas=Quotas(on_demand_vcpu=16))
+    facts = await gathered(cloud)
+    assert (facts.ships, facts.vcpus, facts.parked) == (8, {}, {STANDARD.on_demand: (8,) * 8})
+    found = by_check(judged(replace(WANTED, ships=8), facts))["vCPU quota, on-demand"]
+    assert found.outcome is Outcome.FAILURE
+    assert found.said == "0 run and up to 64 are asked for, 64 of them by 8 parked ships: 64 of 16 vCPUs"
+    fewer = by_check(judged(replace(WANTED, ships=1), facts))["vCPU quota, on-demand"]
+    assert (fewer.outcome, fewer.number) == (Outcome.OK, 8)
+    more = by_check(judged(WANTED, facts))["vCPU quota, on-demand"]
+    assert more.number == 80, "two ships are new"
+    on_spot = by_check(judged(replace(WANTED, ships=8, markets=(True,)), facts))
+    assert on_spot["vCPU quota, spot"].outcome is Outcome.OK
+    assert on_spot["vCPU quota, on-demand"].outcome is Outcome.FAILURE, "what is parked was launched on demand"
+
+
+async def test_families_with_quotas_of_their_own_are_held_against_those() -> None:
+    wanted = replace(WANTED, instance_types=("g5.xlarge",))
+    cloud = Cloud(replace(PROMPT, quotas=Quotas(told={"L-DB2E81BA": 16.0, "L-3819A6DF": 64.0})))
+    facts = await gathered(cloud, wanted)
+    small = by_check(judged(wanted, facts))["vCPU quota, on-demand G and VT"]
+    assert (small.outcome, small.number, small.limit) == (Outcome.FAILURE, 40, 16)
+    assert "quota of 40 at Service Quotas (L-DB2E81BA)" in small.remedy
+    either = by_check(judged(replace(wanted, markets=(True, False)), facts))
+    assert either["vCPU quota, spot G and VT"].outcome is Outcome.OK
+    assert either["vCPU quota, on-demand G and VT"].outcome is Outcome.WARNING
 
 
 async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None:
@@ -169,14 +212,16 @@ async def test_what_exists_and_does_not_fit_is_told_all_at_once(cloud: Cloud) ->
     wanted = replace(
         WANTED,
         ships=5,
-        instance_types=("m7g.2xlarge", "g5.xlarge"),
+        instance_types=("m7g.2xlarge",),
         subnets=("subnet-0ddddddddddddddd0",),
         image="ami-0bbbbbbbbbbbbbbbb",
     )
-    findings = judged(wanted, await gathered(cloud, wanted))
+    facts = await gathered(cloud, wanted)
+    high = TypeFacts("u-6tb1.metal", 448, 6 << 20, frozenset({"x86_64"}), frozenset({"eu-central-1a"}))
+    findings = judged(wanted, replace(facts, types=(*facts.types, high)))
     told = {(finding.check, finding.outcome): finding.said for finding in findings}
     for found, words in {
-        ("vCPU quota, on-demand", Outcome.WARNING): "g5.xlarge have quotas of their own",
+        ("vCPU quota, on-demand", Outcome.WARNING): "u-6tb1.metal have quotas of their own",
         ("addresses", Outcome.FAILURE): "5 more ships, 3 addresses free",
         ("zones", Outcome.WARNING): "all ships are in eu-central-1a",
         ("machine image", Outcome.FAILURE): "x86_64, which m7g.2xlarge are not",
@@ -221,10 +266,17 @@ def test_ships_that_are_open_to_others_are_told(good: Ec2Facts) -> None:
     assert shared.outcome is Outcome.WARNING
 
 
-def test_which_families_count_as_standard() -> None:
-    def standard(name: str) -> bool:
-        return TypeFacts(name, 2, 1024, frozenset()).standard
+def test_which_quotas_families_share() -> None:
+    def codes(name: str) -> tuple[str | None, str | None]:
+        kind = TypeFacts(name, 2, 1024, frozenset())
+        return tuple(quota[1] if (quota := kind.quota(spot)) else None for spot in (False, True))  # type: ignore[return-value]
 
-    assert [standard(name) for name in ("m6i.large", "t3.medium", "hpc7a.96xlarge", "g5.xlarge", "inf2.xlarge")] == [
-        True, True, False, False, False,
-    ]  # fmt: skip
+    assert {codes(name) for name in ("m6i.large", "t3.medium", "im4gn.large", "is4gen.large")} == {
+        ("L-1216C47A", "L-34B43A08")
+    }
+    assert {codes(name) for name in ("g5.xlarge", "gr6.4xlarge", "vt1.3xlarge")} == {("L-DB2E81BA", "L-3819A6DF")}
+    assert codes("p6-b200.48xlarge") == ("L-417A185B", "L-7212CCBC")
+    assert codes("inf2.xlarge") == ("L-1945791B", "L-B5D1601B")
+    assert codes("trn1n.32xlarge") == ("L-2C3B7624", "L-6B0D517C")
+    assert codes("hpc7a.96xlarge") == ("L-F7808C92", None), "there are none on spot"
+    assert codes("u-6tb1.metal") == (None, None)

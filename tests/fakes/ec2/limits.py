@@ -35,16 +35,20 @@ class Quotas:
         spot_vcpu: standard spot requests (``ec2/L-34B43A08``).
         gp3_tib: general purpose SSD storage (``ebs/L-7A658B76``).
         gp2_tib: the older kind (``ebs/L-D18FCD1D``).
+        told: of other families, in vCPUs by code: Service Quotas tells them, and nothing here holds them up.
     """
 
     on_demand_vcpu: int = 100_000
     spot_vcpu: int = 100_000
     gp3_tib: float = 50
     gp2_tib: float = 50
+    told: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, service: str, code: str) -> tuple[str, float] | None:
         """A quota's name and value as Service Quotas tells them."""
+        others = {("ec2", each): (f"Quota {each}, in vCPUs", value) for each, value in self.told.items()}
         return {
+            **others,
             ("ec2", "L-1216C47A"): (
                 "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
                 float(self.on_demand_vcpu),
