@@ -19,6 +19,7 @@ from mux.proxy.quick import Quick
 from mux.proxy.refusal import Malformed, Refusal, TooMany
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer
+from mux.proxy.routing import check_hops
 from mux.proxy.shares import Holder
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ class ClientConnection(asyncio.Protocol):
                 self._plane.front.answer_plain(request)
             self.peer = self._plane.front.peer(self.direct, request)
             destination = self._plane.route(request)
+            check_hops(request)
             if destination.user is not None and destination.user != self.holder:
                 self._plane.client_known(self, destination.user)
         except TooMany as refusal:
@@ -322,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self._plane.tally.response(refusal.status)
         self._plane.tally.refused(refusal.code)
-        self.write([answer(refusal, request, self._plane.event_name)])
+        self.write([answer(refusal, request, self._plane.event_name, self._plane.wall())])
         self._linger()
 
     def break_off(self, reason: str) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
-from mux.proxy import limits
+from mux.proxy import limits, sockets
 from mux.proxy.body import CHUNKED, NO_BODY, UNTIL_CLOSE
 from mux.proxy.grammar import values_of
 from mux.proxy.refusal import Malformed, Refusal
@@ -306,6 +306,8 @@ class Exchange:
 
     def upstream_lost(self, error: Exception | None) -> None:
         """See UpstreamUser."""
+        if error is not None:
+            self._last_words()
         connection, self.upstream = self.upstream, None
         if self.gone:
             return
@@ -322,6 +324,14 @@ class Exchange:
             self._dial()
             return
         self._upstream_failed("reset", 502)
+
+    def _last_words(self) -> None:
+        """An upstream that wants no more of a body may have said why before it reset the connection."""
+        if self.upstream is None or self.gone or self.request.body == NO_BODY:
+            return
+        for data in sockets.unread(self.upstream.transport, limits.LAST_WORDS_BYTES_MAX):
+            if not self.gone:
+                self.upstream_data(data)
 
     def upstream_writable(self) -> None:
         """See UpstreamUser."""
@@ -411,7 +421,7 @@ class Exchange:
         self.upstream = None
         connection.user = None
         in_order = self.client.request_done and self._reader.reusable
-        if in_order and self.request.minor == 1:
+        if in_order and self.request.minor == 1 and not connection.lost:
             connection.transport.resume_reading()
             connection.pool.give(connection, self._plane.now(), self.destination.idle_max)
         else:

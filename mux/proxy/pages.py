@@ -7,6 +7,7 @@ happens next.
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
 import html
 import http
@@ -27,7 +28,7 @@ _CSP = (
 )
 
 
-def answer(refusal: Refusal, request: RequestHead | None, event_name: str) -> bytes:
+def answer(refusal: Refusal, request: RequestHead | None, event_name: str, now: float) -> bytes:
     """A complete response that ends its connection.
 
     Args:
@@ -35,6 +36,7 @@ def answer(refusal: Refusal, request: RequestHead | None, event_name: str) -> by
         request: what it answers: a browser's page load gets HTML, everything else JSON
             ``{"error": {"code", "message"}}``; None if it could not be read.
         event_name: title of the page.
+        now: seconds since the epoch.
     """
     page = request is not None and not refusal.plain and _loads_a_page(request)
     reload_s = refusal.reload_s if page and request is not None and request.method == b"GET" else None
@@ -51,7 +53,8 @@ def answer(refusal: Refusal, request: RequestHead | None, event_name: str) -> by
         ("Content-Security-Policy", _CSP),
         ("X-Content-Type-Options", "nosniff"),
         ("Referrer-Policy", "no-referrer"),
-        ("Connection", "close"),
+        ("Connection", "Upgrade, close" if refusal.status == 426 else "close"),  # RFC 9110 section 7.8
+        ("Date", email.utils.formatdate(now, usegmt=True)),  # RFC 9110 section 6.6.1
         *refusal.headers,
     ]
     if refusal.reload_s is not None:

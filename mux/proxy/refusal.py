@@ -6,6 +6,9 @@ parsers may disagree about where the next request begins.
 
 from __future__ import annotations
 
+ALLOW = ("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+"""The field that names the methods that browsers use, all of which pass."""
+
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error
     """A request that goes no further.
@@ -64,7 +67,7 @@ class Malformed(ValueError):  # noqa: N818 - as above
         """As the answer to the client that sent it."""
         headers: tuple[tuple[str, str], ...] = ()
         if self.status == 405:
-            headers = (("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+            headers = (ALLOW,)
         elif self.status == 426:
             headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
         return Refusal(self.status, self.code, f"The request was refused: {self.text}.", headers=headers)

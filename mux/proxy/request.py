@@ -46,6 +46,7 @@ _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]+) ([^ ]+) HTTP/([0-9]\.[0-9])")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")  # visible ASCII without "#"
 _ABSOLUTE = re.compile(rb"(?i:(https?)://)([^/?]*)(.*)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOPS = re.compile(rb"[0-9]{1,9}")
 # Fields that a sender may not have removed by naming them in Connection (RFC 9110 section 7.6.1).
 _CONNECTION_REFUSED = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"cookie", b"origin", b"authorization"}
@@ -83,6 +84,12 @@ class RequestHead:
     def values(self, key: bytes) -> list[bytes]:
         """Every value of a field, in order. ``key`` in lower case."""
         return values_of(self.fields, key)
+
+    @property
+    def hops_left(self) -> int | None:
+        """The one Max-Forwards of an OPTIONS request; None for none (RFC 9110 section 7.6.2)."""
+        values = self.values(b"max-forwards") if self.method == b"OPTIONS" else []
+        return int(values[0]) if len(values) == 1 and _HOPS.fullmatch(values[0]) else None
 
     @property
     def path(self) -> bytes:

@@ -69,11 +69,20 @@ def upstream_head(request: RequestHead, destination: Destination, peer: Peer) ->
     head = b"%b %b HTTP/1.%d\r\n" % (request.method, target, request.minor)
     cookie = destination.session_cookie
     private = destination.token is not None
-    for field in request.fields:
+    for field in _one_hop_less(request) if request.method == b"OPTIONS" else request.fields:
         if field.key in request.options or (request.minor == 0 and field.key == b"expect"):
             continue  # RFC 9110 sections 7.6.1 and 10.1.1
         head += private_line(field, cookie) if private else public_line(field)
     return head + added_lines(request, destination, peer)
+
+
+def _one_hop_less(request: RequestHead) -> list[Field]:
+    """RFC 9110 section 7.6.2. That nothing is left was refused before."""
+    left = request.hops_left
+    return [
+        field._replace(value=b"%d" % (left - 1)) if left is not None and field.key == b"max-forwards" else field
+        for field in request.fields
+    ]
 
 
 def public_line(field: Field) -> bytes:
@@ -150,6 +159,8 @@ def client_head(response: ResponseHead, request: RequestHead, destination: Desti
         lines.append(b"Transfer-Encoding: chunked")
     if response.status == 101:
         lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+    elif response.status == 426 and (protocols := values_of(response.fields, b"upgrade")):  # RFC 9110 section 15.5.22
+        lines.append(b"Connection: Upgrade%b\r\nUpgrade: %b" % (b", close" if close else b"", b", ".join(protocols)))
     elif close and not response.interim:
         lines.append(b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -17,7 +17,7 @@ from mux.core.model import ProjectName, SessionHash, UserId
 from mux.core.routes import Route, RouteKey, RoutePort, RouteTable
 from mux.proxy.cookies import cookie_values
 from mux.proxy.limits import POOL_IDLE_MAX_WEB, POOL_IDLE_MAX_WORKSPACE, RELOAD_S
-from mux.proxy.refusal import Refusal
+from mux.proxy.refusal import ALLOW, Refusal
 from mux.proxy.request import METHODS_SAFE, RequestHead
 
 CAMP = b"/camp/"
@@ -355,6 +355,12 @@ def _further_port(request: RequestHead, route: Route, site: Site) -> RoutePort |
         location = (site.origin + path + b"/" + question + query).decode("latin-1")
         raise Refusal(308, "to_slash", f"The port {port.name} is at {location}", headers=(("Location", location),))
     return port
+
+
+def check_hops(request: RequestHead) -> None:
+    """Answer an OPTIONS request that asks to go no further (RFC 9110 section 7.6.2). Raises Refusal."""
+    if request.hops_left == 0:
+        raise Refusal(200, "no_hops_left", "The proxy answers: the request was not to go further.", headers=(ALLOW,))
 
 
 def check_origin(request: RequestHead, site: Site) -> None:

@@ -6,11 +6,14 @@ Owns nothing but the option names; works on what the platform has.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 import struct
 
 from mux.proxy import limits
 
+_READ_BYTES = 64 * 1024
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -51,6 +54,24 @@ def reset(transport: asyncio.Transport) -> None:
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()
+
+
+def unread(transport: asyncio.BaseTransport, bound: int) -> list[bytes]:
+    """What the kernel holds of a connection that has just ended, for use in ``connection_lost`` only.
+
+    A transport that cannot write any more does not read either, though an answer may have come before the reset.
+
+    Args:
+        transport: whose socket is not closed yet.
+        bound: about so many bytes at most.
+    """
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    parts: list[bytes] = []
+    with contextlib.suppress(OSError):
+        while sock is not None and bound > 0 and (data := os.read(sock.fileno(), _READ_BYTES)):
+            parts.append(data)
+            bound -= len(data)
+    return parts
 
 
 def bytes_moved(transport: asyncio.BaseTransport) -> int:

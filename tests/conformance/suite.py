@@ -117,6 +117,8 @@ def run(selection: Sequence[str], directory: Path, ports: Ports | None) -> Outco
     ]
     # The suite's own options turn warnings of newer libraries into errors, and log at debug level.
     command += ["-o", "addopts=--strict-markers", "-o", "filterwarnings=default", "-o", "log_cli=false"]
+    # A test that hangs fails, and is tried again; the suite's own way would end the run, and its outcomes with it.
+    command += ["-o", "timeout=100", "-o", "timeout_method=signal"]
     # A directory for each run: emptying the last one's may take longer than a test has.
     command += ["--basetemp", str(Path(tempfile.mkdtemp(dir=directory)) / "tmp"), "--outcomes", str(outcomes)]
     if ports is not None:

@@ -39,6 +39,13 @@ async def test_programs_get_json(rig: Rig) -> None:
     assert response.values("retry-after") == ["3"]
 
 
+async def test_own_answers_are_dated(rig: Rig) -> None:
+    """RFC 9110 section 6.6.1: whoever has a clock says when it answered."""
+    rig.plane.wall = lambda: 784111777.9
+    response = await rig.ask(b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert (response.status, response.values("date")) == (501, ["Sun, 06 Nov 1994 08:49:37 GMT"])
+
+
 async def test_a_failed_save_is_no_page(rig: Rig) -> None:
     await rig.alice.stop()
     response = await rig.ask(request(b"PUT /camp/intro/api", HTML, ORIGIN_LINE, b"Content-Length: 2", body=b"{}"))

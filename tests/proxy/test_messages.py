@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from mux.proxy import limits
+from mux.proxy.exchange import Exchange
 from tests.proxy.rig import HOST, Response, Rig, Wire, answering, cookie, request
 
 BOTH_LOOPS = True
@@ -333,6 +334,91 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending(rig: Rig) 
     client = await rig.client()
     await client.send(request(b"PUT /camp/intro/x", b"Content-Length: 1000000", ORIGIN_LINE, body=b"x" * 300_000))
     assert (await client.response()).status == 417
+
+
+@pytest.mark.parametrize("answer_bytes", [2, 20_000])
+async def test_an_answer_before_a_reset_reaches_a_client_that_is_still_sending(rig: Rig, answer_bytes: int) -> None:
+    """A workspace that takes no more of a body says why, and resets: the plane notices when it writes on."""
+    come, said = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        come.set()
+        await said.wait()
+        body = b"x" * answer_bytes
+        await wire.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        sock = wire.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.send(request(b"PUT /camp/intro/x", CHUNKED, ORIGIN_LINE, body=b"3\r\nabc\r\n"))
+    await come.wait()
+    exchange = next(iter(rig.plane._clients)).exchange
+    assert isinstance(exchange, Exchange)
+    assert exchange.upstream is not None
+    exchange.upstream.transport.pause_reading()  # so that the reset is noticed by writing, as on a busy machine
+    said.set()
+    await rig.alice.all_closed()
+    await client.send(b"3\r\nabc\r\n")
+    response = await client.response()
+    assert (response.status, len(response.body)) == (413, answer_bytes)
+    assert response.values("connection") == ["close"]
+
+
+async def test_half_an_answer_before_a_reset_breaks_off(rig: Rig) -> None:
+    """What came is passed on, and never ended in order."""
+    come, said = asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        come.set()
+        await said.wait()
+        await wire.send(b"HTTP/1.1 413 Content Too Large\r\n\r\nhalf")
+        sock = wire.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    rig.alice.script = script
+    client = await rig.client()
+    await client.send(request(b"PUT /camp/intro/x", CHUNKED, ORIGIN_LINE, body=b"3\r\nabc\r\n"))
+    await come.wait()
+    exchange = next(iter(rig.plane._clients)).exchange
+    assert isinstance(exchange, Exchange)
+    assert exchange.upstream is not None
+    exchange.upstream.transport.pause_reading()
+    said.set()
+    await rig.alice.all_closed()
+    await client.send(b"3\r\nabc\r\n")
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
+async def test_426_names_the_protocol(rig: Rig) -> None:
+    """RFC 9110 sections 7.8 and 15.5.22: a 426 has Upgrade, and Connection names it."""
+    rig.alice.script = answering(
+        rig.alice,
+        b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
+    )
+    client = await rig.client()
+    for _ in range(2):
+        response = await client.ask(request(b"GET /camp/intro/socket"))
+        assert (response.status, response.values("upgrade")) == (426, ["websocket"])
+        assert response.values("connection") == ["Upgrade"]
+    response = await client.ask(request(b"GET /camp/intro/socket", b"Connection: close"))
+    assert (response.values("upgrade"), response.values("connection")) == (["websocket"], ["Upgrade, close"])
+
+
+async def test_max_forwards_is_counted_down(rig: Rig) -> None:
+    """RFC 9110 section 7.6.2: each hop takes one from it, and whoever finds none left answers."""
+    client = await rig.client()
+    await client.ask(request(b"OPTIONS /camp/intro/", b"max-forwards: 007"))
+    await client.ask(request(b"OPTIONS /camp/intro/", b"Max-Forwards: some"))
+    await client.ask(request(b"GET /camp/intro/", b"Max-Forwards: 3"))
+    found = [Response(head).values("max-forwards") for head in rig.alice.requests]
+    assert found == [["6"], ["some"], ["3"]]
+    response = await client.ask(request(b"OPTIONS /camp/intro/", b"Max-Forwards: 0"))
+    assert (response.status, response.values("allow")) == (200, ["GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"])
+    assert len(rig.alice.requests) == 3
 
 
 async def test_http_1_0_is_answered_and_closed(rig: Rig) -> None:

@@ -282,6 +282,7 @@ async def test_a_websocket_of_another_version_is_refused(rig: Rig) -> None:
     client = await rig.client()
     response = await client.ask(request(b"GET /camp/intro/ws", *fields))
     assert (response.status, response.code) == (426, "websocket_version")
+    assert (response.values("upgrade"), response.values("connection")) == (["websocket"], ["Upgrade, close"])
     assert response.values("sec-websocket-version") == ["13"]
     assert rig.reached == []
 
