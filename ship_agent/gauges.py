@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import posixpath
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +22,21 @@ import psutil
 from aiodocker.exceptions import DockerError
 
 from ship_agent.protocol.messages import Project
-from ship_agent.protocol.trial import CHANGED_MAX
+from ship_agent.protocol.trial import CHANGED_MAX, LISTENING_MAX
 from ship_agent.runtimes.docker import DockerRuntime
 from ship_agent.runtimes.docker_client import EngineClient
-from ship_agent.runtimes.docker_spec import LABEL_ROLE, Image, image_of, read_only_root
+from ship_agent.runtimes.docker_spec import LABEL_ROLE, read_only_root
+from ship_agent.runtimes.image_config import Image, image_of
 from ship_agent.runtimes.images import ImageStore
 
 SCRATCH = ("/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/proc", "/sys")  # noqa: S108 - of the container
 """Where a container with a read-only root can write as well."""
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
 """Where the engine puts an init that it adds."""
+LISTENS = "0A"
+"""The state of a socket that listens, in the kernel's tables."""
+ENGINE_DNS = "127.0.0.11"
+"""Where the engine itself listens in a container's network."""
 _GONE = (DockerError, aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
@@ -64,6 +71,9 @@ class Gauge(Protocol):
     async def changed(self) -> list[str] | None:
         """Where it wrote outside home and scratch; None if that cannot be told. After `kind`."""
 
+    async def listening(self) -> list[str]:
+        """``address:port`` of what its programs listen on; empty, too, if that cannot be told."""
+
     async def close(self) -> None:
         """Let go."""
 
@@ -90,6 +100,10 @@ class ProcessGauge:
     async def changed(self) -> list[str] | None:
         """A process may write wherever its user may; nobody keeps a list."""
         return None
+
+    async def listening(self) -> list[str]:
+        """As the kernel tells it of each process."""
+        return await asyncio.to_thread(_listened_on_by_children)
 
     async def close(self) -> None:
         """There is nothing to let go."""
@@ -146,6 +160,14 @@ class DockerGauge:
             return written_outside((str(entry["Path"]) for entry in entries), places)
         return None
 
+    async def listening(self) -> list[str]:
+        """Of the container's network, by way of its first process (proc_pid_net(5)). On the ship's own, nothing."""
+        with contextlib.suppress(*_GONE):
+            found = await self._ask("json", {})
+            if found["HostConfig"]["NetworkMode"] != "host":
+                return await asyncio.to_thread(_listened_on_beside, int(found["State"]["Pid"]))
+        return []
+
     async def close(self) -> None:
         """Let go of the engine."""
         await self._engine.close()
@@ -178,6 +200,43 @@ def written_outside(paths: Iterable[str], places: Sequence[str]) -> list[str]:
     below = (*kept, *places)
     leaves = [path for path in kept if not any(other != path and _within(other, path) for other in below)]
     return leaves[:CHANGED_MAX]
+
+
+def listened_on(table: str) -> list[tuple[str, int]]:
+    """Addresses and ports of a table of TCP sockets as the kernel shows it (proc_pid_net(5)), those that listen."""
+    found = []
+    for line in table.splitlines()[1:]:
+        _, local, _, status, *_ = line.split()
+        if status == LISTENS:
+            number, _, port = local.partition(":")
+            # Words of four bytes, each in the machine's order.
+            words = struct.unpack(f"={len(number) // 8}I", bytes.fromhex(number))
+            packed = struct.pack(f">{len(words)}I", *words)
+            found.append((str(ipaddress.ip_address(packed)), int(port, 16)))
+    return found
+
+
+def _listened_on_beside(pid: int) -> list[str]:
+    found: set[tuple[str, int]] = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            found.update(listened_on(Path(f"/proc/{pid}/net/{name}").read_text()))
+    return _named(place for place in found if place[0] != ENGINE_DNS)
+
+
+def _listened_on_by_children() -> list[str]:
+    found: set[tuple[str, int]] = set()
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, OSError):
+            sockets = [each for each in child.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+            found.update((each.laddr.ip, each.laddr.port) for each in sockets)
+    return _named(found)
+
+
+def _named(places: Iterable[tuple[str, int]]) -> list[str]:
+    return [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in sorted(places)][
+        :LISTENING_MAX
+    ]
 
 
 def _within(path: str, place: str) -> bool:

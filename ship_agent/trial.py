@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -22,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from ship_agent.gauges import DockerGauge, Gauge, ProcessGauge, Use
 from ship_agent.protocol.messages import LOG_TAIL_CHARS_MAX, MESSAGE_BYTES_MAX
-from ship_agent.protocol.trial import FINISH, TrialClosed, TrialEnded, TrialOrder, TrialStarted
+from ship_agent.protocol.trial import FINISH, SAVED, TrialClosed, TrialEnded, TrialOrder, TrialStarted
 from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Runtime, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker import DockerRuntime
@@ -35,6 +37,8 @@ WORKSPACE = "trial.0"
 LOOK_S = 0.5
 """How often memory is looked at. A peak between two looks is missed; the kernel's limit is not."""
 LOG_LINES = 500
+DIRECTORIES_MAX = 100_000
+"""Directories of a home in which a file is looked for."""
 
 
 class Trial:
@@ -131,7 +135,9 @@ class Trial:
 
     async def _close(self) -> None:
         text = await self._log()
-        changed = await self._gauge.changed()
+        changed, listening = await self._gauge.changed(), await self._gauge.listening()
+        workspace = (await self._runtime.inspect()).get(WORKSPACE)
+        keeps = workspace is not None and workspace.home is not None and await asyncio.to_thread(holds, workspace.home)
         self._say(
             TrialClosed(
                 memory_peak_bytes=self._peak.memory_bytes,
@@ -139,6 +145,8 @@ class Trial:
                 token_in_log=self._token_in_log,
                 hook=hook_at(self._runtime.name, text),
                 changed=changed,
+                keeps=keeps,
+                listening=listening,
                 log_tail=text,
             )
         )
@@ -158,6 +166,12 @@ class Trial:
         finally:
             await self._gauge.close()
             await self._runtime.close()
+
+
+def holds(home: Path) -> bool:
+    """Whether a file named `SAVED` is among an attendee's files. Blocking."""
+    walked = (SAVED in files for _, _, files in os.walk(home))
+    return any(islice(walked, DIRECTORIES_MAX))
 
 
 def gauge_of(runtime: Runtime, directory: Path, socket_path: Callable[[], str]) -> Gauge:

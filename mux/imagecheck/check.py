@@ -21,7 +21,7 @@ from mux.imagecheck.subject import Runtime
 from mux.imagecheck.trial import Trial
 from mux.preflight.finding import Finding, Outcome, failure, ok, warning, worst
 from ship_agent.protocol.messages import Project
-from ship_agent.protocol.trial import TrialEnded, TrialStarted
+from ship_agent.protocol.trial import SAVED, TrialEnded, TrialStarted
 
 REQUEST_MAX_S = 10.0
 """How long one answer may take."""
@@ -102,6 +102,7 @@ class _Check:
         self._bounds = bounds
         self._tell = tell
         self._findings: list[Finding] = []
+        self._saving: str | None = None
         self._auth = {"Authorization": f"token {trial.token}"}
 
     async def run(self) -> Result:
@@ -125,6 +126,8 @@ class _Check:
         if closed is None:
             self._found(failure("end", "the ship agent has ended without a word of what it saw", "try once more"))
             return self._result()
+        if self._saving is not None:
+            self._found(words.saving(self._saving, keeps=closed.keeps))
         self._found(words.log(token_in_log=closed.token_in_log))
         if (writable := words.writable(started, closed, project)) is not None:
             self._found(writable)
@@ -169,7 +172,7 @@ class _Check:
                 return
             if took_s > limit_s:
                 closed = await self._trial.close()
-                self._found(words.never_healthy(limit_s, path, status, closed.hook if closed else ""))
+                self._found(words.never_healthy(limit_s, path, status, closed, self._trial.port_inside))
                 if closed is not None:
                     self._found(words.log(token_in_log=closed.token_in_log))
                 raise _OverError
@@ -183,14 +186,19 @@ class _Check:
             # The mux answers the base path of such an image by itself.
             status, location = await self._ask(url + "jupyter/", self._auth)
             self._found(words.base_path(project.base_path + "jupyter/", status, location))
-            without, _ = await self._ask(url + "jupyter/api/contents", {})
-            self._found(words.token(without, project.base_path + "jupyter/api/contents"))
+            await self._locked("jupyter/api/contents", url)
             return
         status, location = await self._ask(url, self._auth)
         self._found(words.base_path(project.base_path, status, location))
-        private = "api/contents" if project.kind == "jupyter" else ""
+        await self._locked("api/contents" if project.kind == "jupyter" else "", url)
+
+    async def _locked(self, private: str, url: str) -> None:
         without, _ = await self._ask(url + private, {})
-        self._found(words.token(without, project.base_path + private))
+        with_it, _ = await self._ask(url + private, self._auth)
+        finding = words.token(without, self._trial.project.base_path + private, with_it)
+        self._found(finding)
+        if finding.outcome == "failure":
+            raise _OverError
 
     async def _ask(self, url: str, headers: dict[str, str]) -> tuple[int | None, str]:
         """Status and Location of one GET; None if there is no answer."""
@@ -210,6 +218,7 @@ class _Check:
             silent: asyncio.Task[str] | None = None
             try:
                 silent = await self._notebooks(jupyter)
+                self._saving = await jupyter.save(SAVED)
                 if silent is None:
                     silent = self._silence(jupyter, await jupyter.new_kernel())
                 self._silence_found(await silent)
@@ -227,7 +236,9 @@ class _Check:
         silent: asyncio.Task[str] | None = None
         cells = good = 0
         began = loop.time()
-        paths = await jupyter.notebooks()
+        paths, locked = await jupyter.notebooks()
+        if locked:
+            self._found(words.read_only(locked))
         try:
             for path in paths:
                 try:

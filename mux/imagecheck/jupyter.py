@@ -56,19 +56,40 @@ class Jupyter:
         self._http = http
         self._url = url
 
-    async def notebooks(self) -> list[str]:
-        """Paths of all notebooks, in order. Raises aiohttp.ClientError."""
-        found: list[str] = []
+    async def notebooks(self) -> tuple[list[str], list[str]]:
+        """Paths of all notebooks, in order, and of those among them that cannot be written to. Directories that cannot
+        be read are passed over. Raises aiohttp.ClientError.
+        """
+        found: dict[str, bool] = {}
         pending = [""]
         while pending and len(found) < NOTEBOOKS_MAX:
-            here = await self._get(f"api/contents/{quote(pending.pop(0))}", type="directory", content="1")
+            path = pending.pop(0)
+            try:
+                here = await self._get(f"api/contents/{quote(path)}", type="directory", content="1")
+            except aiohttp.ClientResponseError:
+                if not path:
+                    raise
+                continue
             for entry in here.get("content") or ():
                 path = str(entry["path"])
                 if entry["type"] == "notebook":
-                    found.append(path)
+                    found[path] = bool(entry.get("writable", True))
                 elif entry["type"] == "directory" and path.count("/") < DEPTH_MAX:
                     pending.append(path)
-        return sorted(found)[:NOTEBOOKS_MAX]
+        paths = sorted(found)[:NOTEBOOKS_MAX]
+        return paths, [path for path in paths if not found[path]]
+
+    async def save(self, name: str) -> str:
+        """Save a small file where the server starts: how that was refused, or an empty text.
+
+        Raises aiohttp.ClientError.
+        """
+        body = {"type": "file", "format": "text", "content": "saved by mux image check\n"}
+        async with self._http.put(f"{self._url}api/contents/{quote(name)}", json=body) as answer:
+            if answer.status < 400:
+                return ""
+            said = await answer.json() if answer.content_type == "application/json" else {}
+            return f"{answer.status} {str(said.get('message') or '')[:ERROR_CHARS_MAX]}".strip()
 
     async def run(self, path: str, *, cell_max_s: float) -> Ran:
         """Run a notebook from top to bottom, in a kernel that goes on afterwards.

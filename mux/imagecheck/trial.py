@@ -68,6 +68,12 @@ class Trial:
         """What it demands of requests."""
         return self._order.token
 
+    @property
+    def port_inside(self) -> int:
+        """Where the workspace itself is to listen."""
+        apart = self._order.runtime == "docker" and "host_network" not in self.project.allow
+        return self.project.port if apart else self._order.port
+
     def url(self, address: str) -> str:
         """Where its base path is, at an address."""
         return f"http://{address}:{self._order.port}{self.project.base_path}"

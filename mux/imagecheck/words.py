@@ -6,6 +6,8 @@ against where neither the event file nor a ship has one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mux.config.kinds import size_text
 from mux.preflight.finding import Finding, failure, ok, shown, warning
 from ship_agent.protocol.messages import Project
@@ -82,18 +84,41 @@ def start(took_s: float, limit_s: float, health_path: str, status: int) -> list[
     ]
 
 
-def never_healthy(limit_s: float, health_path: str, status: int | None, hook: str) -> Finding:
-    """It did not answer in time."""
+def never_healthy(
+    limit_s: float, health_path: str, status: int | None, closed: TrialClosed | None, port: int
+) -> Finding:
+    """It did not answer in time. ``port``: where it was to listen."""
+    hook = closed.hook if closed else ""
     if hook:
         return failure(
             "hooks", f"{hook} has not ended after {limit_s:g} s", "let it do less, or give up by itself",
             number=limit_s, limit=limit_s, unit="s",
         )  # fmt: skip
-    answered = "nothing answers" if status is None else f"the answer is {status}"
-    remedy = "let it listen on MUX_PORT, on every address, and answer there below MUX_BASE_PATH; see the log below"
+    said, remedy = _unanswered(closed.listening if closed else [], port) if status is None else _answered(status)
     return failure(
-        "health path", f"{health_path}: {answered} after {limit_s:g} s", remedy, number=limit_s, limit=limit_s, unit="s"
+        "health path", f"{health_path}: {said} after {limit_s:g} s", remedy, number=limit_s, limit=limit_s, unit="s"
     )
+
+
+def _answered(status: int) -> tuple[str, str]:
+    remedy = (
+        "let the server answer below MUX_BASE_PATH; an entry point or script that starts it must pass on the arguments "
+        'that it is given ("$@")'
+    )
+    return f"the answer is {status}", remedy
+
+
+def _unanswered(listening: list[str], port: int) -> tuple[str, str]:
+    here = [place for place in listening if place.rpartition(":")[2] == str(port)]
+    named = ", ".join((here or listening)[:PATHS_SHOWN])
+    passed_on = 'an entry point or script that starts the server must pass on the arguments that it is given ("$@")'
+    if not listening:
+        return "nothing answers", "let it listen on MUX_PORT, on every address; see the log below"
+    if not here:
+        return f"nothing listens on port {port}, but on {named}", f"let it listen on MUX_PORT; {passed_on}"
+    if all(place.startswith(("127.", "[::1]")) for place in here):
+        return f"it listens on {named} alone, out of reach", f"let it listen on every address, 0.0.0.0; {passed_on}"
+    return f"no HTTP answer comes from {named}", "let it speak plain HTTP: the mux ends TLS; see the log below"
 
 
 def base_path(path: str, status: int | None, location: str) -> Finding:
@@ -112,8 +137,14 @@ def base_path(path: str, status: int | None, location: str) -> Finding:
     return ok("base path", f"{path} answers {status}", number=status)
 
 
-def token(status: int | None, path: str) -> Finding:
-    """What was answered without the token."""
+def token(status: int | None, path: str, with_it: int | None) -> Finding:
+    """What was answered without the token, and with it."""
+    if with_it in (401, 403):
+        return failure(
+            "token", f"{path} with it is answered with {with_it}",
+            "leave token and password out of its command and its settings: JUPYTER_TOKEN is what it must take",
+            number=with_it,
+        )  # fmt: skip
     if status in (401, 403) or (status is not None and 300 <= status < 400):
         return ok("token", f"{path} without it is answered with {status}", number=status)
     return warning(
@@ -121,6 +152,37 @@ def token(status: int | None, path: str) -> Finding:
         "let the server demand MUX_TOKEN: the network keeps neighbours out, and this is the second lock",
         number=status,
     )  # fmt: skip
+
+
+def read_only(notebooks: Sequence[str]) -> Finding:
+    """Notebooks that its user may not write to."""
+    named = ", ".join(notebooks[:PATHS_SHOWN])
+    more = f" and {len(notebooks) - PATHS_SHOWN} more" if len(notebooks) > PATHS_SHOWN else ""
+    return warning(
+        "notebooks", f"nobody can save {named}{more}: the image's user may not write to it",
+        "COPY --chown=… in the Dockerfile, unless that is meant", number=len(notebooks),
+    )  # fmt: skip
+
+
+def saving(refused: str, *, keeps: bool) -> Finding:
+    """Whether what Jupyter saves is there after the next start.
+
+    Args:
+        refused: why it did not save; empty if it said that it has.
+        keeps: it is among the attendee's files.
+    """
+    if refused:
+        return failure(
+            "saving", f"Jupyter cannot save where it starts: {refused}",
+            "give that directory to the image's user: COPY --chown=…, or chown in the Dockerfile",
+        )  # fmt: skip
+    if not keeps:
+        return failure(
+            "saving", "what Jupyter saves lies outside the home, and is gone at the next start",
+            "let Jupyter start in its HOME, or have WORKDIR as its directory: look for root_dir or notebook_dir, and "
+            "for a start script that changes HOME, user or directory",
+        )  # fmt: skip
+    return ok("saving", "what Jupyter saves is among the attendee's files")
 
 
 def log(*, token_in_log: bool) -> Finding:

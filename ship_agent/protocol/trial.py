@@ -26,6 +26,10 @@ from ship_agent.protocol.messages import (
 
 FINISH = "finish"
 """The line that asks for `TrialClosed`."""
+SAVED = "mux-image-check.txt"
+"""The name under which whoever asked has the workspace save a file, if it can."""
+LISTENING_MAX = 32
+"""Addresses that are named of those that a workspace listens on."""
 CHANGED_MAX = 100
 """Paths that are named of those that a container wrote to."""
 
@@ -100,6 +104,8 @@ class TrialClosed(Message):
         hook: the hook that is still under way; empty if none is.
         changed: paths outside the home and the directories for temporary files that it wrote to; None if the runtime
             cannot tell.
+        keeps: a file named `SAVED` is among the attendee's files.
+        listening: ``address:port`` of what its programs listen on, as far as that can be told.
         log_tail: the end of its log.
     """
 
@@ -109,6 +115,8 @@ class TrialClosed(Message):
     token_in_log: bool
     hook: Annotated[str, Field(max_length=200)]
     changed: Annotated[list[Text], Field(max_length=CHANGED_MAX)] | None
+    keeps: bool
+    listening: Annotated[list[Text], Field(max_length=LISTENING_MAX)]
     log_tail: LogTail
 
 

@@ -27,8 +27,8 @@ import structlog
 from aiodocker.exceptions import DockerError
 
 from ship_agent.protocol.messages import Project, RegistryLogin
+from ship_agent.runtimes import docker_command, docker_spec, docker_volumes, labextension, logs
 from ship_agent.runtimes import docker_records as records
-from ship_agent.runtimes import docker_spec, labextension, logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of, store_of
 from ship_agent.runtimes.docker_contents import DockerContents
@@ -40,7 +40,8 @@ from ship_agent.runtimes.docker_images import DockerImages
 from ship_agent.runtimes.docker_network import Egress, Networks, check_port, look_up, resolvers
 from ship_agent.runtimes.docker_records import Held, Record
 from ship_agent.runtimes.docker_seats import Reservation, Seats
-from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_WORKSPACE, Image, Place
+from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_WORKSPACE, Place
+from ship_agent.runtimes.image_config import Image
 from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.runtimes.tasks import finish
 
@@ -228,7 +229,7 @@ class DockerRuntime:
     async def _start(self, spec: WorkspaceSpec, before: Held | None) -> None:
         image = await self._images.get(spec.project, spec.digest)
         docker_spec.check_allowed(spec.project, image)
-        docker_spec.command(spec, image)
+        docker_command.start_of(spec, image)
         egress = await look_up(spec.project)
         directory = before.directory if before else self._containers / spec.id
         if before is not None:
@@ -260,7 +261,7 @@ class DockerRuntime:
         with translated(f"the container of {spec.id}"):
             await self._engine.delete_container(name)
             for init in (True, False) if self._has_init else (False,):
-                place = await self._place(spec, held, name, egress, init=init)
+                place = await self._place(spec, held, image, egress, init=init)
                 container = await self._engine.create(docker_spec.container(spec, image, place), name)
                 held.container = container.id
                 try:
@@ -289,14 +290,14 @@ class DockerRuntime:
         with contextlib.suppress(RuntimeFailure):
             await self._keep(held, ended)
 
-    async def _place(self, spec: WorkspaceSpec, held: Held, name: str, egress: Egress, *, init: bool) -> Place:
-        group = await asyncio.to_thread(lambda: os.stat(self._socket).st_gid)  # noqa: PTH116 - one call, in a thread
+    async def _place(self, spec: WorkspaceSpec, held: Held, image: Image, egress: Egress, *, init: bool) -> Place:
+        group = (await asyncio.to_thread(Path(self._socket).stat)).st_gid
+        home = held.directory / "home"
         return Place(
             scope=self.scope,
             event=self._event,
             ship=self._ship,
-            name=name,
-            home=str(held.directory / "home"),
+            home=str(home),
             listen=self.address,
             network=self._networks.name(spec.seat),
             address=held.record.address,
@@ -308,6 +309,7 @@ class DockerRuntime:
             ipv6=has_ipv6(),
             extension=str(self._extension),
             shared=held.shared,
+            volumes=await asyncio.to_thread(docker_volumes.directories, home, image.home, image.volumes),
         )
 
     # --- end --------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from ship_agent.runtimes import docker_spec
 from ship_agent.runtimes.base import Limits, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, translated
 from ship_agent.runtimes.docker_logs import failed_hook, hooks_are_done
-from ship_agent.runtimes.docker_spec import LABEL_SCOPE, Image
+from ship_agent.runtimes.docker_spec import LABEL_SCOPE
+from ship_agent.runtimes.image_config import Image
 
 CALL_MAX_S = 60.0
 """How long one ordinary call of the engine may take; creating a container takes a tenth of a second."""

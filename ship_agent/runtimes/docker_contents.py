@@ -21,7 +21,7 @@ from ship_agent.files.ways import Contents
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.base import WorkspaceSpec
 from ship_agent.runtimes.docker_client import EngineClient
-from ship_agent.runtimes.docker_spec import Image
+from ship_agent.runtimes.image_config import Image
 from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
 from ship_agent.runtimes.shim import process_mark
 

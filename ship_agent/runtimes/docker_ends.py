@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import signal
 
-from ship_agent.runtimes.docker_logs import hook_under_way, says_disk_full
+from ship_agent.runtimes.docker_logs import hook_under_way, says_disk_full, says_other_platform
 
-DISK_FULL_LINES = 50
+LAST_LINES = 50
 """Last lines of a log that may say why."""
 EXIT_KILLED = 137
 EXIT_COMMAND_MISSING = 127
@@ -34,9 +34,13 @@ def why_ended(code: int, *, oom: bool, bad_hook: str, program: str, log_text: st
         return "oom", "killed for using more memory than the project's limit"
     if code and (hook := hook_under_way(lines)):
         return "hook_failed", f"the hook {hook} has failed with exit code {code}"
+    if code and says_other_platform(lines[-LAST_LINES:]):
+        return "image_invalid", (
+            "its programs are not for this machine's processor; build the image for the platform of the ships"
+        )
     if code == EXIT_COMMAND_MISSING:
         return command_missing(program)
-    if code and says_disk_full(lines[-DISK_FULL_LINES:]):
+    if code and says_disk_full(lines[-LAST_LINES:]):
         return "disk_full", f"exited with code {code}; its log says that the disk is full"
     if code > 128:
         with contextlib.suppress(ValueError):

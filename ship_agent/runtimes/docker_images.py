@@ -26,7 +26,7 @@ from aiodocker.types import JSONValue
 from ship_agent.protocol.messages import Project, RegistryLogin
 from ship_agent.runtimes.base import Progress, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, pull_failure, translated
-from ship_agent.runtimes.docker_spec import Image, image_of
+from ship_agent.runtimes.image_config import Image, image_of
 from ship_agent.runtimes.images import translated as files_translated
 from ship_agent.runtimes.shim import write_json
 

@@ -20,6 +20,7 @@ _PATH = r"(?P<hook>/[^\s'\"]{0,200}(?:start-notebook\.d|before-notebook\.d)/[^\s
 _FAILED = re.compile(rf"{_PATH}['\"]? (?:has )?failed\b")
 _BEGUN = re.compile(rf"(?:[Rr]unning(?: executable| hook)?|Sourcing(?: shell script)?):? ['\"]?{_PATH}")
 _DONE = re.compile(r"[Dd]one running hooks|Executing the command:")
+_OTHER_PLATFORM = re.compile(r"[Ee]xec format error")
 _DISK_FULL = re.compile(r"No space left on device|Errno 28|ENOSPC|[Dd]isk quota exceeded")
 
 
@@ -53,6 +54,11 @@ def hook_under_way(lines: Iterable[str]) -> str:
 def says_disk_full(lines: Iterable[str]) -> bool:
     """Whether a log ends with a full disk."""
     return any(_DISK_FULL.search(line[:LINE_CHARS_MAX]) for line in lines)
+
+
+def says_other_platform(lines: Iterable[str]) -> bool:
+    """Whether a log ends with a program that this machine's processor cannot run (ENOEXEC, execve(2))."""
+    return any(_OTHER_PLATFORM.search(line[:LINE_CHARS_MAX]) for line in lines)
 
 
 def _name(path: str) -> str:

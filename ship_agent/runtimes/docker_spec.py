@@ -10,7 +10,6 @@ and secrets are in the environment, never in arguments.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes import labextension
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+from ship_agent.runtimes.docker_command import container_port, start_of
+from ship_agent.runtimes.image_config import Image, within
 from ship_agent.runtimes.launch import port_variables
 from ship_agent.runtimes.shared import variables
 
@@ -32,17 +33,6 @@ LOG_FILES = 2
 """Output kept of one run: two files of five megabytes, as for processes."""
 ROOT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 """What a start as root needs to change owners, then its user, and to pass signals on. KILL ends at the container."""
-ROOT_USERS = frozenset({"", "0", "root"})
-HOME_DEFAULT = "/home/jovyan"
-SYSTEM_PLACES = frozenset(
-    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/run", "/sbin", "/sys", "/tmp"}  # noqa: S108
-    | {"/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/var"}
-)
-"""What cannot be an attendee's home: mounting files there would hide the image."""
-CONTENT_LABEL = "mux.content"
-"""Label of an image whose attendees' first files lie elsewhere than in the home."""
-READ_ONLY_LABEL = "mux.read-only"
-"""Label of an image that works with a read-only root."""
 SOCKET_INSIDE = "/var/run/docker.sock"
 SHARED_INSIDE = "/shared"
 
@@ -56,79 +46,6 @@ LABEL_SEAT = "mux.seat"
 NOTEBOOK_FLAGS = "--NotebookApp.allow_origin='*' --NotebookApp.allow_remote_access=True"
 """What the contract of the kind ``camp`` has Jupyter started with."""
 
-_INITS = ("tini", "dumb-init", "docker-init", "s6-svscan", "init")
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """What matters of an image (``GET /images/{name}/json``).
-
-    Args:
-        id: the image's id, ``sha256:…``.
-        user: whom it starts as, as the image says it.
-        home: where attendees' files are.
-        content: what they are at first.
-        command: its own command.
-        entrypoint: its own entry point.
-        workdir: its own working directory.
-        read_only: it says that it works with a read-only root.
-        jupyter_path: where its Jupyter looks for data beside the usual places.
-    """
-
-    id: str
-    user: str
-    home: str
-    content: str
-    command: tuple[str, ...]
-    entrypoint: tuple[str, ...]
-    workdir: str
-    read_only: bool
-    jupyter_path: str = ""
-
-    @property
-    def starts_as_root(self) -> bool:
-        """Whether it starts as root unless told otherwise."""
-        return self.user.partition(":")[0] in ROOT_USERS
-
-    @property
-    def has_init(self) -> bool:
-        """Whether its entry point is an init that reaps orphans."""
-        return bool(self.entrypoint) and posixpath.basename(self.entrypoint[0]) in _INITS
-
-
-def image_of(inspected: Mapping[str, Any]) -> Image:
-    """What matters of what the engine says. Raises RuntimeFailure when it cannot be a workspace's image."""
-    config = inspected.get("Config") or {}
-    variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
-    workdir = config.get("WorkingDir") or ""
-    home = variables.get("HOME") or (workdir if workdir not in SYSTEM_PLACES else "") or HOME_DEFAULT
-    home = posixpath.normpath(home)
-    content = posixpath.normpath((config.get("Labels") or {}).get(CONTENT_LABEL) or home)
-    if not _can_be_home(home):
-        raise RuntimeFailure(
-            "image_invalid", f"the image's HOME, {home[:100]}, cannot be an attendee's home; set another one in it"
-        )
-    if not _can_be_home(content):
-        raise RuntimeFailure(
-            "image_invalid",
-            f"the image's label {CONTENT_LABEL}, {content[:100]}, names no directory of files; set another one",
-        )
-    return Image(
-        id=str(inspected["Id"]),
-        user=str(config.get("User") or ""),
-        home=home,
-        content=content,
-        command=tuple(config.get("Cmd") or ()),
-        entrypoint=tuple(config.get("Entrypoint") or ()),
-        workdir=workdir,
-        read_only=(config.get("Labels") or {}).get(READ_ONLY_LABEL) == "true",
-        jupyter_path=variables.get("JUPYTER_PATH", ""),
-    )
-
-
-def _can_be_home(path: str) -> bool:
-    return path.startswith("/") and not path.startswith("//") and path not in SYSTEM_PLACES and ":" not in path
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -137,7 +54,6 @@ class Place:
     Args:
         scope: marks what belongs to this ship.
         event, ship: for labels.
-        name: of the container.
         home: directory on the ship with the attendee's files.
         listen: address on which its port is published.
         network: name of the seat's network; empty for the ship's own.
@@ -148,14 +64,14 @@ class Place:
         starts: which start of the workspace this is.
         init: have the engine add an init.
         ipv6: the ship's kernel has IPv6, which is to be off inside.
-        extension: directory on the ship with JupyterLab's extension; empty for none.
+        extension: directory on the ship with JupyterLab's extension and Jupyter's settings; empty for none.
         shared: directories on the ship that it shares with its seat's other workspaces, by the project's names.
+        volumes: directories of the home, by the places inside where the image wants volumes.
     """
 
     scope: str
     event: str
     ship: str
-    name: str
     home: str
     listen: str
     network: str
@@ -168,6 +84,7 @@ class Place:
     ipv6: bool = True
     extension: str = ""
     shared: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_allowed(project: Project, image: Image) -> None:
@@ -188,11 +105,6 @@ def check_allowed(project: Project, image: Image) -> None:
         )
 
 
-def container_port(spec: WorkspaceSpec) -> int:
-    """The port that the command must listen on."""
-    return spec.port if "host_network" in spec.project.allow else spec.project.port
-
-
 def further_ports(spec: WorkspaceSpec) -> dict[str, int]:
     """The ports that programs inside must listen on to be found at the project's further ports, by name."""
     return dict(spec.ports if "host_network" in spec.project.allow else spec.project.ports)
@@ -207,12 +119,15 @@ def published(spec: WorkspaceSpec) -> dict[int, int]:
 def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
     """What is added to the image's own environment; the last ones cannot be overridden by the project."""
     base = spec.project.base_path
+    # Where only the home can be written to, it is what programs must take for it.
+    home = image.home if read_only_root(spec.project, image) else image.home_variable
+    theirs = {name: value for name, value in spec.project.environment.items() if name != "HOME"}
     return {
         **({"NOTEBOOK_FLAGS": NOTEBOOK_FLAGS} if spec.project.kind == "camp" else {}),
-        **spec.project.environment,
+        **theirs,
         **spec.secrets,
-        "HOME": image.home,
-        **_data_path(spec, image),
+        **({"HOME": home} if home else {}),
+        **_jupyter_paths(spec, image),
         "JUPYTER_TOKEN": spec.token,
         "MUX_TOKEN": spec.token,
         "MUX_WORKSPACE": spec.id,
@@ -225,52 +140,15 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
     }
 
 
-def _data_path(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
+def _jupyter_paths(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
+    """Ours first: before what the project or the image has put there."""
     if spec.project.kind != "jupyter":
         return {}
-    theirs = spec.project.environment.get("JUPYTER_PATH", image.jupyter_path)
-    return {"JUPYTER_PATH": labextension.jupyter_path(labextension.INSIDE, theirs)}
-
-
-def command(spec: WorkspaceSpec, image: Image) -> list[str] | None:
-    """The command: the project's own with its placeholders filled, JupyterLab's by docker-stacks' contract, or None
-    for the image's own. Raises RuntimeFailure.
-    """
-    if spec.project.command:
-        values = {"{port}": str(container_port(spec)), "{base_path}": spec.project.base_path, "{home}": image.home}
-        return [_filled(argument, values) for argument in spec.project.command]
-    if spec.project.kind != "jupyter":
-        if not image.command and not image.entrypoint:
-            raise RuntimeFailure(
-                "command_missing",
-                f"neither the project {spec.project.name} nor its image has a command; give it one in the event file",
-            )
-        return None
-    # Images of 2023 and before have only the .sh.
-    own = image.command[0] if image.command else ""
-    program = own if posixpath.basename(own).startswith("start-notebook.") else "start-notebook.py"
-    return [
-        program,
-        "--ServerApp.ip=0.0.0.0",
-        f"--ServerApp.port={container_port(spec)}",
-        "--ServerApp.port_retries=0",
-        f"--ServerApp.base_url={spec.project.base_path}",
-        "--ServerApp.open_browser=False",
-        "--ServerApp.allow_remote_access=True",
-        # Whoever ends a workspace is the mux: neither a button nor a timer of Jupyter's own.
-        "--ServerApp.quit_button=False",
-        "--ServerApp.shutdown_no_activity_timeout=0",
-        # No question about news, no look at a package index: a workshop may have no way out.
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.news_url=None",
-        "--LabApp.extension_manager=readonly",
-    ]
-
-
-def _filled(argument: str, values: dict[str, str]) -> str:
-    for placeholder, value in values.items():
-        argument = argument.replace(placeholder, value)
-    return argument
+    theirs = {"JUPYTER_PATH": image.jupyter_path, "JUPYTER_CONFIG_PATH": image.jupyter_config_path}
+    return {
+        name: labextension.jupyter_path(labextension.INSIDE, spec.project.environment.get(name, own))
+        for name, own in theirs.items()
+    }
 
 
 def labels(spec: WorkspaceSpec, place: Place) -> dict[str, str]:
@@ -309,9 +187,13 @@ def container(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, Any]
         "Tty": False,
         "OpenStdin": False,
     }
-    if (arguments := command(spec, image)) is not None:
-        config["Cmd"] = arguments
-    if image.workdir in ("", "/"):
+    start = start_of(spec, image)
+    if start.command is not None:
+        config["Cmd"] = list(start.command)
+    if start.entrypoint is not None:
+        config["Entrypoint"] = list(start.entrypoint)
+    # Jupyter shows, and people save, where it starts.
+    if image.workdir in ("", "/") or (project.kind == "jupyter" and not within(image.workdir, image.home)):
         config["WorkingDir"] = image.home
     if "root" in allow:
         config["User"] = "0:0"
@@ -339,14 +221,10 @@ def host_config(spec: WorkspaceSpec, image: Image, place: Place) -> dict[str, An
     if place.extension and project.kind == "jupyter":
         bind = {"Type": "bind", "Source": place.extension, "Target": labextension.INSIDE, "ReadOnly": True}
         mounts.append(bind)
+    shared = {inside: place.shared[name] for name, inside in shared_inside(place.shared).items()}
     mounts += [
-        {
-            "Type": "bind",
-            "Source": place.shared[name],
-            "Target": inside,
-            "BindOptions": {"Propagation": "rprivate"},
-        }
-        for name, inside in shared_inside(place.shared).items()
+        {"Type": "bind", "Source": source, "Target": inside, "BindOptions": {"Propagation": "rprivate"}}
+        for inside, source in (*place.volumes.items(), *shared.items())
     ]
     config: dict[str, Any] = {
         "Memory": project.memory_bytes,

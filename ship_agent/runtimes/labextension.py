@@ -1,8 +1,10 @@
-"""The JupyterLab extension that workspaces of the kind ``jupyter`` get: where it lies, and a copy for containers.
+"""The JupyterLab extension that workspaces of the kind ``jupyter`` get, and settings that go before an image's own:
+where they lie, and a copy for containers.
 
-Owns no start: runtimes point Jupyter there with ``JUPYTER_PATH`` (jupyter_core, "Data files"), where JupyterLab 4 of
-any image looks; nothing is built or installed. Rules: it is read-only to a container. What containers get is a copy in
-the ship's directory, readable by every user, since the agent's own files may be exchanged or closed to others.
+Owns no start: runtimes point Jupyter there with ``JUPYTER_PATH`` and ``JUPYTER_CONFIG_PATH`` (jupyter_core, "Data
+files" and "Configuration files"), where Jupyter of any image looks; nothing is built or installed. Rules: it is
+read-only to a container. What containers get is a copy in the ship's directory, readable by every user, since the
+agent's own files may be exchanged or closed to others.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from ship_agent.runtimes.images import remove_tree, translated
 
 DATA = Path(__file__).with_name("jupyter")
 """A directory as ``JUPYTER_PATH`` names them: the extension lies in ``labextensions`` below it."""
+SETTINGS = ("jupyter_server_config.py", "jupyter_notebook_config.py")
+"""Beside it: what no setting of an image may change. The second is read by the Notebook before version 7."""
 INSIDE = "/usr/local/share/mux/jupyter"
 """Where containers find their copy."""
 
 
 def jupyter_path(ours: str, theirs: str) -> str:
-    """The value of ``JUPYTER_PATH``: ``ours`` before what a project or an image has put there itself."""
+    """The value of such a variable: ``ours`` before what a project or an image has put there itself."""
     return f"{ours}{os.pathsep}{theirs}" if theirs else ours
 
 
@@ -32,6 +36,7 @@ def place(directory: Path) -> Path:
     It is named by its content: containers that were started with an earlier one keep that.
     """
     files = sorted(path for path in (DATA / "labextensions").rglob("*") if path.is_file())
+    files += [DATA / name for name in SETTINGS]
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(DATA)}\0{file.stat().st_size}\0".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from mux.cli.app import run
 from mux.imagecheck.limits import Suggested, snippet, suggested
 from mux.imagecheck.subject import Wishes, project_name, subject_of
-from ship_agent.gauges import SCRATCH, written_outside
+from mux.imagecheck.words import never_healthy, saving, token
+from ship_agent.gauges import SCRATCH, listened_on, written_outside
+from ship_agent.protocol.trial import TrialClosed
 from tests.ship_agent.images import make_image, project_of
 
 MIB = 1 << 20
@@ -105,3 +108,47 @@ async def test_a_directory_without_a_dockerfile_is_a_directory_image(tmp_path: P
     project = await subject.project(os.environ)
     assert (subject.runtime, project.name, project.memory_bytes) == ("process", "my-tutorial", 2 << 30)
     assert project.digest == project_of(image).digest
+
+
+TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:22BA 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0
+   1: 0100007F:22BA 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0 100 0 0 10 0
+"""
+TCP6 = """\
+  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000001000000:22B8 00000000000000000000000000000000:0000 0A 0
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="these tables are of a machine of the other byte order")
+def test_what_listens_is_read_of_the_kernels_tables() -> None:
+    assert listened_on(TCP) == [("127.0.0.1", 8890)]
+    assert listened_on(TCP6) == [("::1", 8888)]
+
+
+@pytest.mark.parametrize(
+    ("status", "listening", "said"),
+    [
+        (None, [], "nothing answers"),
+        (None, ["127.0.0.1:8888"], "it listens on 127.0.0.1:8888 alone, out of reach"),
+        (None, ["0.0.0.0:8890"], "nothing listens on port 8888, but on 0.0.0.0:8890"),
+        (None, ["0.0.0.0:8888", "127.0.0.1:99"], "no HTTP answer comes from 0.0.0.0:8888"),
+        (404, ["0.0.0.0:8888"], "the answer is 404"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_told_by_where_it_listens(
+    status: int | None, listening: list[str], said: str
+) -> None:
+    closed = TrialClosed(
+        memory_peak_bytes=0, processes_peak=0, token_in_log=False, hook="", changed=None, keeps=False,
+        listening=listening, log_tail="",
+    )  # fmt: skip
+    assert never_healthy(9.0, "/camp/x/api", status, closed, 8888).said == f"/camp/x/api: {said} after 9 s"
+
+
+def test_a_token_that_is_refused_and_files_that_do_not_stay_are_failures() -> None:
+    assert [token(403, "/x", with_it).outcome for with_it in (200, 403)] == ["ok", "failure"]
+    assert token(200, "/x", 200).outcome == "warning"
+    assert [saving("", keeps=keeps).outcome for keeps in (True, False)] == ["ok", "failure"]
+    assert "403 no" in saving("403 no", keeps=False).said

@@ -57,6 +57,7 @@ def test_the_hook_that_had_begun_last_ended_the_start() -> None:
         (0, False, "", f"Sourcing shell script: {STACKS}\nno", "exited"),
         (127, False, "", "", "command_missing"),
         (1, False, "", "OSError: [Errno 28] No space left on device", "disk_full"),
+        (126, False, "", "[FATAL tini (7)] exec start.sh failed: Exec format error", "image_invalid"),
         (143, False, "", "", "exited"),
         (255, False, "", "", "exited"),
     ],

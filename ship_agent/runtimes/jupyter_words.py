@@ -1,0 +1,108 @@
+"""How an image starts its Jupyter, by its own words: what to keep of them, and what the mux says instead.
+
+Pure: from the ``ENTRYPOINT`` or ``CMD`` of an image to the words that Jupyter's arguments follow. Images say it in many
+ways: ``start-notebook.sh`` (docker-stacks), ``jupyter notebook --ip 0.0.0.0`` (repo2docker), a line for the shell.
+
+Rules: arguments that decide what the mux decides (address, base path, token, …) are left out, since Jupyter takes no
+argument twice (traitlets, "only accepts one value"); all others stay. Text for a shell stays text for a shell: what it
+does before Jupyter, such as activating an environment, is done.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+SUBCOMMANDS = ("lab", "notebook", "server", "nbclassic")
+MODULES = ("jupyterlab", "notebook", "jupyter_server", "nbclassic")
+DECIDED = frozenset(
+    {"ip", "port", "port_retries", "base_url", "custom_display_url", "sock", "allow_remote_access"}
+    | {"token", "password", "password_required", "hashed_password", "certfile", "keyfile", "client_ca"}
+    | {"quit_button", "shutdown_no_activity_timeout", "news_url", "check_for_updates_class", "extension_manager"}
+)
+"""Settings that are the mux's, by the last part of their names."""
+DECIDED_FLAGS = frozenset({"open_browser", "no_browser", "allow_root", "y", "autoreload"})
+"""The same, of those that have no value behind them."""
+_SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
+_SUBCOMMAND = "|".join(SUBCOMMANDS)
+_IN_TEXT = re.compile(
+    rf"(?<![\w./-])(?P<program>(?:[\w./-]*/)?(?:jupyter[ -](?:{_SUBCOMMAND})|start-notebook(?:\.\w+)?))"
+    r"(?=\s|[;&|]|$)(?!\s+[a-z])"
+)
+"""Such a call within a line; one that a word follows (``jupyter lab build``) starts no server."""
+_CALL_ENDS = re.compile(r"[;&|\n]|\s\d*[<>]")
+
+
+def jupyter_words(words: Sequence[str]) -> tuple[str, ...] | None:
+    """The words that Jupyter's arguments follow; None if these start no Jupyter that is known.
+
+    Args:
+        words: of an image's command or entry point.
+    """
+    if (text := shell_text(words)) is not None:
+        return _of_text(words, text)
+    for index in range(len(words)):
+        if taken := _program_words(words[index:]):
+            return (*words[: index + taken], *_kept(words[index + taken :]))
+    return None
+
+
+def shell_text(words: Sequence[str]) -> str | None:
+    """The text that a shell is given (``CMD text``, or ``["bash", "-lc", "text"]``); None if it is no such command."""
+    if len(words) >= 3 and posixpath.basename(words[0]) in _SHELLS:
+        *options, text = words[1:3] if len(words) == 3 else words[1:]
+        if options and all(option.startswith("-") for option in options) and options[-1].endswith("c"):
+            return text
+    return None
+
+
+def _program_words(words: Sequence[str]) -> int:
+    """How many of the first words call Jupyter; 0 if they do not."""
+    name, following = posixpath.basename(words[0]), tuple(words[1:3])
+    if name.partition(".")[0] == "start-notebook" or name in {f"jupyter-{each}" for each in SUBCOMMANDS}:
+        return 1
+    if name == "jupyter" and following and following[0] in SUBCOMMANDS:
+        return 2
+    if name == "-m" and following and following[0] in MODULES:
+        return 2
+    return 3 if name == "-m" and following[:1] == ("jupyter",) and following[-1] in SUBCOMMANDS else 0
+
+
+def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
+    calls = list(_IN_TEXT.finditer(text))
+    if not calls:
+        return None
+    call = calls[-1]
+    rest = text[call.end() :]
+    if ends := _CALL_ENDS.search(rest):
+        rest = rest[: ends.start()]
+    try:
+        kept = _kept(shlex.split(rest))
+    except ValueError:
+        kept = ()
+    # A shell passes on what follows its text, the first as its own name.
+    line = " ".join([call["program"], *map(_quoted, kept), '"$@"'])
+    return (*words[: list(words).index(text)], text[: call.start()] + line, posixpath.basename(words[0]))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, which is to fill in variables as it would have."""
+    return '"{}"'.format(word.replace('"', '\\"')) if "$" in word else shlex.quote(word)
+
+
+def _kept(arguments: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_undecided(list(arguments)))
+
+
+def _undecided(arguments: list[str]) -> Iterator[str]:
+    while arguments:
+        argument = arguments.pop(0)
+        name, equals, _ = argument.partition("=")
+        setting = name.lstrip("-").rpartition(".")[2].replace("-", "_")
+        if not argument.startswith("-") or setting not in DECIDED | DECIDED_FLAGS:
+            if '"$@"' not in argument and argument not in ("$@", "$*"):
+                yield argument
+        elif not equals and setting in DECIDED and arguments and not arguments[0].startswith("-"):
+            del arguments[0]
