@@ -100,9 +100,16 @@ def _subnets(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
         yield failure("addresses", said, "add subnets, or larger ones", **numbers)
     else:
         yield ok("addresses", said, **numbers)
-    if len({subnet.zone for subnet in facts.subnets}) == 1 and len(facts.subnets) > 0:
+    by_zone: dict[str, list[str]] = {}
+    for subnet in facts.subnets:
+        by_zone.setdefault(subnet.zone, []).append(subnet.id)
+    if len(by_zone) == 1:
         text = f"all ships are in {facts.subnets[0].zone}"
         yield warning("zones", text, "a subnet in another zone helps when EC2 has no machines left in this one")
+    shared = [f"{' and '.join(each)} in {zone}" for zone, each in by_zone.items() if len(each) > 1]
+    if shared:
+        text = f"{', '.join(shared)}: an order goes to one subnet of a zone, and to another one when that is full"
+        yield ok("subnets", text)
 
 
 def _groups(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

@@ -9,9 +9,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.fakes.ec2 import KEY_ID, SHIPS_GROUP, Principal
-from tests.fakes.rig import IMAGE, SUBNET_A, SUBNET_B, Rig
+from tests.fakes.rig import IMAGE, SUBNET_A, SUBNET_B, Rig, refused
 
 TYPES = ("m6i.2xlarge", "m6a.2xlarge")
+SUBNET_A2 = "subnet-0ddddddddddddddd0"
+"""In the zone of SUBNET_A."""
 
 
 async def template(rig: Rig, **more: Any) -> None:
@@ -105,6 +107,20 @@ async def test_no_more_than_three_pools_are_tried(rig: Rig) -> None:
     answer = await rig.ec2.create_fleet(**fleet(pools=chosen, OnDemandOptions={"AllocationStrategy": "prioritized"}))
     assert [code for _type, code in told(answer)] == [*["InsufficientInstanceCapacity"] * 3, "UnfulfillableCapacity"]
     assert answer["Instances"] == []
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pools((TYPES[0], SUBNET_A), (TYPES[0], SUBNET_A2)),
+        pools((TYPES[0], SUBNET_A), (TYPES[1], SUBNET_A2)),
+        pools((TYPES[0], SUBNET_A), (TYPES[0], SUBNET_A)),
+    ],
+)
+async def test_two_subnets_of_one_zone_and_a_pool_twice_are_refused(rig: Rig, chosen: list[dict[str, Any]]) -> None:
+    await template(rig)
+    assert await refused(rig.ec2.create_fleet(**fleet(pools=chosen))) == "InvalidFleetConfig"
+    assert rig.cloud.instances == {}
 
 
 async def test_what_is_wrong_with_a_pool_is_told_of_that_pool(rig: Rig) -> None:

@@ -257,6 +257,15 @@ def test_a_type_that_a_zone_lacks_is_a_warning_and_a_zone_without_any_a_failure(
     assert (alone.outcome, alone.said) == (Outcome.FAILURE, "none of the types is offered in eu-central-1b")
 
 
+def test_subnets_of_one_zone_are_told(good: Ec2Facts) -> None:
+    first, second = good.subnets
+    both = (first, replace(second, zone=first.zone))
+    found = by_check(judged(WANTED, replace(good, subnets=both)))
+    assert found["subnets"].outcome is Outcome.OK
+    assert f"{first.id} and {second.id} in {first.zone}: an order goes to one subnet of a zone" in found["subnets"].said
+    assert found["zones"].outcome is Outcome.WARNING
+
+
 def test_ships_that_are_open_to_others_are_told(good: Ec2Facts) -> None:
     world = RuleFacts(SHIPS_GROUP, 22, 22, from_network="0.0.0.0/0")
     open_ = by_check(judged(WANTED, replace(good, rules=(*good.rules, world))))["security groups"]

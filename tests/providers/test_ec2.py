@@ -14,8 +14,21 @@ from mux.core.model import MachineStatus, ShipId
 from mux.providers.base import ProviderError
 from mux.providers.ec2 import Ec2Api, Ec2Provider
 from mux.providers.user_data import user_data
-from tests.fakes.ec2 import KEY_ID, Cloud, Fault, Faults, Instance, Quotas, Settings, State, api_of, client
+from tests.fakes.ec2 import (
+    KEY_ID,
+    Cloud,
+    Fault,
+    Faults,
+    Instance,
+    Principal,
+    Quotas,
+    Settings,
+    State,
+    api_of,
+    client,
+)
 from tests.fakes.ec2.api import Api
+from tests.fakes.rig import SUBNET_A
 from tests.fakes.virtual import run_virtually
 from tests.providers.backends import order
 from tests.providers.ec2_backends import settings
@@ -133,6 +146,42 @@ def test_pools_that_one_fleet_does_not_try_are_tried_by_the_next() -> None:
         assert account.asked("CreateFleet") > 1
 
     on_an_account(test, Settings(fleet_pools_tried=1))
+
+
+SAME_ZONE = (SUBNET_A, "subnet-0ddddddddddddddd0")
+"""The second has eleven addresses."""
+
+
+@pytest.mark.parametrize("denied", [frozenset(), frozenset({"ec2:DescribeSubnets"})])
+def test_two_subnets_of_one_zone_are_both_filled(denied: frozenset[str]) -> None:
+    async def test(account: Account) -> None:
+        account.cloud.keys[KEY_ID] = Principal("arn:aws:iam::123456789012:role/mux", denied)
+        provider = account.provider(subnets=SAME_ZONE)
+        await provider.open()
+        while account.cloud.free_addresses(SAME_ZONE[0]):
+            account.cloud.take_address(SAME_ZONE[0])
+        for number in range(8):
+            await provider.launch(order(ShipId(f"ship-{number:04}")))
+        assert {one.subnet.id for one in account.alive} == {SAME_ZONE[1]}
+        assert len(account.alive) == 8
+        # Which zones they are in cannot be told without asking: machines are launched in the other way then.
+        assert bool(account.said("without_fleets")) == bool(denied)
+
+    on_an_account(test)
+
+
+def test_a_zone_without_machines_is_not_asked_again_through_its_other_subnet() -> None:
+    async def test(account: Account) -> None:
+        for kind in TYPES:
+            account.cloud.capacity[kind, "eu-central-1a", False] = 0
+        provider = account.provider(subnets=SAME_ZONE)
+        await provider.open()
+        with pytest.raises(ProviderError, match="no on-demand capacity"):
+            await provider.launch(order(SHIP))
+        # Twice, since the first answer may be that to an earlier process.
+        assert account.asked("CreateFleet") == 2
+
+    on_an_account(test)
 
 
 def test_no_capacity_anywhere_is_told_and_tried_again_by_the_next_launch() -> None:

@@ -9,7 +9,7 @@ import pytest
 from mux.core.model import MachineStatus, ShipId, ShipNotice
 from mux.providers.ec2.faults import Kind, fault_of
 from mux.providers.ec2.instances import Announced, announced, census, ended, instances_of, read
-from mux.providers.ec2.orders import fleet, machine, pools, runs, tags, token, version
+from mux.providers.ec2.orders import fleet, machine, of_one_fleet, pools, runs, tags, token, version
 from tests.providers.ec2_backends import settings
 
 SHIP = ShipId("ship-0001")
@@ -112,6 +112,13 @@ def test_pools_are_in_the_order_of_types_and_begin_at_another_subnet_for_each_sh
     every = [pools(made, ShipId(f"ship-{number}")) for number in range(50)]
     assert all([kind for kind, _ in each] == ["a.large"] * 3 + ["b.large"] * 3 for each in every)
     assert {each[0][1] for each in every} == {"s1", "s2", "s3"}
+
+
+def test_a_fleet_is_asked_for_the_first_subnet_of_each_zone() -> None:
+    where = [("a", "s2"), ("a", "s1"), ("a", "s3"), ("b", "s1"), ("b", "s2")]
+    zones = {"s1": "z1", "s2": "z1", "s3": "z2"}
+    assert of_one_fleet(where, zones) == ([("a", "s2"), ("a", "s3"), ("b", "s2")], [("a", "s1"), ("b", "s1")])
+    assert of_one_fleet(where, {}) == (where, []), "nothing is known: each is taken for the only one of its zone"
 
 
 def test_client_tokens_differ_by_store_event_ship_and_attempt_and_are_no_longer_than_64() -> None:

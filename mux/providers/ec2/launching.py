@@ -27,8 +27,11 @@ PAUSE_S = 2.0
 """Between them."""
 EMPTY_S = 60.0
 """How long a pool that had no machine is tried last, and spot is not tried where machines are had on demand too."""
+FLEET_REFUSED = frozenset({"UnauthorizedOperation", "InvalidFleetConfig"})
+"""What the way round does without, too: permissions, and subnets of one zone that could not be told apart."""
 FLEET_CALLS = frozenset({"CreateFleet", "CreateLaunchTemplate", "CreateLaunchTemplateVersion"})
 """Calls that the way round, RunInstances, does without."""
+NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
 SPOT_QUOTAS = frozenset({"MaxSpotInstanceCountExceeded", "MaxSpotFleetRequestCountExceeded"})
 _WORST_FIRST = (Kind.QUOTA, Kind.DENIED, Kind.THROTTLED, Kind.AGAIN, Kind.WRONG, Kind.UNSUPPORTED)
 
@@ -61,6 +64,7 @@ class Launching:
         self._by_fleet = True
         self._template_made = False
         self._root_device = ""
+        self._zones: dict[str, str] | None = None
         self._preparing = asyncio.Lock()
 
     async def make(self, ship: ShipId, user_data: bytes) -> Instance:
@@ -86,7 +90,7 @@ class Launching:
             try:
                 return await self._fleet(ship, data, spot=spot)
             except Ec2Error as fault:
-                refused = fault.kind is Kind.UNSUPPORTED or fault.ec2_code == "UnauthorizedOperation"
+                refused = fault.kind is Kind.UNSUPPORTED or fault.ec2_code in FLEET_REFUSED
                 if not refused or fault.action not in FLEET_CALLS:
                     raise
                 self._without_fleets(fault)
@@ -110,30 +114,54 @@ class Launching:
                 self._root_device = str(answer["Images"][0].get("RootDeviceName") or "/dev/xvda")
             return self._root_device
 
+    async def _zones_of_subnets(self) -> dict[str, str]:
+        """The zone of each subnet; empty where there is nothing to tell apart, or EC2 does not say."""
+        async with self._preparing:
+            if self._zones is None:
+                self._zones = {}
+                subnets = self._settings.subnets
+                if len(subnets) > 1:
+                    self._zones = await self._asked_zones(list(subnets))
+            return self._zones
+
+    async def _asked_zones(self, subnets: list[str]) -> dict[str, str]:
+        try:
+            answer = await self._api.call("DescribeSubnets", SubnetIds=subnets)
+        except Ec2Error as fault:
+            if not fault.fatal and fault.kind is not Kind.MISSING:
+                self._zones = None
+                raise
+            return {}
+        return {str(each["SubnetId"]): str(each["AvailabilityZone"]) for each in answer.get("Subnets", ())}
+
     # --- by fleet ---------------------------------------------------------------------------------------------------
 
     async def _fleet(self, ship: ShipId, data: orders.Request, *, spot: bool) -> Instance:
         number = await self._version(ship, data)
+        zones = await self._zones_of_subnets()
         # What an earlier process was refused is answered once more in the same words: that is no refusal of now.
         answers_left = 1 if ship in self._attempts else 2
         for _ in range(TRIES_MAX):
-            answer = await self._ask_fleet(ship, number, spot=spot)
+            where, others = orders.of_one_fleet(self._pools(ship, spot=spot), zones)
+            answer = await self._ask_fleet(ship, number, where, spot=spot)
             if isinstance(answer, Instance):
                 return answer
-            fault, untried = self._refusal(answer, spot=spot)
+            fault, untried = self._refusal(answer, zones, spot=spot)
             if fault.kind is Kind.THROTTLED:
                 self._api.throttled("CreateFleet")
                 await asyncio.sleep(PAUSE_S)
                 continue
             answers_left -= 1
+            untried = untried or not all(self._is_empty(pool, spot) for pool in others)
             if fault.fatal or not (untried or answers_left > 0):
                 raise fault
         raise self._no_capacity(spot=spot)
 
-    async def _ask_fleet(self, ship: ShipId, number: int, *, spot: bool) -> Instance | Sequence[Mapping[str, Any]]:
+    async def _ask_fleet(
+        self, ship: ShipId, number: int, where: Sequence[orders.Pool], *, spot: bool
+    ) -> Instance | Sequence[Mapping[str, Any]]:
         """The machine, or the refusals of the pools. A request whose answer was lost is made again to the letter."""
         attempt = self._attempts.setdefault(ship, 0)
-        where = self._pools(ship, spot=spot)
         request = self._asked.setdefault(ship, orders.fleet(self._settings, ship, number, attempt, where, spot=spot))
         try:
             answer = await self._api.call("CreateFleet", **request)
@@ -167,12 +195,28 @@ class Launching:
 
     def _pools(self, ship: ShipId, *, spot: bool) -> list[orders.Pool]:
         """Where to try, in order; pools that had nothing a moment ago come last."""
-        now = asyncio.get_running_loop().time()
-        return sorted(
-            orders.pools(self._settings, ship), key=lambda pool: self._empty_until.get((pool, spot), now) > now
-        )
+        return sorted(orders.pools(self._settings, ship), key=lambda pool: self._is_empty(pool, spot))
 
-    def _refusal(self, errors: Sequence[Mapping[str, Any]], *, spot: bool) -> tuple[Ec2Error, bool]:
+    def _is_empty(self, pool: orders.Pool, spot: bool) -> bool:
+        return self._empty_until.get((pool, spot), float("-inf")) > asyncio.get_running_loop().time()
+
+    def _found_empty(self, pool: orders.Pool, code: str, zones: Mapping[str, str], *, spot: bool) -> None:
+        """A subnet without addresses has none for any type; a zone without machines has none for any of its subnets."""
+        kind, subnet = pool
+        until = asyncio.get_running_loop().time() + EMPTY_S
+        if code == NO_ADDRESSES:
+            for each in self._settings.instance_types:
+                for market in (False, True):
+                    self._empty_until[(each, subnet), market] = until
+            return
+        zone = zones.get(subnet, subnet)
+        for each in self._settings.subnets:
+            if zones.get(each, each) == zone:
+                self._empty_until[(kind, each), spot] = until
+
+    def _refusal(
+        self, errors: Sequence[Mapping[str, Any]], zones: Mapping[str, str], *, spot: bool
+    ) -> tuple[Ec2Error, bool]:
         """The fault that counts among those of all pools, and whether some were not even tried.
 
         One that another pool would not mend goes first.
@@ -188,7 +232,7 @@ class Launching:
             if code == "UnfulfillableCapacity":
                 untried = True
             elif faults[-1].kind is Kind.CAPACITY:
-                self._empty_until[pool, spot] = asyncio.get_running_loop().time() + EMPTY_S
+                self._found_empty(pool, code, zones, spot=spot)
         for kind in _WORST_FIRST:
             for fault in faults:
                 if fault.kind is kind:

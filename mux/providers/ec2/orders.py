@@ -52,6 +52,23 @@ def pools(settings: Ec2Settings, ship: ShipId) -> list[Pool]:
     return [(kind, subnet) for kind in settings.instance_types for subnet in subnets]
 
 
+def of_one_fleet(where: Sequence[Pool], zones: Mapping[str, str]) -> tuple[list[Pool], list[Pool]]:
+    """The pools that one fleet may be asked for, and those that another one has to be.
+
+    EC2 refuses a fleet with several subnets of one zone (EC2 user guide, "EC2 Fleet limitations"): of each zone, the
+    subnet that comes first counts.
+
+    Args:
+        where: pools, in order.
+        zones: of each subnet; one that is not there is taken for the only one of its zone.
+    """
+    chosen: dict[str, str] = {}
+    for _, subnet in where:
+        chosen.setdefault(zones.get(subnet, subnet), subnet)
+    kept = set(chosen.values())
+    return [pool for pool in where if pool[1] in kept], [pool for pool in where if pool[1] not in kept]
+
+
 def machine(settings: Ec2Settings, user_data: bytes, root_device: str) -> Request:
     """What a ship's machine is, as RunInstances and launch templates both take it; where it is comes beside it.
 
@@ -136,7 +153,7 @@ def fleet(
         ship: whose machine.
         number: of the ship's version of the template.
         attempt: tries of this ship that EC2 has answered with a refusal.
-        where: pools, in order.
+        where: pools, in order, of one subnet in each zone: see `of_one_fleet`.
         spot: EC2 may take the machine back.
     """
     options: Request = (

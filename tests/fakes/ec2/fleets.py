@@ -2,7 +2,8 @@
 
 As observed of the real one: pools of a type that the zone does not have come back as ``InvalidFleetConfiguration``;
 no more than three pools are tried, and the rest come back as ``UnfulfillableCapacity``; a permission that is missing
-for the launch itself is such an error too, in an answer with status 200.
+for the launch itself is such an error too, in an answer with status 200. Several subnets of one zone, or the same pool
+twice, are refused as a whole (EC2 user guide, "EC2 Fleet limitations"; code and words as users report them).
 """
 
 from __future__ import annotations
@@ -59,12 +60,27 @@ def create_fleet(cloud: Cloud, params: Params, caller: Principal) -> Params:
     wanted = _wanted(params["TargetCapacitySpecification"])
     for config in params["LaunchTemplateConfigs"]:
         find_template(cloud, config["LaunchTemplateSpecification"])
+    _refuse_doubled_pools(cloud, params)
     end_dry_run(params)
     fleet = cloud.new_id("fleet", 36)
     answer: Params = {"FleetId": fleet, "Errors": [], "Instances": []}
     for spot, count in wanted.items():
         _fill(cloud, params, caller, spot=spot, count=count, answer=answer)
     return answer
+
+
+def _refuse_doubled_pools(cloud: Cloud, params: Params) -> None:
+    subnets: dict[str, str] = {}
+    pools = set()
+    for config in params["LaunchTemplateConfigs"]:
+        for override in config.get("Overrides", []):
+            subnet = cloud.catalog.subnet(override.get("SubnetId", ""))
+            if subnet is None:
+                continue
+            pool = override.get("InstanceType"), subnet.id, override.get("ImageId")
+            if subnets.setdefault(subnet.zone, subnet.id) != subnet.id or pool in pools:
+                raise ApiError("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+            pools.add(pool)
 
 
 def _wanted(target: Params) -> dict[bool, int]:
