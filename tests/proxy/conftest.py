@@ -14,6 +14,9 @@ from tests.proxy.rig import Rig
 
 BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
+SHORT: dict[str, Any] = {"memo": True, "splice": True, "warm": 3}
+STRICT: dict[str, Any] = {"memo": False, "splice": False}
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
@@ -25,12 +28,14 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What passes is the same whether heads are remembered or not: modules that set ``BOTH_WAYS`` run both ways.
+    """What passes is the same with all that makes it fast and without: modules that set ``BOTH_WAYS`` run both ways.
 
-    On the short way connections to the workspaces are open, so that the first request may already take it.
+    On the short way connections to the workspaces are open, so that the first request may already take it. Where a
+    module takes seconds it sets ``STRICT_IS_LONG`` too, and `make test` runs the short way alone.
     """
     if "way" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_WAYS", False):
-        metafunc.parametrize("way", [{"memo": True, "warm": 3}, {"memo": False}], ids=["short", "strict"])
+        long = [pytest.mark.long] if getattr(metafunc.module, "STRICT_IS_LONG", False) else []
+        metafunc.parametrize("way", [SHORT, pytest.param(STRICT, marks=long)], ids=["short", "strict"])
 
 
 @pytest.fixture

@@ -319,6 +319,11 @@ class Rig:
         return await wire.ask(request)
 
     @property
+    def flags(self) -> list[str]:
+        """What has a process go the same way as this plane."""
+        return ["--no-memo"] * (not self._memo) + ["--no-splice"] * (not self._splice)
+
+    @property
     def reached(self) -> list[bytes]:
         """Heads that reached any upstream."""
         return self.alice.requests + self.bob.requests + self.web.requests

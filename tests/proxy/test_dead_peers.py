@@ -22,6 +22,8 @@ from tests.parts import missing, require
 from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, Rig, Upstream, Wire
 from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
 
+BOTH_WAYS = True
+
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 HERE, THERE = "198.51.100.1", "198.51.100.2"

@@ -18,6 +18,8 @@ from mux.proxy.routing import NoRouter
 from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Rig, Wire, asked, request, session_of
 from tests.proxy.test_tunnels import open_tunnel
 
+BOTH_WAYS = True
+
 
 class Control:
     """The control process's end of the feed."""
@@ -191,6 +193,7 @@ async def test_a_gap_in_the_sequence_asks_anew_and_serves_on(rig: Rig, control: 
 async def test_a_route_that_comes_again_as_it_is_keeps_its_connections(rig: Rig, control: Control) -> None:
     control.send(Snapshot(1, SETTINGS, rig.table))
     await control.acknowledged()
+    rig.chill()
     await rig.ask(request())
     idle = rig.plane.pools.idle
     control.send(Change(2, Delta(routes={(ALICE, INTRO): rig.table.routes[ALICE, INTRO]})))
@@ -202,6 +205,7 @@ async def test_a_connection_that_was_made_for_a_route_that_is_gone_is_not_kept(r
     """It was on its way while the change dropped what the route had."""
     control.send(Snapshot(1, SETTINGS, rig.table))
     await control.acknowledged()
+    rig.chill()
     await rig.warm(ALICE)
     late = await rig.plane.pools.connect(rig.plane.route(asked(ALICE)))
     control.send(Change(2, Delta(routes={(ALICE, INTRO): None})))

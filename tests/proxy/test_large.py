@@ -61,7 +61,7 @@ async def workspace(wire: Wire) -> None:
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.fixture(params=[[], ["--no-splice"]], ids=["spliced", "not spliced"])
+@pytest.fixture(params=[[], ["--no-memo", "--no-splice"]], ids=["short", "strict"])
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Proxy]:
     """A proxy process that is warm."""
     upstream = Upstream("large")

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from mux.proxy.routing import FeedRouter
 from tests.proxy.rig import INTRO, PATIENCE_S, Wire, session_of
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
 ATTENDEES = 50
 CONNECTIONS = 40
 ORIGIN = "http://camp.test:8000"
@@ -99,10 +101,17 @@ class Workspace:
 
 
 class Room:
-    """Attendees, their workspaces and tokens, and who changes them."""
+    """Attendees, their workspaces and tokens, and who changes them.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of every choice.
+        memo: see Plane.
+        splice: see Plane.
+    """
+
+    def __init__(self, seed: int, *, memo: bool, splice: bool) -> None:
         self.dice = random.Random(seed)
+        self.plane = Plane(memo=memo, splice=splice)
         self.users = [UserId(f"u{number}") for number in range(ATTENDEES)]
         self.workspaces = {user: [Workspace(f"{user}/{number}") for number in range(2)] for user in self.users}
         self.tokens = {f"token-number-{number}": self.users[number % ATTENDEES] for number in range(2 * ATTENDEES)}
@@ -125,7 +134,6 @@ class Room:
                 routes={(user, INTRO): self.route(user) for user in self.users},
             )
         )
-        self.plane = Plane()
         await self.publish(Delta())
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = sock.getsockname()[1]
@@ -216,8 +224,8 @@ class Room:
 @pytest.mark.parametrize(
     "requests", [3_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
-async def test_every_answer_is_the_right_attendees(requests: int) -> None:
-    room = Room(seed=requests)
+async def test_every_answer_is_the_right_attendees(way: dict[str, Any], requests: int) -> None:
+    room = Room(seed=requests, memo=way["memo"], splice=way["splice"])
     await room.open()
     try:
         browsing = [asyncio.create_task(room.browse(requests // CONNECTIONS, seed)) for seed in range(CONNECTIONS)]

@@ -25,6 +25,8 @@ from tests.proxy.rig import ALICE, BOB, INTRO, PATIENCE_S, SETTINGS, Response, R
 from tests.proxy.test_feed import Control
 from tests.proxy.test_messages import OK
 
+BOTH_WAYS = True
+STRICT_IS_LONG = True
 LOOPS = ["uvloop", "asyncio"]
 
 
@@ -60,7 +62,7 @@ async def fed(rig: Rig, directory: Path, loop: str) -> AsyncIterator[tuple[async
     listener = socket.create_server(("127.0.0.1", 0))
     descriptor = listener.fileno()
     arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}", f"--loop={loop}"]
-    async with process(*arguments, "--name=proxy-0", fds=(descriptor,)) as started:
+    async with process(*arguments, "--name=proxy-0", *rig.flags, fds=(descriptor,)) as started:
         await control.connected()
         control.send(Snapshot(1, SETTINGS, rig.table))
         await control.acknowledged()
@@ -105,7 +107,7 @@ async def test_who_comes_before_the_first_feed_waits_for_it(rig: Rig, tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         descriptor = listener.fileno()
         arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}"]
-        async with process(*arguments, fds=(descriptor,)):
+        async with process(*arguments, *rig.flags, fds=(descriptor,)):
             await control.connected()
             client = await dial(listener.getsockname()[1])
             await client.send(request(user=None))
@@ -155,7 +157,7 @@ async def test_static_routes_are_served_alone(rig: Rig, tmp_path: Path, loop: st
     file.write_text(json.dumps({"sessions": False, "routes": routes}))
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
-    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", f"--loop={loop}") as started:
+    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", f"--loop={loop}", *rig.flags) as started:
         client = await dial(port)
         for target, body in ((b"/x", b"alice"), (b"/b", b"bob"), (b"/b/x", b"bob"), (b"/bx", b"alice")):
             raw = b"GET " + target + b" HTTP/1.1\r\nHost: any.test\r\nAuthorization: token mine\r\n\r\n"
@@ -201,8 +203,8 @@ async def test_static_without_sessions_listens_on_loopback_only(tmp_path: Path, 
         await run_static(file, host, 0)
 
 
-@pytest.mark.parametrize("memo", [[], ["--no-memo"]], ids=["memo", "no memo"])
-async def test_static_sessions_are_served_as_in_an_event(rig: Rig, tmp_path: Path, memo: list[str]) -> None:
+@pytest.mark.parametrize("flags", [[], ["--no-memo", "--no-splice"]], ids=["fast", "plain"])
+async def test_static_sessions_are_served_as_in_an_event(rig: Rig, tmp_path: Path, flags: list[str]) -> None:
     file = tmp_path / "routes.json"
     routes = [
         {"user": "a", "project": "intro", "upstream": f"127.0.0.1:{rig.alice.port}", "token": "secret-a"},
@@ -212,7 +214,7 @@ async def test_static_sessions_are_served_as_in_an_event(rig: Rig, tmp_path: Pat
     file.write_text(json.dumps({"sessions": sessions, "origin": "http://camp.test:8000", "routes": routes}))
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
-    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", *memo):
+    async with process(f"--static={file}", f"--listen=127.0.0.1:{port}", *flags):
         client = await dial(port)
         bodies = [(await client.ask(request(user=user))).body for user in (ALICE, BOB) * 3]
         assert bodies == [b"alice", b"bob"] * 3
@@ -271,7 +273,7 @@ async def test_two_workers_share_a_socket(rig: Rig, tmp_path: Path) -> None:
         control = Control(str(tmp_path / "feed2"))
         await control.start()
         arguments = [f"--listen-fd={descriptor}", f"--feed={control.path}", f"--web={rig.web_path}"]
-        async with process(*arguments, fds=(descriptor,)):
+        async with process(*arguments, *rig.flags, fds=(descriptor,)):
             await control.connected()
             entry = SessionEntry(ALICE, time.time() + 600)
             routes = {(ALICE, INTRO): rig.route(rig.alice)}

@@ -14,6 +14,7 @@ from tests.proxy.test_messages import eventually
 from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
 MOST = 4
 
 

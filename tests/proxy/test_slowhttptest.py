@@ -41,6 +41,7 @@ ATTACKS = {
     "ranges": ["-R", "-u", "/camp/intro/x", "-j", f"mux_session={MALLORY}"],
     "slow readers": ["-X", "-u", "/camp/intro/large", "-j", f"mux_session={MALLORY}", "-w", "512", "-y", "1024"],
 }
+WAYS = {"short": list[str](), "strict": ["--no-memo", "--no-splice"]}
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Others:
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path) -> AsyncIterator[int]:
+async def served(directory: Path, flags: list[str]) -> AsyncIterator[int]:
     """A proxy process with two attendees, and few descriptors; the port."""
     with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
         port, behind = int(free.getsockname()[1]), int(other.getsockname()[1])
@@ -87,7 +88,7 @@ async def served(directory: Path) -> AsyncIterator[int]:
             }
         )
     )
-    words = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{port}"]
+    words = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{port}", *flags]
     process = await asyncio.create_subprocess_exec(
         require("prlimit"), f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", *words, stderr=asyncio.subprocess.DEVNULL
     )
@@ -106,16 +107,16 @@ def _seen_by_the_attacker(file: Path) -> dict[str, int]:
     return {name.lower(): max(int(row[name]) for row in rows) for name in ("Connected", "Closed")} if rows else {}
 
 
-async def test_whoever_else_comes_is_answered(tmp_path: Path) -> None:
-    program = require("slowhttptest")
+async def attacked(program: str, directory: Path, flags: list[str]) -> dict[str, object]:
+    """Every attack on a process of its own: how the others fared."""
     table: dict[str, object] = {}
     for name, words in ATTACKS.items():
-        async with served(tmp_path) as port:
+        async with served(directory, flags) as port:
             others = Others(port)
             browsing = asyncio.create_task(others.browse())
             url = [f"http://127.0.0.1:{port}{word}" if word.startswith("/") else word for word in words]
             attack = await asyncio.create_subprocess_exec(
-                program, *url, *SHAPE, "-g", "-o", str(tmp_path / "out"), stdout=asyncio.subprocess.DEVNULL
+                program, *url, *SHAPE, "-g", "-o", str(directory / "out"), stdout=asyncio.subprocess.DEVNULL
             )
             await asyncio.wait_for(attack.wait(), SECONDS + 4 * PATIENCE_S)
             while others.answers.total() < ANSWERS_MIN:  # where the attack ended at once
@@ -129,12 +130,13 @@ async def test_whoever_else_comes_is_answered(tmp_path: Path) -> None:
             "answered": others.answers["200"],
             "p50_ms": round(statistics.median(took), 1),
             "p99_ms": round(took[int(len(took) * 0.99)], 1),
-            "attacker": _seen_by_the_attacker(tmp_path / "out.csv"),
+            "attacker": _seen_by_the_attacker(directory / "out.csv"),
         }
-    RESULTS.write_text(
-        json.dumps(
-            {"connections": CONNECTIONS, "seconds": SECONDS, "descriptors": DESCRIPTORS, "attacks": table}, indent=2
-        )
-        + "\n",
-        encoding="utf-8",
-    )
+    return table
+
+
+async def test_whoever_else_comes_is_answered(tmp_path: Path) -> None:
+    program = require("slowhttptest")
+    shape = {"connections": CONNECTIONS, "seconds": SECONDS, "descriptors": DESCRIPTORS}
+    tables = {way: await attacked(program, tmp_path, flags) for way, flags in WAYS.items()}
+    RESULTS.write_text(json.dumps(shape | {"attacks": tables}, indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from mux.proxy.splice import Splice
 from tests.proxy.rig import PATIENCE_S, Response, Rig, Wire, answering, request, session_of
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
+STRICT_IS_LONG = True
 
 SIZE = 6 << 20
 BODY = random.Random(7).randbytes(SIZE)
@@ -28,8 +31,9 @@ def spliced(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-async def plane(tmp_path: Path, spliced: bool) -> AsyncIterator[Rig]:
-    async with Rig(tmp_path, splice=spliced) as rig:
+async def plane(tmp_path: Path, way: dict[str, Any], spliced: bool) -> AsyncIterator[Rig]:
+    """A rig of either way, with and without splice."""
+    async with Rig(tmp_path, **way | {"splice": spliced}) as rig:
         yield rig
 
 

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,6 +24,7 @@ from tests.proxy.test_messages import eventually
 from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
 
 BOTH_LOOPS = True
+BOTH_WAYS = True
 NAME = "camp.test"
 ORIGIN = "https://camp.test:8000"
 SECURE = replace(SETTINGS, public_origin=ORIGIN)
@@ -31,11 +33,11 @@ SECURE = replace(SETTINGS, public_origin=ORIGIN)
 class Secure(Rig):
     """A rig whose plane speaks TLS."""
 
-    def __init__(self, directory: Path, authority: Authority) -> None:
+    def __init__(self, directory: Path, authority: Authority, **way: Any) -> None:
         self.file = directory / "public.pem"
         self.authority = authority
         self.write(authority.issue(NAME))
-        super().__init__(directory, Front(self.file))
+        super().__init__(directory, Front(self.file), **way)
 
     def write(self, issued: Issued) -> None:
         """Put a certificate where the plane reads it."""
@@ -53,8 +55,8 @@ class Secure(Rig):
 
 
 @pytest.fixture
-async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
-    async with Secure(tmp_path, Authority()) as rig:
+async def secure(tmp_path: Path, way: dict[str, Any]) -> AsyncIterator[Secure]:
+    async with Secure(tmp_path, Authority(), **way) as rig:
         yield rig
 
 
