@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 from tests.e2e.pushes.house import NAMES, WAIT_S_MAX, House, last_line
 from tests.e2e.pushes.rows import Row, Watch, row, watching
-from tests.e2e.pushes.shelf import LAB, LIGHT, NOTES
-from tests.ship_agent.runtimes.docker_image import HOME
+from tests.e2e.pushes.shelf import LAB, LIGHT, NOTES, PROCESS, Shelf
 
 BALLAST_BYTES = 4 << 20
 HALF_BYTES = 1 << 20
 """Of a layer that is held in the middle: the manifest and some of it have come through."""
+KEPT, KEPT_NEXT = "notes.before-start-over.txt", "notes.before-start-over-2.txt"
+"""What an attendee had when they started over, once and again."""
 Case = Callable[[House], Awaitable[Row]]
 CASES: dict[str, Case] = {}
 """Every row by its name, in the order in which they may be measured in one house."""
@@ -97,6 +98,7 @@ def told(house: House, said: str) -> str:
     """The sentence that the command ends with, as the table shows it: without what differs from run to run."""
     lines = [line for line in said.splitlines() if line and not line.startswith("{")]
     text = " ".join(lines[0].removeprefix("mux: ").split())
+    text = text.replace(house.shelf.name(""), "DIRECTORY") if house.engine is None else text
     text = re.sub(r"ship-[0-9a-z]+(\.[0-9a-z.]+)?", "SHIP", text.replace(house.gate.host, "REGISTRY"))
     return re.sub(r"sha256:[0-9a-f]+", "DIGEST", text)[:300]
 
@@ -135,14 +137,21 @@ async def missing_tag(house: House) -> Row:
     return await refused(house, "a tag that is not there", house.shelf.name("nowhere"), "is not in the registry")
 
 
+@case("a directory that is not there")
+async def missing_directory(house: House) -> Row:
+    return await refused(house, "a directory that is not there", house.shelf.name("nowhere"), "which is no directory")
+
+
 @case("for another platform")
 async def other_platform(house: House) -> Row:
+    assert isinstance(house.shelf, Shelf)
     image = await house.shelf.put_by_hand("arm", architecture="arm64")
     return await refused(house, "for another platform", image, "is for linux/arm64; the ships are linux/amd64")
 
 
 @case("larger than a ship's disk")
 async def too_large(house: House) -> Row:
+    assert isinstance(house.shelf, Shelf)
     image = await house.shelf.put_by_hand("huge", layer_bytes=1 << 42)
     return await refused(house, "larger than a ship's disk", image, r"GiB")
 
@@ -174,7 +183,7 @@ async def fails_for_one(house: House) -> Row:
     before = (await notes(house))[0]
     await house.guests[0].writes("mine.txt", "trap")
     image = await house.shelf.put(
-        "one", hooks={"10-look.sh": f'#!/bin/sh\nread -r mine < {HOME}/mine.txt\n[ "$mine" != trap ]\n'}
+        "one", hooks={"10-look.sh": '#!/bin/sh\nread -r mine < "$HOME/mine.txt"\n[ "$mine" != trap ]\n'}
     )
     await house.shelf.forget(image)
     async with watching(house) as watch:
@@ -187,6 +196,37 @@ async def fails_for_one(house: House) -> Row:
     found = await row(house, what, watch, came="done", said=told(house, last["failures"][0]["why"]))
     assert (found.replaced, found.back) == (2, 1), found
     assert await notes(house) == [before, "one"], "the image before, with its files, and the new one"
+    return no_poll_failed(found)
+
+
+@case("an attendee starts a file over while they are swapped")
+async def starts_over_while_swapped(house: House) -> Row:
+    """What they had is kept beside it, and the file is the new image's or, with that, becomes it."""
+    what = "an attendee starts a file over while they are swapped"
+    image = await house.shelf.put("over")
+    await house.guests[0].writes(NOTES, "of their own")
+    async with watching(house) as watch:
+        await house.push(image, "--no-watch")
+        await house.until(lambda found: found["swapping"] > 0 or found["swapped"] > 0)
+        await house.start_over(NAMES[0], NOTES)
+        await house.done()
+        await house.healthy()
+    found = await _everybody_has(house, what, watch, "over")
+    assert await house.guests[0].text(KEPT) == "of their own"
+    return no_poll_failed(found)
+
+
+@case("a push comes while an attendee starts a file over")
+async def pushed_while_starting_over(house: House) -> Row:
+    what = "a push comes while an attendee starts a file over"
+    image = await house.shelf.put("meanwhile")
+    await house.guests[0].writes(NOTES, "of their own again")
+    async with watching(house) as watch:
+        await asyncio.gather(house.start_over(NAMES[0], NOTES), house.push(image, "--no-watch"))
+        await house.done()
+        await house.healthy()
+    found = await _everybody_has(house, what, watch, "meanwhile")
+    assert await house.guests[0].text(KEPT_NEXT) == "of their own again"
     return no_poll_failed(found)
 
 
@@ -253,5 +293,19 @@ async def _gate_open_again(house: House) -> AsyncIterator[None]:
         await house.gate.open()
 
 
-KINDS = {LIGHT: tuple(CASES), LAB: ("a good image", "`mux rollout rollback`", "its hook fails")}
+OF_REGISTRIES = (
+    "a tag that is not there",
+    "for another platform",
+    "larger than a ship's disk",
+    "the registry is away",
+    "the registry dies in the middle of the pulls, and comes back",
+    "mux is killed while ships pull",
+)
+"""What cannot happen to images that are directories."""
+OF_DIRECTORIES = ("a directory that is not there",)
+KINDS = {
+    LIGHT: tuple(what for what in CASES if what not in OF_DIRECTORIES),
+    LAB: ("a good image", "`mux rollout rollback`", "its hook fails"),
+    PROCESS: tuple(what for what in CASES if what not in OF_REGISTRIES),
+}
 """Which rows are measured with which images."""

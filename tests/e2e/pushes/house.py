@@ -1,4 +1,4 @@
-"""A mux with two ships of containers and an attendee on each, and what is seen of them while images are pushed."""
+"""A mux with two ships, of containers or processes, an attendee on each, and what is seen while images are pushed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.docker_engine import Engine, left_in
 from tests.e2e.harness import MUX, MuxUnderTest, kill
 from tests.e2e.kills.attendee import Attendee
 from tests.e2e.pushes.gate import Gate
-from tests.e2e.pushes.shelf import LIGHT, NOTES, Kind, Shelf
+from tests.e2e.pushes.running import Running, in_engine, on_this_machine
+from tests.e2e.pushes.shelf import LIGHT, NOTES, PROCESS, Directories, Kind, Shelf
 from tests.registry.server import registry
 
 NAMES = ("Ana", "Ben")
@@ -121,13 +122,15 @@ class House(MuxUnderTest):
 
     Args:
         directory: for everything; its path must be short.
-        engine: the Docker engine of both ships.
+        engine: the Docker engine of both ships; None for processes.
         shelf: images, by way of its gate.
         seats: of each ship, 1 or 2: both attendees have seats.
         start_max_s: `rollout.start_max_s`.
     """
 
-    def __init__(self, directory: Path, engine: Engine, shelf: Shelf, seats: int, start_max_s: float) -> None:
+    def __init__(
+        self, directory: Path, engine: Engine | None, shelf: Shelf | Directories, seats: int, start_max_s: float
+    ) -> None:
         template = EVENT.replace("COMMAND", shelf.kind.command).replace("START_MAX_S", str(start_max_s))
         template = template.replace("SEATS", str(seats))
         super().__init__(directory, engine, template=template.replace("IMAGE", shelf.name("first")))
@@ -171,6 +174,10 @@ class House(MuxUnderTest):
                 process.kill()
         return process.returncode == 0, (err or out).decode().strip()
 
+    async def start_over(self, name: str, path: str) -> None:
+        """Have a file of an attendee's as the image has it; returns when that is so."""
+        await self.run("files", "reset", name, "intro", path, "--yes")
+
     async def rollout(self) -> dict[str, Any] | None:
         """How the latest rollout stands; None when there was none, or nobody answers."""
         found = await self._rollouts()
@@ -210,20 +217,20 @@ class House(MuxUnderTest):
                 await asyncio.sleep(LOOK_S)
 
     async def bound(self) -> dict[str, str]:
-        """The containers that attendees are led to: their ids by workspace."""
-        return {label["mux.workspace"]: identity for identity, label in await self._bound()}
+        """What attendees are led to: identities by workspace."""
+        return {each.workspace: each.identity for each in await self._bound()}
 
     async def digests(self) -> dict[str, str]:
         """What these run: digests by workspace."""
-        return {label["mux.workspace"]: label["mux.digest"] for _, label in await self._bound()}
+        return {each.workspace: each.digest for each in await self._bound()}
 
-    async def _bound(self) -> list[tuple[str, dict[str, str]]]:
-        assert self.engine is not None
-        found = await asyncio.to_thread(self.engine.ask, "GET", "/containers/json")
-        labels = [(str(each["Id"]), dict(each["Labels"])) for each in found]
+    async def _bound(self) -> list[Running]:
+        if self.engine is not None:
+            found = await asyncio.to_thread(in_engine, self.engine, self.event)
+        else:
+            found = await asyncio.to_thread(on_this_machine, self.directory / "data/ships")
         # A trial is on no seat: its number is one more than the last seat's.
-        ours = [each for each in labels if each[1].get("mux.event") == self.event and "mux.seat" in each[1]]
-        return [each for each in ours if int(each[1]["mux.seat"]) < self._seats]
+        return [each for each in found if each.seat < self._seats]
 
     async def kill_control(self) -> None:
         """``kill -9`` of the process that decides; the supervisor starts it again."""
@@ -249,17 +256,25 @@ class House(MuxUnderTest):
 
 @contextlib.asynccontextmanager
 async def open_house(
-    engine: Engine, kind: Kind = LIGHT, *, seats: int = 1, start_max_s: float = 60.0
+    engine: Engine | None, kind: Kind = LIGHT, *, seats: int = 1, start_max_s: float = 60.0
 ) -> AsyncIterator[House]:
-    """A registry, a mux whose workspaces come from it, and attendees who work in them; for the rest see `House`."""
+    """A registry, a mux whose workspaces come from it, and attendees who work in them; for the rest see `House`.
+
+    Without an engine there is no registry: images are directories.
+    """
     directory = Path(tempfile.mkdtemp(prefix="mux-push-"))
     # Elsewhere: the mux's processes are known by their directory.
-    with tempfile.TemporaryDirectory(prefix="mux-registry-") as apart, registry(Path(apart)) as server:
-        gate = Gate(server.port)
-        shelf = Shelf(engine, gate, kind)
+    with tempfile.TemporaryDirectory(prefix="mux-registry-") as name, contextlib.ExitStack() as ending:
+        apart = Path(name)
+        shelf: Shelf | Directories
+        if engine is None:
+            assert kind is PROCESS
+            shelf = Directories(apart)
+        else:
+            shelf = Shelf(engine, Gate(ending.enter_context(registry(apart)).port), kind)
         house = House(directory, engine, shelf, seats, start_max_s)
         try:
-            await gate.open()
+            await house.gate.open()
             await shelf.have_base()
             await shelf.put("first")
             await house.start()
@@ -269,15 +284,17 @@ async def open_house(
             yield house
             await house.stop()
             assert house.processes() == [], "the mux left processes behind"
-            assert left_in(engine, directory / "data" / "ships") == [], "it left something in the engine"
+            if engine is not None:
+                assert left_in(engine, directory / "data" / "ships") == [], "it left something in the engine"
         finally:
             await house.close()
             if left := house.processes():
                 await kill(left)
-            for each in house.containers():  # of a test that has failed
-                engine.ask("DELETE", f"/containers/{each}?force=1")
+            if engine is not None:
+                for each in house.containers():  # of a test that has failed
+                    engine.ask("DELETE", f"/containers/{each}?force=1")
             await shelf.clear()
-            await gate.cut()
+            await house.gate.cut()
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
-"""Images in a registry, made by the engine and gone from it again: a pull has something to do.
+"""Images that are pushed: in a registry, made by the engine and gone from it again, so that a pull has something to do.
 
-Two kinds: `LIGHT` serves files as JupyterLab's contents API does and starts in a moment; `LAB` is the example image,
-with JupyterLab. An image is one of them and one layer more.
+Three kinds: `LIGHT` serves files as JupyterLab's contents API does and starts in a moment; `LAB` is the example image,
+with JupyterLab. An image is one of them and one layer more. `PROCESS` is `LIGHT` without Docker, from directories.
 """
 
 from __future__ import annotations
@@ -58,6 +58,56 @@ LIGHT = Kind(
     'command = ["python3", "-I", "-S", "-u", "{{home}}/contents.py"]',
 )
 LAB = Kind("JupyterLab", "mux/example")
+PROCESS = Kind("a small server, as processes", "", command=LIGHT.command)
+
+
+class Directories:
+    """The images of one test where no engine is: directories, which are copied to ships instead of pulled.
+
+    Args:
+        directory: that they lie in.
+    """
+
+    kind = PROCESS
+
+    def __init__(self, directory: Path) -> None:
+        self.gate = Gate(0)
+        """Nobody goes through it."""
+        self._directory = directory
+
+    def name(self, tag: str) -> str:
+        """As `mux push` takes it."""
+        return str(self._directory / tag)
+
+    async def have_base(self) -> None:
+        """There is nothing below them."""
+
+    async def put(
+        self,
+        tag: str,
+        *,
+        hooks: Mapping[str, str] | None = None,
+        home: Mapping[str, str] | None = None,
+        layer_bytes: int = 0,
+    ) -> str:
+        """Make an image; its name. For the arguments see `Shelf.put`."""
+        files = {f"home/{name}": text for name, text in {NOTES: tag, **(home or {})}.items()}
+        files["home/contents.py"] = SERVER.read_text()
+        files |= {f"start-notebook.d/{name}": script for name, script in (hooks or {}).items()}
+        if layer_bytes:
+            files["home/ballast"] = secrets.token_hex(layer_bytes)
+        for name, text in files.items():
+            file = self._directory / tag / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            file.chmod(0o755 if name.startswith("start-notebook.d/") else 0o644)
+        return self.name(tag)
+
+    async def forget(self, name: str) -> None:
+        """Ships know what they have by its digest."""
+
+    async def clear(self) -> None:
+        """They are gone with their directory."""
 
 
 class Shelf:

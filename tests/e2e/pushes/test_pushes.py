@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests.docker_engine import Engine
-from tests.e2e.pushes.cases import CASES
+from tests.e2e.pushes.cases import CASES, KINDS
 from tests.e2e.pushes.house import House, open_house
-from tests.e2e.pushes.shelf import LAB
+from tests.e2e.pushes.shelf import LAB, LIGHT, PROCESS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -28,10 +28,17 @@ async def house(docker_engine: Engine) -> AsyncIterator[House]:
 
 
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[] if what in IN_SHORT else pytest.mark.long) for what in CASES]
+    "what", [pytest.param(what, marks=[] if what in IN_SHORT else pytest.mark.long) for what in KINDS[LIGHT]]
 )
 async def test_on_containers_nobody_is_touched_unproved_and_edits_stay(what: str, house: House) -> None:
     await CASES[what](house)
+
+
+@pytest.mark.long
+async def test_on_processes_it_is_the_same() -> None:
+    async with open_house(None, PROCESS) as house:
+        for what in KINDS[PROCESS]:
+            await CASES[what](house)
 
 
 @pytest.mark.long
