@@ -6,7 +6,7 @@ machine is gone, when its data path fails too, or when an organizer says so; nev
 
 from __future__ import annotations
 
-from mux.core import boots
+from mux.core import boots, disks
 from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDesired
 from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.machines import returned
@@ -78,6 +78,7 @@ def reported(world: World, event: ShipReported) -> None:
     for notice in event.report.notices:
         noticed(world, ship, notice)
     boots.staged(world, ship, event.report.stage)
+    disks.reported(world, ship, event.report.resources)
     if behind and world.now - ship.sent_at >= world.spec.fleet.heartbeat_s:
         ship.sent_at = 0.0
         world.touch(ship, save=False)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mux.core import disks
 from mux.core.files import behind, shared_files
 from mux.core.model import (
     Doors,
@@ -313,7 +314,7 @@ def ship_view(world: World, ship: Ship) -> ShipView:
         state=ship.state,
         boot=ship.boot,
         linked=ship.link is not None,
-        conditions=tuple(ship.conditions()),
+        conditions=(*ship.conditions(), *((disks.CONDITION,) if ship.id in world.disks_low and not ship.gone else ())),
         phase=report.phase if report else "",
         generation=ship.generation,
         generation_reached=report.generation if report else 0,

@@ -139,6 +139,7 @@ class World:
         self.save_requests: dict[WorkspaceId, SaveRequest] = {}
         self.behind: dict[RouteKey, Behind] = {}
         self.leaving: dict[UserId, Leaving] = {}
+        self.disks_low: set[ShipId] = set()
         self.started = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()
