@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux.proxy.body import CHUNKED
+from mux.proxy.body import CHUNKED, ChunkedBody
 from mux.proxy.inbound import RequestReader
 from mux.proxy.refusal import Malformed
 from mux.proxy.response import Mark, ResponseHead, ResponseReader
@@ -175,3 +177,67 @@ def cuts(data: bytes) -> st.SearchStrategy[list[int]]:
 def pieces_of(data: bytes, places: list[int]) -> list[bytes]:
     """``data`` cut at these places."""
     return [data[a:b] for a, b in itertools.pairwise(sorted({0, *places, len(data)}))]
+
+
+SMALL = [
+    b"1\r\nx\r\n",
+    b"a\r\n\r\n01234567\r\n",
+    b"A\r\n0123456789\r\n",
+    b"3f\r\n" + b"y" * 63 + b"\r\n",
+    b"40\r\n" + b"z" * 64 + b"\r\n",
+]
+ODD = [
+    b"1;a=b\r\nx\r\n",
+    b"01\r\nx\r\n",
+    b"2\r\nx\r\n",
+    b"1\r\nxy\r\n",
+    b"1\nx\r\n",
+    b"1\r\nx\n",
+    b"0\r\n",
+    b"0\r\n\r\n",
+    b"\r\n",
+    b"g\r\n",
+]
+
+
+def walk(pieces: list[bytes]) -> tuple[bytes, bytes, bool | str]:
+    """What passes, what is left, and how it ended; only the last if it is malformed."""
+    body, passed, left = ChunkedBody(), b"", b""
+    try:
+        for piece in pieces:
+            if body.done:
+                left += piece
+                continue
+            forward, rest = body.feed(piece)
+            passed, left = passed + forward, left + rest
+    except Malformed as fault:
+        return b"", b"", fault.code
+    return passed, left, body.done
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(SMALL * 4 + ODD), max_size=30), st.lists(st.integers(0, 600), max_size=4))
+def test_small_chunks_are_read_the_same_whatever_way_they_are_split(chunks: list[bytes], at: list[int]) -> None:
+    """Runs of them are taken at once."""
+    whole = b"".join(chunks)
+    octets = [whole[i : i + 1] for i in range(len(whole))]
+    assert walk(pieces_of(whole, at)) == walk(octets) == walk([whole])
+
+
+@pytest.mark.parametrize("chunk", SMALL[:4])
+def test_ten_thousand_small_chunks_cost_little(chunk: bytes) -> None:
+    """One client that sends a chunk for each octet must not hold up the others: counted are calls, not time."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    body, data = ChunkedBody(), chunk * 10_000
+    sys.setprofile(count)
+    try:
+        forward, rest = body.feed(data)
+    finally:
+        sys.setprofile(None)
+    assert (forward, rest) == (data, b"")
+    assert calls < 100
