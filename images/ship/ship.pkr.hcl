@@ -42,6 +42,9 @@ source "amazon-ebs" "ship" {
   ami_name      = "mux-ship-{{timestamp}}"
   ssh_username  = "admin"
 
+  # Packer's own key, which is of no use afterwards.
+  ssh_clear_authorized_keys = true
+
   source_ami_filter {
     owners      = ["136693071363"] # Debian
     most_recent = true

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,12 @@ class Containers:
         """Of all containers, which are the ids of their instances."""
         filters = ("--filter", f"label={LABEL}={self._rig.network.name}")
         return (await self._docker("ps", "--all", *filters, "--format", "{{.Names}}")).split()
+
+    async def take_image(self, name: str, image: str) -> None:
+        """Stop a container; from now on machines are made of what it was."""
+        await self._stop(self._cloud.instances[name])
+        await self._docker("commit", name, image)
+        self._rig = replace(self._rig, image=image)
 
     async def close(self) -> None:
         """Remove every container, and the network."""

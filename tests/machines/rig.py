@@ -203,8 +203,8 @@ class Harbour(MuxUnderTest):
         engine: that machines run on.
         server: the registry.
         image: the baked root.
-        docker: what the engine inside of its one machine has already, the workspaces' image among it; empty for
-            nothing.
+        docker: what the engine inside of its one machine has already; empty for nothing.
+        stocked: the workspaces' image is among that, under loopback's name: a machine has it inside, or not at all.
         packages: the engine's, which machines install; None where they have it.
     """
 
@@ -213,6 +213,7 @@ class Harbour(MuxUnderTest):
     registry: str
     metadata: str
     control: str
+    endpoint: str
 
     def __init__(
         self,
@@ -222,6 +223,7 @@ class Harbour(MuxUnderTest):
         image: str,
         *,
         docker: str = "",
+        stocked: bool = False,
         packages: Path | None = None,
     ) -> None:
         super().__init__(directory)
@@ -229,6 +231,7 @@ class Harbour(MuxUnderTest):
         self.server = server
         self._image = image
         self._docker = docker
+        self._stocked = stocked
         self._packages = packages
         self._parts = contextlib.AsyncExitStack()
 
@@ -242,7 +245,7 @@ class Harbour(MuxUnderTest):
         imds = Imds(self.cloud, partial(instance_at, self.cloud), legacy_without_token=True)
         enter = self._parts.enter_async_context
         api = await enter(api_of(self.cloud, follow=True))
-        endpoint = await enter(served(api))
+        self.endpoint = await enter(served(api))
         self.metadata = (await enter(imds_served(imds, network.gateway))).removeprefix("http://")
         sources = await enter(debs.served(self._packages, network.gateway)) if self._packages else ""
         host = self.machines_engine.host
@@ -259,10 +262,9 @@ class Harbour(MuxUnderTest):
                 public=public,
                 admin=admin,
                 control=self.control,
-                # Under loopback's name a machine has it inside, or not at all.
-                image=f"{self.server.host if self._docker else self.registry}/intro@{digest}",
+                image=f"{self.server.host if self._stocked else self.registry}/intro@{digest}",
                 region=REGION,
-                endpoint=endpoint,
+                endpoint=self.endpoint,
                 machine_image=MACHINE_IMAGE,
                 subnet=SUBNET_A,
                 group=SHIPS_GROUP,
@@ -367,6 +369,12 @@ def stocked_registry(engine: Engine, directory: Path, image: str = "mux/example"
             engine.run_docker("rmi", name)
 
 
+def needs_containers() -> None:
+    """Skip where a machine cannot be a container, or fail with ``CI`` set."""
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        missing("control groups of version 1", "a systemd container cannot make its own under version 2 here")
+
+
 @contextlib.asynccontextmanager
 async def harbour(engine: Engine, inside: Inside = Inside.AGENT) -> AsyncIterator[Harbour]:
     """A mux without ships: the fleet's time has not come.
@@ -375,8 +383,7 @@ async def harbour(engine: Engine, inside: Inside = Inside.AGENT) -> AsyncIterato
         engine: that machines run on.
         inside: what machines have. The workspaces' image is had by one machine, which then has no way to fetch it.
     """
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        missing("control groups of version 1", "a systemd container cannot make its own under version 2 here")
+    needs_containers()
     build(engine)
     image = baked(engine, TAKEN_OUT.get(inside, ""))
     # Not below pytest's own directory: a Unix socket's path is short.
@@ -385,14 +392,14 @@ async def harbour(engine: Engine, inside: Inside = Inside.AGENT) -> AsyncIterato
         contextlib.ExitStack() as parts,
         stocked_registry(engine, Path(made)) as (server, digest),
     ):
-        docker_directory, packages = "", None
+        docker_directory, stocked, packages = "", False, None
         if inside is Inside.IMAGE:
             with_image = baked_with(f"{server.host}/intro@{digest}", Path(made) / "docker")
-            docker_directory = str(parts.enter_context(with_image))
+            docker_directory, stocked = str(parts.enter_context(with_image)), True
         elif inside is Inside.NOTHING:
             packages = Path(made) / "packages"
             debs.fetch(packages, ENGINE_PACKAGES)
-        opened = Harbour(Path(made), engine, server, image, docker=docker_directory, packages=packages)
+        opened = Harbour(Path(made), engine, server, image, docker=docker_directory, stocked=stocked, packages=packages)
         try:
             await opened.open(digest)
             yield opened
