@@ -185,7 +185,7 @@ def replace(
     as_json: JsonOption = False,
 ) -> None:
     """Put another ship in a ship's place; attendees move once there are seats for them."""
-    question = f"Attendees on {name} move to other ships; their files stay on {name}. Replace it?"
+    question = f"Attendees on {name} move to other ships, with all that they saved. Replace it?"
     if not yes and not confirmed(question):
         raise CliError("nothing was changed")
     _report(api_of(ctx).post(f"/ships/{segment(name)}/replace"), as_json=as_json)

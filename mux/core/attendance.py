@@ -15,7 +15,7 @@ from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash,
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
 from mux.core.wishes import take
-from mux.core.workspaces import bind, drain, empty, keep, prepare, seat_ready
+from mux.core.workspaces import bind, drain, keep, prepare, seat_ready
 from mux.core.world import World
 
 SESSIONS_MAX = 100
@@ -159,20 +159,6 @@ def move_everybody(world: World, ship: Ship, *, keep_work: bool = False) -> None
         release(world, user, keep_work=keep_work)
         if user in world.sessions_of:
             enqueue(world, user, first=True)
-
-
-def move_off(world: World) -> None:
-    """Move attendees off ships that are being replaced, once seats elsewhere are ready for all of them.
-
-    Such a ship keeps their work: the newest of it may not be in a snapshot yet.
-    """
-    for ship_id in list(world.replacing):
-        ship = world.ships[ship_id]
-        if ship.assigned and ship.assigned <= world.offers.total and world.doors_open and not world.waiting:
-            move_everybody(world, ship, keep_work=True)
-            if ship.kept:
-                empty(world, ship)
-            seat_the_queue(world)
 
 
 def request_project(world: World, user: UserId, project: ProjectName) -> None:

@@ -237,7 +237,7 @@ class Fleet:
             attendance.open_doors_when_ready(world)
             leaving.part(world)
             attendance.seat_the_queue(world)
-            attendance.move_off(world)
+            leaving.move_off(world)
             rollouts.advance(world, done, stirred=stirred)
             if world.changes.plan and not world.changes.ships:
                 world.changes.plan = False

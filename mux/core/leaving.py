@@ -1,4 +1,4 @@
-"""Planned moves: a drain, a machine that is about to end, a seat that is taken back. Nothing that was saved is lost.
+"""Planned moves: a drain, a replaced ship, a machine that ends, a seat taken back. Nothing that was saved is lost.
 
 The pages of whoever leaves save first. Then their workspaces are stopped, and their ship says when all that they left
 is in a snapshot. Only then is the seat given up, and what was bound destroyed: the next seat finds that snapshot.
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mux.core.attendance import enqueue, release
+from mux.core.attendance import enqueue, move_everybody, release, seat_the_queue
 from mux.core.commands import Notify
 from mux.core.files import HOLDS_FILES
 from mux.core.machines import keeps
-from mux.core.model import ShipId, UserId, WorkspaceState
+from mux.core.model import ShipId, ShipState, ShipWanted, UserId, WorkspaceState
 from mux.core.pages import ask_to_save, come_back, has_saved
 from mux.core.ships import Seat, Ship, Workspace, attendees
 from mux.core.wishes import take
@@ -37,6 +37,25 @@ def leave_ship(world: World, ship: Ship) -> None:
     for seat in ship.seats:
         if seat.user is not None:
             leave_seat(world, seat.user, first=True)
+
+
+def move_off(world: World) -> None:
+    """Move attendees off ships that are being replaced, once seats elsewhere are ready for all of them.
+
+    One that is silent or not up is not waited for: it keeps their work, the newest of which may not be in a snapshot.
+    """
+    for ship_id in list(world.replacing):
+        ship = world.ships[ship_id]
+        if not ship.assigned or ship.assigned > world.offers.total or not world.doors_open or world.waiting:
+            continue
+        up = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING) and ship.wanted is ShipWanted.RUN
+        if not up or ship.unreachable:
+            move_everybody(world, ship, keep_work=True)
+            if ship.kept:
+                empty(world, ship)
+            seat_the_queue(world)
+        elif not all(seat.leaving for seat in ship.seats if seat.user is not None):
+            leave_ship(world, ship)
 
 
 def leave_seat(world: World, user: UserId, *, first: bool = False) -> None:

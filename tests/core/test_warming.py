@@ -537,8 +537,42 @@ def test_a_ship_is_replaced_once_another_has_seats_for_those_who_sit_there() -> 
     assert room.seats() == {UserId("ada"): (ONE, 0), UserId("bob"): (ONE, 1)}
     room.settle()
     assert {ship for ship, _ in room.seats().values()} == {TWO}
+    assert set(room.states()) == {TWO}
+    assert not [n for n in room.notices if isinstance(n, Notify) and n.severity == "error"]
+
+
+def test_nobody_is_moved_off_a_ship_that_is_replaced_before_what_they_left_is_in_a_snapshot() -> None:
+    room = Room(spec(attendees=2))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.machines[ONE].saves = False
+    room.do(ShipReplaced(ONE))
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {ONE}
+    assert not room.routes()
+    room.machines[ONE].saves = True
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {TWO}
+    assert set(room.states()) == {TWO}
+
+
+@pytest.mark.parametrize("silent_at_first", [True, False])
+def test_a_silent_ship_is_replaced_without_waiting_for_it_and_keeps_what_it_has(silent_at_first: bool) -> None:
+    room = Room(spec(attendees=2))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.machines[ONE].saves = False
+    if silent_at_first:
+        room.machines[ONE].accepted = False
+        room.do(ShipReplaced(ONE), after=room.spec.fleet.heartbeat_grace_s + 1)
+    else:
+        room.do(ShipReplaced(ONE))
+        room.settle()
+        room.machines[ONE].accepted = False
+        room.do(after=room.spec.fleet.heartbeat_grace_s + 1)
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {TWO}
     assert set(room.states()) == {ONE, TWO}  # it keeps their work
     room.do(ShipReleased(ONE))
     room.settle()
     assert set(room.states()) == {TWO}
-    assert not [n for n in room.notices if isinstance(n, Notify) and n.severity == "error"]

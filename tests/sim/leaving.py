@@ -5,7 +5,7 @@ Judged from outside, by what lies on the machines and the simulation's own time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from mux.core.events import (
@@ -18,7 +18,7 @@ from mux.core.events import (
     UserRevoked,
 )
 from mux.core.leaving import LEAVE_MAX_S
-from mux.core.model import Assignment, UserId, WorkspaceId
+from mux.core.model import Assignment, ShipId, UserId, WorkspaceId
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -49,8 +49,10 @@ class Moves:
         self._asked = dict(self._stored)
         self._restarted = self._house.time.now
 
-    def heard(self, before: Mapping[UserId, Assignment], events: Sequence[Event]) -> None:
-        """Note who is to leave."""
+    def heard(
+        self, before: Mapping[UserId, Assignment], events: Sequence[Event], leaving: Collection[UserId]
+    ) -> None:
+        """Note who is to leave: as an organizer said, or since there are seats for those on a ship that is replaced."""
         self._asked = {user: asked for user, asked in self._asked.items() if before.get(user) == asked[0]}
         for event in events:
             match event:
@@ -60,9 +62,13 @@ class Moves:
                     users = [user for user, assignment in before.items() if assignment.ship == ship]
                 case _:
                     users = []
-            for user in users:
-                if user in before:
-                    self._asked.setdefault(user, (before[user], self._house.time.now))
+            self._begin(before, users)
+        self._begin(before, leaving)
+
+    def _begin(self, before: Mapping[UserId, Assignment], users: Collection[UserId]) -> None:
+        for user in users:
+            if user in before:
+                self._asked.setdefault(user, (before[user], self._house.time.now))
 
     def leavers(self) -> frozenset[UserId]:
         """Whoever was to leave when the last batch began, or since."""
@@ -75,6 +81,7 @@ class Moves:
         events: Sequence[Event],
         led: Mapping[UserId, set[WorkspaceId]],
         kept: Set[WorkspaceId],
+        given_up: Set[ShipId],
     ) -> Iterator[str]:
         """What does not hold after a batch.
 
@@ -83,6 +90,7 @@ class Moves:
             events: of the batch.
             led: where attendees were led to on the seats that they had before.
             kept: what ships keep, as those do that were lost in the middle.
+            given_up: silent ships that are replaced.
         """
         now = self._house.time.now
         lost = {event.ship for event in events if isinstance(event, ShipDeclaredLost)}
@@ -96,7 +104,7 @@ class Moves:
             machine = self._house.provider.machines.get(assignment.ship)
             if before.get(user) != assignment or other or machine is None or machine.ever_hostile:
                 continue
-            if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in lost | self._house.provider.vanished:
+            if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in lost | given_up | self._house.provider.vanished:
                 continue
             for workspace in (led.get(user, set()) & {WorkspaceId(each) for each in machine.workspaces}) - kept:
                 if user in machine.truth[workspace].owners and not machine.truth[workspace].saved:

@@ -290,14 +290,15 @@ class Rules:
         return ship in self._may_lose | self._replaced | self.house.provider.vanished
 
     def _check_moves(self, fleet: Fleet, before: Before, events: Sequence[Event]) -> None:
-        self._moves.heard(before.assignments, events)
+        self._moves.heard(before.assignments, events, fleet.world.leaving)
         led: dict[UserId, set[WorkspaceId]] = {}
         for (user, epoch, _), workspace in self._incarnations.items() if self._moves.leavers() else ():
             seat = before.assignments.get(user)
             if seat is not None and seat.epoch == epoch and workspace in self._loss.led_to:
                 led.setdefault(user, set()).add(workspace)
         kept = {workspace for ship in fleet.world.ships.values() for workspace in ship.kept}
-        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led, kept):
+        given_up = {ship.id for ship in fleet.world.ships.values() if ship.replacing and ship.unreachable}
+        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led, kept, given_up):
             raise BrokenRuleError("leave", broken)
 
     def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
