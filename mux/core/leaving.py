@@ -4,13 +4,16 @@ The pages of whoever leaves save first. Then their workspaces are stopped, and t
 is in a snapshot. Only then is the seat given up, and what was bound destroyed: the next seat finds that snapshot.
 
 Rules: pages and a ship that do not do their part hold nobody up for longer than `LEAVE_MAX_S` together, nor much longer
-than the machine lasts. What a ship could not bring it keeps, if nobody else sits there any more. That somebody leaves
-is stored with their seat, so a restart of the mux goes on with it.
+than the machine lasts. That time begins once the ship is up, and no later than it may take to boot. What a ship could
+not bring it keeps, if nobody else sits there any more. That somebody leaves is stored with their seat, so a restart of
+the mux goes on with it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
+from typing import Literal
 
 from mux.core.attendance import enqueue, move_everybody, release, seat_the_queue
 from mux.core.commands import Notify
@@ -65,9 +68,7 @@ def leave_seat(world: World, user: UserId, *, first: bool = False) -> None:
         return
     ship, seat = found
     before = world.leaving.get(user)
-    until = _until(world, ship)
-    until = until if before is None else min(until, before.until)
-    _begin(world, user, seat, until, first=first or (before is not None and before.first))
+    _begin(world, user, ship, seat, first=first or (before is not None and before.first))
     for workspace in list(seat.workspaces.values()):
         # A swap that was under way is waited for no longer.
         workspace.previous, workspace.swap_until = "", 0.0
@@ -77,12 +78,24 @@ def leave_seat(world: World, user: UserId, *, first: bool = False) -> None:
     world.touch(ship)
 
 
-def _begin(world: World, user: UserId, seat: Seat, until: float, *, first: bool) -> None:
-    save_until = world.now + SAVE_SHARE * (until - world.now)
-    if (before := world.leaving.get(user)) is not None:
-        save_until = min(save_until, before.save_until)
-    world.leaving[user] = Leaving(until, save_until, first)
+def _begin(world: World, user: UserId, ship: Ship, seat: Seat, *, first: bool) -> None:
+    """Count somebody among those who leave; what they were promised before is not put off by being asked again.
+
+    Whoever sits on a parked ship waits with it, like everybody else there.
+    """
+    is_now, before = _ship_is(ship), world.leaving.get(user)
+    latest = world.now + world.spec.fleet.boot_deadline_s + LEAVE_MAX_S
+    if before is not None and before.ship_is != "parked":
+        latest = before.latest  # a ship that boots again and again wins no time by that
+    until = min(_until(world, ship), latest)
+    save_until = world.now + SAVE_SHARE * min(LEAVE_MAX_S, until - world.now)
+    if before is not None and before.ship_is == is_now:
+        until, save_until = min(until, before.until), min(save_until, before.save_until)
     world.deadlines.set(("leaving", user), until)
+    if is_now == "parked":
+        until = inf
+        world.deadlines.clear(("leaving", user))
+    world.leaving[user] = Leaving(until, save_until, first, is_now, latest)
     seat.leaving = True
 
 
@@ -93,14 +106,14 @@ def restore(world: World) -> None:
             # A mux of an earlier version stored no more than that.
             stopped = any(each.state is WorkspaceState.SUSPENDED for each in seat.workspaces.values())
             if seat.user is not None and (seat.leaving or stopped):
-                _begin(world, seat.user, seat, world.now + LEAVE_MAX_S, first=ship.draining)
+                _begin(world, seat.user, ship, seat, first=ship.draining)
     if world.leaving:
         come_back(world)
 
 
 def part(world: World) -> None:
     """Take the seats of those who leave, once all that they left is in a snapshot, or their time is up."""
-    for user in world.leaving:
+    for user in list(world.leaving):
         _stop(world, user)
     parting = {user: _saved(world, user) for user in world.leaving}
     parting = {user: saved for user, saved in parting.items() if saved or world.now >= _waits_until(world, user)}
@@ -126,11 +139,13 @@ def part(world: World) -> None:
 
 
 def _stop(world: World, user: UserId) -> None:
-    """Stop what somebody leaves, as soon as its pages have saved."""
+    """Stop what somebody leaves, as soon as its pages have saved. Their time begins once their ship can do its part."""
     found = world.seat_of(user)
     if found is None:
         return
     ship, seat = found
+    if world.leaving[user].ship_is != _ship_is(ship):
+        _begin(world, user, ship, seat, first=world.leaving[user].first)
     for workspace in seat.workspaces.values():
         if workspace.state is WorkspaceState.BOUND and not _saving(world, user, ship, workspace):
             suspend(world, ship, workspace)
@@ -170,8 +185,19 @@ def _saved(world: World, user: UserId) -> bool:
     return all(workspace.saved for workspace in held)
 
 
+def _ship_is(ship: Ship) -> Literal["up", "booting", "parked"]:
+    """Whether a ship can do its part of a move. One that was up and is silent is not known to be anything else."""
+    if ship.wanted is ShipWanted.PARKED or ship.state is ShipState.PARKED:
+        return "parked"
+    boots = ship.state is ShipState.PENDING or (ship.state is ShipState.BOOTING and ship.link is None)
+    # Whoever unparks a ship may be too late: it stops, and is started again.
+    return "booting" if boots or ship.call in ("park", "start") else "up"
+
+
 def _until(world: World, ship: Ship) -> float:
-    """When a move from a ship goes on in any case."""
+    """When a move from a ship that is not parked goes on in any case, unless it has waited too long before."""
+    if _ship_is(ship) != "up":
+        return inf
     ends = [at for kind, at in ship.notices if at is not None and kind != "rebalance"]
     lasts_s = max(LEAVE_MIN_S, min(ends, default=world.now + LEAVE_MAX_S) - world.now)
     return world.now + min(LEAVE_MAX_S, lasts_s)

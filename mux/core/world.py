@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mux.core.commands import Effect, Notify, Placement, SaveControls
 from mux.core.deadlines import Deadlines
@@ -74,14 +75,18 @@ class Leaving:
     """Somebody who is being moved, while the last of their work is brought to where it is kept.
 
     Args:
-        until: when it is waited for no longer, in seconds since the epoch.
+        until: when it is waited for no longer, in seconds since the epoch; infinite while their ship is parked.
         save_until: when their pages are waited for no longer, likewise.
         first: they go to the head of the queue then.
+        ship_is: whether their ship can do its part, as far as ``until`` takes that into account.
+        latest: how far ``until`` may be put off while their ship boots, likewise.
     """
 
     until: float
     save_until: float
     first: bool
+    ship_is: Literal["up", "booting", "parked"]
+    latest: float
 
 
 @dataclass(slots=True)

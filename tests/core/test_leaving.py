@@ -7,6 +7,9 @@ import pytest
 from mux.core.commands import SendDesired
 from mux.core.events import (
     EventSpecApplied,
+    FleetParked,
+    FleetUnparked,
+    LinkLost,
     MachineNoticed,
     PageGone,
     PageSaid,
@@ -20,7 +23,7 @@ from mux.core.events import (
     UserRevoked,
 )
 from mux.core.leaving import LEAVE_MAX_S, LEAVE_MIN_S, SAVE_SHARE
-from mux.core.model import ProjectName, ShipId, ShipNotice, UserId
+from mux.core.model import LinkId, ProjectName, ShipId, ShipNotice, UserId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
 from mux.core.rollout import Pace
 from mux.core.views import attendee_view
@@ -296,3 +299,53 @@ def test_who_was_asked_for_a_swap_and_leaves_is_moved_once_they_have_saved_and_n
     room.settle()
     assert before.digest == was
     assert ships(room)["ada"] == TWO
+
+
+def test_the_time_of_those_who_leave_a_parked_ship_begins_once_it_is_up() -> None:
+    room = seated(saves=True)
+    room.machines[ONE].saves = False
+    room.do(SeatReleased(ADA))
+    room.do(FleetParked())
+    room.settle()
+    room.do(after=10 * LEAVE_MAX_S)
+    before = room.seats()[ADA]
+    room.restart()
+    room.settle()
+    room.do(after=10 * LEAVE_MAX_S)
+    assert room.seats()[ADA] == before
+    room.do(FleetUnparked())
+    room.answer_all()
+    room.do(after=2 * LEAVE_MAX_S)
+    assert room.seats()[ADA] == before
+    room.machines[ONE].saves = True
+    room.settle()
+    assert room.fleet.world.assignments[ADA].epoch == 2
+    assert "moved_unsaved" not in [notice.code for notice in room.notices]
+
+
+def test_a_ship_that_does_not_come_up_again_is_waited_for_no_longer_than_it_may_take_to_boot() -> None:
+    room = seated()
+    room.do(EVICTED)
+    room.do(FleetParked())
+    room.settle()
+    room.do(FleetUnparked())
+    room.machines[ONE].boot += 1
+    boot_max_s = room.spec.fleet.boot_deadline_s
+    room.do(after=boot_max_s + LEAVE_MAX_S - 1)
+    assert ships(room)["ada"] == ONE
+    room.do(after=2.0)
+    assert ADA not in room.seats()
+    assert set(room.fleet.world.ships[ONE].kept_of) == {ADA, BOB}
+
+
+def test_a_ship_that_boots_again_and_again_wins_no_time_by_that() -> None:
+    room = seated()
+    room.do(EVICTED)
+    limit = room.now + room.spec.fleet.boot_deadline_s + LEAVE_MAX_S
+    while room.now < limit:
+        assert ships(room)["ada"] == ONE
+        room.machines[ONE].boot += 1
+        room.dial(ONE)
+        room.do(LinkLost(ONE, LinkId(room.links)), after=LEAVE_MAX_S - 1)
+        room.do(after=1.0)
+    assert ADA not in room.seats()

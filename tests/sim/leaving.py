@@ -39,6 +39,8 @@ class Moves:
         self._asked: dict[UserId, tuple[Assignment, float]] = {}
         self._stored = dict(self._asked)
         self._restarted = 0.0
+        self._away: Set[ShipId] = frozenset()
+        self._away_at: dict[ShipId, float] = {}
 
     def persisted(self) -> None:
         """The batch is in the store."""
@@ -49,9 +51,7 @@ class Moves:
         self._asked = dict(self._stored)
         self._restarted = self._house.time.now
 
-    def heard(
-        self, before: Mapping[UserId, Assignment], events: Sequence[Event], leaving: Collection[UserId]
-    ) -> None:
+    def heard(self, before: Mapping[UserId, Assignment], events: Sequence[Event], leaving: Collection[UserId]) -> None:
         """Note who is to leave: as an organizer said, or since there are seats for those on a ship that is replaced."""
         self._asked = {user: asked for user, asked in self._asked.items() if before.get(user) == asked[0]}
         for event in events:
@@ -74,7 +74,7 @@ class Moves:
         """Whoever was to leave when the last batch began, or since."""
         return frozenset(self._asked)
 
-    def broken(
+    def broken(  # noqa: PLR0917 - what there is to judge by
         self,
         before: Mapping[UserId, Assignment],
         after: Mapping[UserId, Assignment],
@@ -82,6 +82,7 @@ class Moves:
         led: Mapping[UserId, set[WorkspaceId]],
         kept: Set[WorkspaceId],
         given_up: Set[ShipId],
+        away: Set[ShipId],
     ) -> Iterator[str]:
         """What does not hold after a batch.
 
@@ -91,12 +92,15 @@ class Moves:
             led: where attendees were led to on the seats that they had before.
             kept: what ships keep, as those do that were lost in the middle.
             given_up: silent ships that are replaced.
+            away: ships that are parked, or still stop or boot.
         """
         now = self._house.time.now
+        self._away_at |= dict.fromkeys(self._away | away, now)
+        self._away = away
         lost = {event.ship for event in events if isinstance(event, ShipDeclaredLost)}
         other = any(isinstance(event, EventSpecApplied | FleetEnded) for event in events)
         for user, (assignment, asked_at) in self._asked.items():
-            since = max(asked_at, self._restarted)
+            since = max(asked_at, self._restarted, self._away_at.get(assignment.ship, 0.0))
             if after.get(user) == assignment:
                 if now - since > LEAVE_MAX_S + LATE_S + self._house.clock_went_back_s:
                     yield f"{user} still sits on {assignment.ship}, {now - since:.0f} s after they should leave"
@@ -104,7 +108,8 @@ class Moves:
             machine = self._house.provider.machines.get(assignment.ship)
             if before.get(user) != assignment or other or machine is None or machine.ever_hostile:
                 continue
-            if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in lost | given_up | self._house.provider.vanished:
+            done_with = lost | given_up | away | self._house.provider.vanished
+            if now - since >= LEAVE_MAX_S - LATE_S or assignment.ship in done_with:
                 continue
             for workspace in (led.get(user, set()) & {WorkspaceId(each) for each in machine.workspaces}) - kept:
                 if user in machine.truth[workspace].owners and not machine.truth[workspace].saved:

@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from tests.sim.machines import SimMachine
 
 
+NOT_UP = (ShipState.PENDING, ShipState.BOOTING, ShipState.PARKED)
+
+
 class BrokenRuleError(Exception):
     """A rule does not hold.
 
@@ -297,8 +300,11 @@ class Rules:
             if seat is not None and seat.epoch == epoch and workspace in self._loss.led_to:
                 led.setdefault(user, set()).add(workspace)
         kept = {workspace for ship in fleet.world.ships.values() for workspace in ship.kept}
-        given_up = {ship.id for ship in fleet.world.ships.values() if ship.replacing and ship.unreachable}
-        for broken in self._moves.broken(before.assignments, fleet.world.assignments, events, led, kept, given_up):
+        ships = fleet.world.ships.values()
+        given_up = {ship.id for ship in ships if ship.replacing and ship.unreachable}
+        away = {ship.id for ship in ships if ship.call or ship.wanted is ShipWanted.PARKED or ship.state in NOT_UP}
+        changes = (before.assignments, fleet.world.assignments, events)
+        for broken in self._moves.broken(*changes, led, kept, given_up, away):
             raise BrokenRuleError("leave", broken)
 
     def _check_seats(self, fleet: Fleet, before: Before, events: Sequence[Event], commands: Sequence[Command]) -> None:
