@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bench.proxy.targets import BODY_BYTES, SESSION, TICKS, Target
+from bench.proxy.targets import BODY_BYTES, SESSION, TICKS, Target, cpu_s
 
 LUA = """
 local headers = {{
@@ -51,7 +53,7 @@ class Sample:
         cpu_us: processor time of the target for each, in microseconds.
         p50_ms: half were faster; 0 where that was not measured.
         p99_ms: 99 of 100 were faster.
-        foreign: share of the two cores that went to neither target, upstream nor load.
+        foreign: share of the machine that went to neither target, upstream nor load.
         errors: answers that were not 2xx, and broken connections.
     """
 
@@ -63,13 +65,46 @@ class Sample:
     errors: int = 0
 
 
+class Spent:
+    """Processor time from now on, of a target and of everybody.
+
+    Args:
+        target: whose.
+        load_pid: what asks it, if it runs already; what has started and ended meanwhile is counted without it.
+    """
+
+    def __init__(self, target: Target, load_pid: int | None = None) -> None:
+        self._target = target
+        self._load = [] if load_pid is None else [load_pid]
+        self._began = time.monotonic(), *self._now()
+        self.target_s = 0.0
+        self._foreign = 0.0
+
+    def stop(self) -> None:
+        """No more of it counts."""
+        began, *before = self._began
+        took = time.monotonic() - began
+        self.target_s, ours, busy = (now - then for now, then in zip(self._now(), before, strict=True))
+        self._foreign = max(0.0, (busy - self.target_s - ours) / ((os.cpu_count() or 1) * took))
+
+    def foreign(self) -> float:
+        """Share of the machine that went to neither the target nor what is behind it nor the load."""
+        return self._foreign
+
+    def _now(self) -> tuple[float, float, float]:
+        ours = self._target.behind_s() + _children_s() + cpu_s(self._load)
+        return self._target.cpu_s(), ours, machine_busy_s()
+
+
 def machine_busy_s() -> float:
     """Processor time that this machine has used, all processes, in seconds."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     return (sum(map(int, fields)) - int(fields[3]) - int(fields[4])) / TICKS
 
 
-def http(target: Target, directory: Path, core: int, *, kind: str, path: str, connections: int, seconds: int) -> Sample:
+def http(
+    target: Target, directory: Path, core: int, *, kind: str, path: str, connections: int, seconds: float
+) -> Sample:
     """Load by wrk. Uploads go where WebSockets do.
 
     Args:
@@ -80,18 +115,18 @@ def http(target: Target, directory: Path, core: int, *, kind: str, path: str, co
             ``close``: a connection for each request.
         path: of the request.
         connections: open at once.
-        seconds: of load.
+        seconds: of load; wrk counts whole ones, at least one.
     """
     script = directory / "load.lua"
     origin = target.origin
-    path = echo(target) if kind == "upload" else path
+    address = target.echo if kind == "upload" else origin + path
+    path = urlsplit(address).path
     script.write_text(LUA.format(origin=origin, session=SESSION, kind=kind, path=path, body=BODY_BYTES))
-    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     words += ["--latency", "--timeout", "60s"]
-    cpu, behind, busy, children = target.cpu_s(), target.behind_s(), machine_busy_s(), _children_s()
-    done = subprocess.run([*words, "-s", str(script), origin + path], capture_output=True, text=True, check=True)
-    used, behind = target.cpu_s() - cpu, target.behind_s() - behind
-    busy, children = machine_busy_s() - busy, _children_s() - children
+    spent = Spent(target)
+    done = subprocess.run([*words, "-s", str(script), address], capture_output=True, text=True, check=True)
+    spent.stop()
     text = done.stdout
     number = int(_found(r"(\d+) requests in", text))
     took = _ms(_found(r"requests in ([\d.]+\w+)", text)) / 1000
@@ -99,28 +134,29 @@ def http(target: Target, directory: Path, core: int, *, kind: str, path: str, co
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     return Sample(
         rate=number / took,
-        cpu_us=used / max(number, 1) * 1e6,
+        cpu_us=spent.target_s / max(number, 1) * 1e6,
         p50_ms=_ms(_found(r"50%\s+([\d.]+\w+)", text)),
         p99_ms=_ms(_found(r"99%\s+([\d.]+\w+)", text)),
-        foreign=max(0.0, (busy - used - behind - children) / (2 * took)),
+        foreign=spent.foreign(),
         errors=(int(errors[1]) if errors else 0) + (sum(map(int, broken.groups())) if broken else 0),
     )
 
 
-def messages(target: Target, core: int, connections: int, size: int, seconds: int) -> Sample:
+def messages(target: Target, core: int, connections: int, size: int, seconds: float) -> Sample:
     """WebSocket messages to and fro."""
     process = _sockets(target, core, connections, size, seconds)
     assert process.stdout is not None
     process.stdout.readline()
-    cpu = target.cpu_s()
+    spent = Spent(target, process.pid)
     found = json.loads(process.stdout.readline())
-    used = target.cpu_s() - cpu
+    spent.stop()
     process.wait()
     return Sample(
         rate=found["messages"] / found["seconds"],
-        cpu_us=used / max(found["messages"], 1) * 1e6,
+        cpu_us=spent.target_s / max(found["messages"], 1) * 1e6,
         p50_ms=found["p50_ms"],
         p99_ms=found["p99_ms"],
+        foreign=spent.foreign(),
     )
 
 
@@ -136,16 +172,17 @@ def idle_bytes(target: Target, core: int, connections: int) -> float:
     return held / connections
 
 
-def _sockets(target: Target, core: int, connections: int, size: int, seconds: int) -> subprocess.Popen[bytes]:
+def _sockets(target: Target, core: int, connections: int, size: int, seconds: float) -> subprocess.Popen[bytes]:
     words = ["taskset", "-c", str(core), sys.executable, "-m", "bench.proxy.sockets", "load"]
-    words += ["https" if target.tls else "http", str(target.port), echo(target), SESSION]
-    words += [str(connections), str(size), str(seconds)]
+    words += [
+        target.echo,
+        SESSION,
+        str(connections),
+        str(size),
+        str(seconds),
+        *(["reframed"] if target.reframes else []),
+    ]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def echo(target: Target) -> str:
-    """Where this target leads to the echo."""
-    return "/camp/echo/ws" if target.name.startswith("mux") else "/camp/intro/echo"
 
 
 def _children_s() -> float:

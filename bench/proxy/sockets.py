@@ -17,16 +17,26 @@ import resource
 import ssl
 import time
 from typing import cast
+from urllib.parse import urlsplit
 
 import uvloop
 
 KEY = base64.b64encode(b"0123456789abcdef")
-ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest())
-SWITCH = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-    + ACCEPT
-    + b"\r\n\r\n"
-)
+
+
+def switch(key: bytes) -> bytes:
+    """The answer to a handshake with this key."""
+    accepted = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False).digest()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + base64.b64encode(accepted)
+        + b"\r\n\r\n"
+    )
+
+
+SWITCH = switch(KEY)
+MASK_BYTES = 4
+"""What a frame is shorter by that comes back unmasked."""
 
 
 class Echo(asyncio.Protocol):
@@ -41,12 +51,18 @@ class Echo(asyncio.Protocol):
         head, found, rest = self.head.partition(b"\r\n\r\n")
         if found and head.startswith(b"POST "):
             self.head = b""
-            sink = Sink(self, int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
+            sink = Sink(self, int(_field(head, b"content-length")))
             self.transport.set_protocol(sink)
             sink.data_received(rest)
         elif found:
-            self.transport.write(SWITCH)
+            self.transport.write(switch(_field(head, b"sec-websocket-key")))
             self.transport.set_protocol(Back(self.transport))
+
+
+def _field(head: bytes, name: bytes) -> bytes:
+    """Value of a field of a head; empty where it is missing."""
+    at = head.lower().find(b"\r\n" + name + b":")
+    return head[at:].partition(b":")[2].partition(b"\r\n")[0].strip() if at >= 0 else b""
 
 
 class Sink(asyncio.Protocol):
@@ -76,10 +92,10 @@ def masked_frame(size: int) -> bytes:
 
 
 class Client(asyncio.Protocol):
-    """The browser's end: sends a frame when the last one is back, whole."""
+    """The browser's end: sends a frame when the last one is back, whole: ``returned`` bytes of it."""
 
-    def __init__(self, head: bytes, frame: bytes, opened: asyncio.Future[None]) -> None:
-        self.head, self.frame, self.opened = head, frame, opened
+    def __init__(self, head: bytes, frame: bytes, returned: int, opened: asyncio.Future[None]) -> None:
+        self.head, self.frame, self.returned, self.opened = head, frame, returned, opened
         self.answer = b""
         self.missing = 0
         self.rounds = 0
@@ -112,7 +128,7 @@ class Client(asyncio.Protocol):
                 self.send()
 
     def send(self) -> None:
-        self.missing = len(self.frame)
+        self.missing = self.returned
         self.sent = time.perf_counter()
         self.transport.write(self.frame)
 
@@ -123,19 +139,23 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-async def load(scheme: str, port: int, path: str, cookie: str, *, connections: int, size: int, seconds: float) -> None:
+async def load(address: str, cookie: str, *, connections: int, size: int, seconds: float, reframed: bool) -> None:
     """Open connections; with ``seconds``, send to and fro. Prints JSON when they are open, and again at the end.
 
-    With 0 seconds the connections stay open until standard input ends.
+    With 0 seconds the connections stay open until standard input ends. Frames come back with their masks, or, if they
+    are ``reframed`` on the way, without.
     """
     loop = asyncio.get_running_loop()
-    origin = f"{scheme}://127.0.0.1:{port}"
-    tls = trusting_anybody() if scheme == "https" else None
+    parts = urlsplit(address)
+    port = parts.port
+    tls = trusting_anybody() if parts.scheme == "https" else None
     head = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\nOrigin: {origin}\r\n"
-        f"Cookie: mux_session={cookie}\r\n\r\n"
+        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\n"
+        f"Origin: {parts.scheme}://{parts.netloc}\r\nCookie: mux_session={cookie}\r\n\r\n"
     ).encode()
+    frame = masked_frame(size)
+    returned = len(frame) - MASK_BYTES * reframed
     clients: list[Client] = []
     for first in range(0, connections, 100):
         batch = []
@@ -143,7 +163,7 @@ async def load(scheme: str, port: int, path: str, cookie: str, *, connections: i
             opened: asyncio.Future[None] = loop.create_future()
             source = (f"127.{1 + os.getpid() % 250}.{1 + number // 10_000}.1", 0)
             _, client = await loop.create_connection(
-                lambda opened=opened: Client(head, masked_frame(size), opened),
+                lambda opened=opened: Client(head, frame, returned, opened),
                 "127.0.0.1",
                 port,
                 local_addr=source,
@@ -183,7 +203,7 @@ def trusting_anybody() -> ssl.SSLContext:
 
 
 def main() -> None:
-    """``serve PORT``, or ``load SCHEME PORT PATH COOKIE CONNECTIONS SIZE SECONDS``."""
+    """``serve PORT``, or ``load ADDRESS COOKIE CONNECTIONS SIZE SECONDS [reframed]``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["serve", "load"])
     parser.add_argument("rest", nargs="*")
@@ -193,11 +213,9 @@ def main() -> None:
     if chosen.what == "serve":
         uvloop.run(serve(int(chosen.rest[0])))
     else:
-        scheme, port, path, cookie, connections, size, seconds = chosen.rest
-        work = load(
-            scheme, int(port), path, cookie, connections=int(connections), size=int(size), seconds=float(seconds)
-        )
-        uvloop.run(work)
+        address, cookie, connections, size, seconds, *reframed = chosen.rest
+        numbers = {"connections": int(connections), "size": int(size), "seconds": float(seconds)}
+        uvloop.run(load(address, cookie, **numbers, reframed=bool(reframed)))
 
 
 if __name__ == "__main__":

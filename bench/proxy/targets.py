@@ -8,81 +8,38 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.proxy.configurations import CADDYFILE, HAPROXY_CONF, LARGE_BUFFERS, PROXY_CONF, UPSTREAM_CONF
 from tests.certificates import Authority
 
+SESSION = "5mYQmRPzXo0Hc3bqkbyk3vNfnlFxD6mRrZyfY3c0n3Q"
+STRICT = "mux, no memo, no splice"
+CHP = "configurable-http-proxy"
+TLS = ", TLS"
+DIRECT = "direct"
+SLOW = (STRICT, "Caddy", CHP, "aiohttp")
+"""Measured once: they are for comparison, and their rows are many."""
+NAMES = ("mux", "nginx", "nginx 256k", "HAProxy", *SLOW, "mux" + TLS, "nginx" + TLS, "HAProxy" + TLS)
+HTTP_PROXY = Path(__file__).parents[2] / ".tools" / "npm" / "node_modules" / ".bin"
+"""Where ``make bench-proxy`` puts configurable-http-proxy."""
 READY_S_MAX = 20.0
 BODY_BYTES = 64 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
+BACKLOG = 8192
+"""As the other targets have."""
 
-UPSTREAM_CONF = """user root; worker_processes 1; daemon off; pid {dir}/upstream.pid; error_log {dir}/upstream.err;
-events {{ worker_connections 20000; }}
-http {{ access_log off; keepalive_requests 1000000000; client_max_body_size 0; default_type text/plain;
-client_body_temp_path {dir}/ub; proxy_temp_path {dir}/up; fastcgi_temp_path {dir}/uf; uwsgi_temp_path {dir}/uu;
-scgi_temp_path {dir}/us; sendfile on;
-server {{ listen 127.0.0.1:{port} backlog=8192 reuseport; root {dir}/files;
-location /small {{ return 200 "{small}"; }} location /chunked {{ ssi on; ssi_types text/plain; }} }} }}
-"""
-PROXY_CONF = """user root; worker_processes 1; worker_rlimit_nofile 60000; daemon off;
-pid {dir}/{name}.pid; error_log {dir}/{name}.err;
-events {{ worker_connections 30000; }}
-http {{ access_log off; keepalive_requests 1000000000; client_max_body_size 0; {extra}
-client_body_temp_path {dir}/{name}b; proxy_temp_path {dir}/{name}p; fastcgi_temp_path {dir}/{name}f;
-uwsgi_temp_path {dir}/{name}u; scgi_temp_path {dir}/{name}s;
-map $http_upgrade $connection_up {{ default upgrade; '' ''; }}
-upstream web {{ server 127.0.0.1:{upstream}; keepalive 4096; keepalive_requests 1000000000; }}
-upstream echo {{ server 127.0.0.1:{echo}; keepalive 16; }}
-server {{ listen 127.0.0.1:{port} {tls};
-proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_set_header Connection $connection_up;
-proxy_set_header Upgrade $http_upgrade; proxy_set_header X-Forwarded-For $remote_addr; proxy_read_timeout 3600;
-location /camp/intro/echo {{ proxy_pass http://echo; }} location / {{ proxy_pass http://web; }} }} }}
-"""
-LARGE_BUFFERS = (
-    "proxy_buffer_size 256k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k; "
-    "proxy_request_buffering off; proxy_max_temp_file_size 0;"
-)
-HAPROXY_CONF = """global
-  nbthread 1
-  maxconn 8000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 3600s
-  timeout server 3600s
-  option http-keep-alive
-  http-reuse always
-frontend all
-  bind 127.0.0.1:{port} {tls}
-  option forwardfor
-  use_backend echo if {{ path_beg /camp/intro/echo }}
-  default_backend web
-backend web
-  server web 127.0.0.1:{upstream} pool-max-conn -1
-backend echo
-  server echo 127.0.0.1:{echo}
-"""
-CADDYFILE = """{{
-  admin off
-  auto_https off
-}}
-http://127.0.0.1:{port} {{
-  reverse_proxy /camp/intro/echo* 127.0.0.1:{echo}
-  reverse_proxy 127.0.0.1:{upstream} {{
-    transport http {{
-      keepalive_idle_conns_per_host 4096
-    }}
-  }}
-}}
-"""
+_Process = subprocess.Popen[bytes]
 
 
 @dataclass
@@ -94,14 +51,16 @@ class Target:
         port: on loopback.
         process: what was started; its children count with it. None for no proxy at all.
         tls: whether it is spoken to over TLS.
-        behind: what answers it; the children count with these.
+        behind: what answers it, and what feeds it; the children count with these.
+        echo_port: where WebSockets and uploads go if not to ``port``: without a proxy others answer them.
     """
 
     name: str
     port: int
-    process: subprocess.Popen[bytes] | None
+    process: _Process | None
     tls: bool = False
-    behind: tuple[subprocess.Popen[bytes], ...] = ()
+    behind: tuple[_Process, ...] = ()
+    echo_port: int | None = None
 
     @property
     def origin(self) -> str:
@@ -109,9 +68,21 @@ class Target:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
-    def tunnels(self) -> bool:
-        """Whether it is asked for WebSockets."""
-        return self.process is not None and self.name not in SLOW
+    def echo(self) -> str:
+        """Where its WebSockets and uploads are answered, as a browser writes it."""
+        port = self.echo_port or self.port
+        path = "/camp/echo/ws" if self.name.startswith("mux") else "/camp/intro/echo"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{port}{path}"
+
+    @property
+    def once(self) -> bool:
+        """Whether one sample of each row is enough."""
+        return self.process is None or self.name in SLOW
+
+    @property
+    def reframes(self) -> bool:
+        """Whether frames of WebSockets are taken apart and made anew on the way, so that they come back unmasked."""
+        return self.name == "aiohttp"
 
     def pids(self) -> list[int]:
         """Of its process and its children."""
@@ -119,11 +90,11 @@ class Target:
 
     def cpu_s(self) -> float:
         """Processor time of its processes so far, user and system."""
-        return _cpu_s(self.pids())
+        return cpu_s(self.pids())
 
     def behind_s(self) -> float:
         """The same of what answers it."""
-        return _cpu_s([pid for process in self.behind for pid in _family(process)])
+        return cpu_s([pid for process in self.behind for pid in _family(process)])
 
     def memory_bytes(self) -> int:
         """Resident memory of its processes that is theirs alone."""
@@ -135,13 +106,14 @@ class Target:
         return total
 
 
-def _family(process: subprocess.Popen[bytes]) -> list[int]:
+def _family(process: _Process) -> list[int]:
     """A process and its children."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [process.pid, *map(int, children.read_text().split())]
 
 
-def _cpu_s(pids: list[int]) -> float:
+def cpu_s(pids: list[int]) -> float:
+    """Processor time of processes so far, user and system."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -162,24 +134,33 @@ class Stage:
         self.directory = directory
         self.target_core = target_core
         self.load_core = load_core
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self.upstream, self.echo = free_port(), free_port()
-        self.behind: tuple[subprocess.Popen[bytes], ...] = ()
+        self._processes: list[_Process] = []
+        self._api_port = free_port()
+        self.upstream, self.upstream_tls, self.echo = free_port(), free_port(), free_port()
+        self.behind: tuple[_Process, ...] = ()
         self.certificate = directory / "certificate.pem"
         issued = Authority().issue("127.0.0.1")
         self.certificate.write_bytes(issued.key + issued.chain)
 
-    def start(self, name: str, port: int, core: int, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, port: int, core: int, *words: str) -> _Process:
         """Start a program on a core, and wait until it listens."""
-        log = (self.directory / f"{name}.log").open("wb")
-        process = subprocess.Popen(["taskset", "-c", str(core), *words], stdout=log, stderr=log)
-        self._processes.append(process)
+        process = self.launch(name, core, *words)
         deadline = time.monotonic() + READY_S_MAX
         while time.monotonic() < deadline and process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return process
             time.sleep(0.05)
-        raise SystemExit(f"{name} does not listen: {(self.directory / f'{name}.log').read_text()[-500:]}")
+        raise SystemExit(f"{name} does not listen: {self._said(name)}")
+
+    def launch(self, name: str, core: int, *words: str, kept: tuple[int, ...] = ()) -> _Process:
+        """Start a program on a core. It inherits the descriptors that are ``kept``."""
+        with (self.directory / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(["taskset", "-c", str(core), *words], stdout=log, stderr=log, pass_fds=kept)
+        self._processes.append(process)
+        return process
+
+    def _said(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text()[-500:]
 
     def upstreams(self) -> None:
         """Start what stands behind all targets."""
@@ -193,17 +174,12 @@ class Stage:
         camp.mkdir()
         (camp / "intro").symlink_to(files)
         conf = self.directory / "upstream.conf"
-        text = UPSTREAM_CONF.format(dir=self.directory, port=self.upstream, small="x" * 200)
-        conf.write_text(
-            text.replace("location /small", "location /camp/intro/small").replace(
-                "location /chunked", "location /camp/intro/chunked"
-            )
-        )
+        values = {"port": self.upstream, "tls_port": self.upstream_tls, "certificate": self.certificate}
+        conf.write_text(UPSTREAM_CONF.format(dir=self.directory, small="x" * 200, **values))
         web = self.start("upstream", self.upstream, self.load_core, "nginx", "-c", str(conf))
         echo = self.start(
             "echo", self.echo, self.load_core, sys.executable, "-m", "bench.proxy.sockets", "serve", str(self.echo)
         )
-
         self.behind = (web, echo)
 
     def stop(self) -> None:
@@ -217,13 +193,57 @@ class Stage:
                 process.kill()
 
     def targets(self, only: set[str]) -> Iterator[Target]:
-        """Start every target that is installed; the direct way first."""
+        """Start every target that is installed; what answers without any proxy comes first."""
+        yield Target(DIRECT, self.upstream, None, behind=self.behind, echo_port=self.echo)
+        yield Target(DIRECT + TLS, self.upstream_tls, None, tls=True, behind=self.behind)
         for name in NAMES:
-            if (not only or name in only) and (words := self._words(name, port := free_port())):
+            if only and name not in only:
+                continue
+            port, tls = free_port(), name.endswith(TLS)
+            if name.startswith("mux"):
+                yield self._fed(name, port, tls=tls)
+            elif words := self._words(name, port):
                 process = self.start(_plain(name), port, self.target_core, *words)
-                yield Target(name, port, process, name.endswith(TLS), self.behind)
+                if name == CHP:
+                    self._add_route()
+                yield Target(name, port, process, tls, self.behind)
+
+    def _fed(self, name: str, port: int, *, tls: bool) -> Target:
+        """mux as it serves an event: a worker with a feed, which counts for somebody."""
+        plain = _plain(name)
+        feed = str(self.directory / f"{plain}.feed")
+        origin = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        words = [sys.executable, "-m", "bench.proxy.feeder", feed, origin, str(self.upstream), str(self.echo)]
+        feeder = self._ready(f"{plain}-feeder", self.load_core, words)
+        with socket.create_server(("127.0.0.1", port), backlog=BACKLOG) as listener:
+            number = listener.fileno()
+            words = [sys.executable, "-m", "mux.proxy", f"--listen-fd={number}", f"--feed={feed}", f"--web={feed}.web"]
+            words += [f"--certificate={self.certificate}"] if tls else []
+            words += ["--no-memo", "--no-splice"] if name == STRICT else []
+            process = self._ready(plain, self.target_core, words, number)
+        return Target(name, port, process, tls, (*self.behind, feeder))
+
+    def _ready(self, name: str, core: int, words: list[str], *kept: int) -> _Process:
+        """Start a program that tells a pipe when it serves, and wait for that."""
+        mine, its = os.pipe()
+        try:
+            process = self.launch(name, core, *words, f"--ready-fd={its}", kept=(its, *kept))
+        finally:
+            os.close(its)
+        with os.fdopen(mine, "rb") as pipe:
+            if not select.select([pipe], [], [], READY_S_MAX)[0] or not pipe.read(1):
+                raise SystemExit(f"{name} does not serve: {self._said(name)}")
+        return process
+
+    def _add_route(self) -> None:
+        """configurable-http-proxy is told of its second route over its API."""
+        body = json.dumps({"target": f"http://127.0.0.1:{self.echo}"}).encode()
+        address = f"http://127.0.0.1:{self._api_port}/api/routes/camp/intro/echo"
+        with urllib.request.urlopen(urllib.request.Request(address, body, method="POST"), timeout=READY_S_MAX):
+            pass
 
     def _words(self, name: str, port: int) -> list[str] | None:
+        """How a target is started, its file written; None where it is not installed."""
         values = {
             "dir": self.directory,
             "port": port,
@@ -233,10 +253,6 @@ class Stage:
         }
         tls = name.endswith(TLS)
         file = self.directory / f"{values['name']}.conf"
-        if name.startswith("mux"):
-            file.write_text(json.dumps(self.mux_routes(port, tls=tls)))
-            words = [sys.executable, "-m", "mux.proxy", "--static", str(file), "--listen", f"127.0.0.1:{port}"]
-            return [*words, "--no-memo", "--no-splice"] if name == STRICT else words
         if name.startswith("nginx"):
             how = f"ssl; ssl_certificate {self.certificate}; ssl_certificate_key {self.certificate}"
             values["tls"] = how if tls else "backlog=8192"
@@ -249,43 +265,17 @@ class Stage:
         if name == "Caddy":
             file.write_text(CADDYFILE.format(**values))
             return ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"] if shutil.which("caddy") else None
-        if name == "configurable-http-proxy":
-            program = shutil.which("configurable-http-proxy", path=f"{HTTP_PROXY}:{os.environ['PATH']}")
-            target = f"http://127.0.0.1:{self.upstream}"
-            api = str(free_port())
-            words = [
-                "--ip",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--api-port",
-                api,
-                "--default-target",
-                target,
-                "--log-level",
-                "error",
-            ]
-            return [program, *words] if program else None
-        return [sys.executable, "-m", "bench.proxy.plain_aiohttp", str(port), str(self.upstream)]
+        if name == CHP:
+            return self._chp_words(port)
+        return [sys.executable, "-m", "bench.proxy.plain_aiohttp", str(port), str(self.upstream), str(self.echo)]
 
-    def mux_routes(self, port: int, *, tls: bool) -> dict[str, object]:
-        """Routes with sessions, so that everything that an event has is on."""
-        user = {"user": "a", "token": "of-the-workspace"}
-        web = {**user, "project": "intro", "upstream": f"127.0.0.1:{self.upstream}"}
-        echo = {**user, "project": "echo", "upstream": f"127.0.0.1:{self.echo}"}
-        sessions = [{"token": SESSION, "user": "a"}]
-        scheme, more = ("https", {"certificate": str(self.certificate)}) if tls else ("http", {})
-        return {"sessions": sessions, "origin": f"{scheme}://127.0.0.1:{port}", "routes": [web, echo], **more}
-
-
-SESSION = "5mYQmRPzXo0Hc3bqkbyk3vNfnlFxD6mRrZyfY3c0n3Q"
-STRICT = "mux, no memo, no splice"
-TLS = ", TLS"
-SLOW = (STRICT, "Caddy", "configurable-http-proxy", "aiohttp")
-"""Measured once: they are far from the others, and their rows are many."""
-NAMES = ("mux", "nginx", "nginx 256k", "HAProxy", *SLOW, "mux" + TLS, "nginx" + TLS, "HAProxy" + TLS)
-HTTP_PROXY = Path(__file__).parents[2] / ".tools" / "npm" / "node_modules" / ".bin"
-"""Where ``make bench-proxy`` puts configurable-http-proxy."""
+    def _chp_words(self, port: int) -> list[str] | None:
+        program = shutil.which("configurable-http-proxy", path=f"{HTTP_PROXY}:{os.environ['PATH']}")
+        if program is None:
+            return None
+        words = ["--ip", "127.0.0.1", "--port", str(port), "--api-port", str(self._api_port)]
+        words += ["--default-target", f"http://127.0.0.1:{self.upstream}", "--log-level", "error"]
+        return [program, *words]
 
 
 def free_port() -> int:
