@@ -1,7 +1,8 @@
-"""``python -m bench.proxy.profile``: where the processor time of a request goes, in mux and in nginx.
+"""``python -m bench.proxy.profile``: where the time of a request goes, in mux, nginx and configurable-http-proxy.
 
 Linux's ``perf`` looks at the one process 2,000 times a second while wrk asks. What the kernel does for a system call
-counts for that call, so that what the two spend on the same bytes can be told from what they spend themselves.
+counts for that call, so that what they spend on the same bytes can be told from what they spend themselves. Who waits
+longest is looked at beside it, and what a new connection costs.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.machine import described
-from bench.proxy import load
-from bench.proxy.__main__ import RESULTS, ROWS, version
-from bench.proxy.targets import Target, stage
+from bench.proxy import load, waits
+from bench.proxy.__main__ import RESULTS, render, version
+from bench.proxy.rows import ROWS, SMALL
+from bench.proxy.targets import CHP, Target, stage
 
-LOOKED_AT = ("GET 200 B, c=64", "GET 2 KB, c=64", "GET 2 KB, c=2000")
+LOOKED_AT = tuple(f"GET {size}, c={count}" for size in ("200 B", "2 KB") for count in (64, 512, 2000))
+WAITS = tuple(f"GET {size}, c={count}" for size in ("200 B", "2 KB") for count in (512, 2000))
 CALLS = {"write": r"ksys_write|__sys_sendto|__sys_sendmsg|do_writev", "read": r"ksys_read|__sys_recvfrom|do_readv"}
 CALLS["epoll"] = r"do_epoll_wait|do_epoll_ctl|__do_sys_epoll_ctl"
 SECONDS = 4
@@ -62,22 +65,40 @@ def look(target: Target, row: str, directory: Path, core: int) -> dict[str, obje
 def main() -> None:
     """Look; with ``--write``, keep it."""
     parser = argparse.ArgumentParser(prog="python -m bench.proxy.profile", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep it in bench/results/profile.json")
+    parser.add_argument("--write", action="store_true", help="keep it in bench/results, and its page")
+    parser.add_argument("--json", type=Path, help="write it to this file")
     chosen = parser.parse_args()
     rows: dict[str, dict[str, object]] = {}
+    waiting: dict[str, dict[str, object]] = {}
+    connection_us: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, stage(Path(folder), 0, 1) as made:
-        for target in list(made.targets({"mux", "nginx"})):
+        for target in list(made.targets({"mux", "nginx", CHP})):
+            if target.process is None:
+                continue
+            for row in WAITS:
+                _, path, count = ROWS[row]
+                waiting.setdefault(row, {})[target.name] = waits.look(target, path, made.load_core, count, SECONDS)
             for row in LOOKED_AT:
                 found = rows.setdefault(row, {})[target.name] = look(target, row, Path(folder), made.load_core)
                 print(f"{row:20} {target.name:6}", found, flush=True)
+            closing = {"kind": "close", "path": SMALL, "connections": 64, "seconds": SECONDS}
+            taken = load.http(target, Path(folder), made.load_core, **closing)
+            connection_us[target.name] = round(taken.cpu_us, 1)
+            print(f"a connection with one request, {target.name}: {taken.cpu_us:.1f} us", flush=True)
+    whole = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": version(["git", "rev-parse", "--short", "HEAD"]),
+        "machine": described(),
+        "rows": rows,
+        "waits": waiting,
+        "connection_us": connection_us,
+    }
+    text = json.dumps(whole, indent=2) + "\n"
+    if chosen.json:
+        chosen.json.write_text(text, encoding="utf-8")
     if chosen.write:
-        whole = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "commit": version(["git", "rev-parse", "--short", "HEAD"]),
-            "machine": described(),
-            "rows": rows,
-        }
-        (RESULTS / "profile.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        (RESULTS / "profile.json").write_text(text, encoding="utf-8")
+        render()
 
 
 if __name__ == "__main__":
