@@ -2,7 +2,8 @@
  * The documents that are open in this page: which have unsaved edits, and how all of them are saved.
  *
  * Rules: a document with unsaved edits is never reloaded, whenever they were typed. One without is brought up to date
- * after a swap if its file has changed, since the tab would go on showing what is not there any more.
+ * after a swap if its file has changed, since the tab would go on showing what is not there any more. Nothing here opens
+ * a dialog: nobody may be there to answer.
  */
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { DocumentRegistry } from '@jupyterlab/docregistry';
@@ -10,12 +11,22 @@ import { Contents } from '@jupyterlab/services';
 
 export type Context = DocumentRegistry.Context;
 
+/** What tells a file from another one with the same name; JupyterLab before 4.1 asks for no hash, nor may this. */
+type Known = { last_modified: string; hash?: string | null };
+
 const AREAS = ['main', 'left', 'right', 'down'];
+/** A file that is newer than what the page knows by no more is still the same: JupyterLab's own margin. */
+const NEWER_MS = 500;
+/** How long another tab is waited for: it may be asleep, and the mux waits for five seconds. */
+const TURN_MS = 3000;
+
+/** Everything that is open in this page. */
+export const widgets = (app: JupyterFrontEnd): object[] => AREAS.flatMap(area => widgetsIn(app, area));
 
 /** Every open document once, however many views it has. */
 export function contexts(app: JupyterFrontEnd): Context[] {
   const found = new Set<Context>();
-  for (const widget of AREAS.flatMap(area => widgets(app, area))) {
+  for (const widget of widgets(app)) {
     const context = (widget as { context?: Context }).context;
     if (context?.model && !context.isDisposed) {
       found.add(context);
@@ -25,7 +36,7 @@ export function contexts(app: JupyterFrontEnd): Context[] {
 }
 
 /** What is open in an area; nothing where the shell of this version has no such area. */
-function widgets(app: JupyterFrontEnd, area: string): object[] {
+function widgetsIn(app: JupyterFrontEnd, area: string): object[] {
   try {
     return [...app.shell.widgets(area)];
   } catch {
@@ -38,20 +49,91 @@ const isDirty = (context: Context): boolean => context.model.dirty && !context.m
 /** How many documents have unsaved edits. */
 export const unsaved = (app: JupyterFrontEnd): number => contexts(app).filter(isDirty).length;
 
-/** Save whatever has unsaved edits; returns when all of that has ended, one way or the other. */
-export async function saveAll(app: JupyterFrontEnd): Promise<void> {
-  const saves = contexts(app)
-    .filter(isDirty)
-    .map(context => context.save());
-  await Promise.allSettled(saves);
+/** What came of saving. */
+export interface ISaved {
+  /** Everything is saved but what somebody else has written meanwhile. */
+  all: boolean;
+  /** What this page has written. */
+  written: ReadonlySet<Context>;
+}
+
+/**
+ * Save whatever has unsaved edits; returns when all of that has ended, one way or the other.
+ *
+ * A document whose file somebody else has written, such as another tab, stays as it is: JupyterLab would open a dialog
+ * that asks which of both is wanted.
+ */
+export async function saveAll(app: JupyterFrontEnd): Promise<ISaved> {
+  const written = new Set<Context>();
+  const ended = await Promise.allSettled(
+    contexts(app)
+      .filter(isDirty)
+      .map(context =>
+        inTurn(context.path, async () => {
+          if (!(await isTaken(app, context))) {
+            await save(context);
+            written.add(context);
+          }
+        })
+      )
+  );
+  return { all: ended.every(each => each.status === 'fulfilled'), written };
+}
+
+/** One tab of a browser after the other: all are asked to save in the same moment. Without TLS there are no locks. */
+async function inTurn(path: string, work: () => Promise<void>): Promise<void> {
+  if (!navigator.locks) {
+    return work();
+  }
+  const waited = new AbortController();
+  const timer = window.setTimeout(() => waited.abort(), TURN_MS);
+  await navigator.locks.request(`mux save ${path}`, { signal: waited.signal }, () => {
+    window.clearTimeout(timer);
+    return work();
+  });
+}
+
+/** Save, and let what is typed meanwhile be unsaved: JupyterLab calls a document clean as soon as a save ends. */
+async function save(context: Context): Promise<void> {
+  let typed = false;
+  const note = (): void => {
+    typed = true;
+  };
+  context.model.contentChanged.connect(note);
+  try {
+    await context.save();
+  } finally {
+    if (!context.isDisposed) {
+      context.model.contentChanged.disconnect(note);
+      context.model.dirty ||= typed;
+    }
+  }
+}
+
+/** Whether the file is another one than this page has read or written. A file that is not there is nobody's. */
+async function isTaken(app: JupyterFrontEnd, context: Context): Promise<boolean> {
+  const mine: Known | null = context.contentsModel;
+  let found: Known;
+  try {
+    const wanted = { content: false, ...(mine?.hash ? { hash: true } : {}) };
+    found = await app.serviceManager.contents.get(context.path, wanted);
+  } catch {
+    return false;
+  }
+  if (mine?.hash && found.hash) {
+    return mine.hash !== found.hash;
+  }
+  return mine !== null && Date.parse(found.last_modified) - Date.parse(mine.last_modified) > NEWER_MS;
 }
 
 /**
  * Show what is on disk now in every document without unsaved edits whose file has changed.
  *
- * @returns names of documents with unsaved edits whose file has changed as well.
+ * @param written is what this page has saved just before. If that is not in the file, another browser has written over
+ * it in the same moment, and this page holds the only copy.
+ * @returns names of documents whose edits are not in the file, which has changed as well.
  */
-export async function refresh(app: JupyterFrontEnd): Promise<string[]> {
+export async function refresh(app: JupyterFrontEnd, written: ReadonlySet<Context>): Promise<string[]> {
   const both: string[] = [];
   for (const context of contexts(app)) {
     try {
@@ -60,6 +142,7 @@ export async function refresh(app: JupyterFrontEnd): Promise<string[]> {
       if (before === undefined || now.last_modified === before) {
         continue;
       }
+      context.model.dirty ||= written.has(context);
       if (context.model.dirty || !(await takeOver(app, context))) {
         both.push(context.path);
       }

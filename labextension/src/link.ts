@@ -56,6 +56,15 @@ export class Link {
     return true;
   }
 
+  /** Connect anew, however open the connection looks: of one that died in its sleep, nobody may have told this page. */
+  again(): void {
+    if (this.socket) {
+      this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
+      this.socket.close();
+    }
+    this.open();
+  }
+
   private open(): void {
     window.clearTimeout(this.timer);
     const socket = new WebSocket(this.address.replace(/^http/, 'ws'));

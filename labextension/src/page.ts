@@ -7,13 +7,15 @@
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { Activity } from './activity';
 import { Bar, IShown } from './bar';
-import { Context, refresh, saveAll, unsaved } from './documents';
-import { Kernels } from './kernels';
+import { ISaved, refresh, saveAll, unsaved } from './documents';
+import { IRunner, Kernels } from './kernels';
 import { Link } from './link';
 import { INotice, IPageState, IWord } from './messages';
 
 /** How often what is open is looked at. */
 const LOOK_MS = 5000;
+/** Without a look for so long, the machine has slept: browsers let pages that nobody sees look once a minute. */
+const SLEPT_MS = 150000;
 /** Shortest time between two words that nobody waits for. */
 const TELL_MS = 2000;
 /** How often the mux is told that somebody still works here. */
@@ -23,9 +25,12 @@ const AWAY_MS = 4000;
 const BACK_TRIES = 6;
 const BACK_MS = 2000;
 
+const NOTHING_SAVED: ISaved = { all: true, written: new Set() };
+
 const UPDATING =
   'Your workspace is being started anew and is back in a moment. Leave this page open: what you typed stays in it.';
 const AWAY = 'There is no connection to the event now. What you type stays in this page; it reconnects by itself.';
+const TERMINALS = 'The workspace was started anew, and its terminals have ended. Files that were saved in them are there.';
 const LOGIN_ENDED =
   'Your login has ended, so nothing can be saved or run now. Log in again in another tab; what you typed stays in this page, which then reconnects by itself.';
 
@@ -54,13 +59,22 @@ export class Page {
   }
 
   private look(): void {
+    const slept = Date.now() - this.lookedAt > SLEPT_MS;
+    this.lookedAt = Date.now();
+    if (slept && this.link.everOpen) {
+      this.current = false;
+      this.link.again();
+    }
     this.activity.look();
-    this.kernels.look();
+    if (this.current && !this.word?.updating && !this.word?.save) {
+      this.kernels.look();
+    }
     this.tellSoon(0);
   }
 
   private linkChanged(): void {
     window.clearTimeout(this.awayTimer);
+    this.current = false;
     if (this.link.loginEnded) {
       this.away = true;
     } else if (this.link.isOpen) {
@@ -78,6 +92,7 @@ export class Page {
 
   private heard(word: IWord): void {
     this.word = word;
+    this.current = true;
     if (word.save !== 0 && word.save !== this.asked) {
       this.asked = word.save;
       this.kernels.look();
@@ -89,7 +104,8 @@ export class Page {
     } else if (word.run !== '') {
       // A word without a run, as while a workspace moves to another machine, does not make the one before forgotten.
       if (this.run !== '' && (this.updating || this.run !== word.run)) {
-        void this.comeBack();
+        // One after the other: a rollback may follow at once.
+        this.back = this.back.then(() => this.comeBack());
       }
       this.updating = false;
       this.run = word.run;
@@ -98,7 +114,7 @@ export class Page {
   }
 
   private async save(number: number): Promise<void> {
-    await saveAll(this.app);
+    this.savedLast = await saveAll(this.app);
     this.saved = number;
     this.tell();
   }
@@ -114,32 +130,41 @@ export class Page {
         await new Promise(resolve => window.setTimeout(resolve, BACK_MS));
       }
     }
-    const both = await refresh(this.app);
+    const { all, written } = this.savedLast;
+    this.savedLast = NOTHING_SAVED;
+    const both = await refresh(this.app, written);
+    if (!all) {
+      await saveAll(this.app);
+    }
     this.own.clear();
-    for (const context of this.kernels.lost()) {
-      const id = `kernel/${this.run}/${context.path}`;
+    if (this.kernels.hadTerminals) {
+      const id = `terminals/${this.run}`;
+      this.own.set(id, { id, text: TERMINALS, closable: true });
+    }
+    for (const runner of this.kernels.lost()) {
+      const id = `kernel/${this.run}/${runner.name}`;
       this.own.set(id, {
         id,
-        text: `${context.path}: the workspace was started anew, and its kernel has ended. What it held in memory is gone; your file is as you left it.`,
-        button: { label: 'Start a kernel', press: () => this.start(id, context) },
+        text: `${runner.name}: the workspace was started anew, and its kernel has ended. What it held in memory is gone; your files are as you left them.`,
+        button: { label: 'Start a kernel', press: () => this.start(id, runner) },
         closable: true
       });
     }
     for (const path of both) {
       const id = `both/${this.run}/${path}`;
-      const text = `${path} has edits that are not saved, and its file has changed in the workspace. Save it to keep yours.`;
+      const text = `${path} has edits that are not saved, and its file has changed in the workspace. Save it and choose “Overwrite” to keep yours, or “Revert” for what is in the file.`;
       this.own.set(id, { id, text, closable: true });
     }
     this.show();
     this.look();
   }
 
-  private start(id: string, context: Context): boolean {
+  private start(id: string, runner: IRunner): boolean {
     this.own.delete(id);
     this.show();
-    this.kernels.start(context).catch(error => {
+    this.kernels.start(runner).catch(error => {
       console.warn('mux: no kernel was started', error);
-      const text = `${context.path}: no kernel was started. Choose one at the upper right of the notebook.`;
+      const text = `${runner.name}: no kernel was started. Choose one at the upper right of the notebook.`;
       this.own.set(id, { id: `${id}/failed`, text, closable: true });
       this.show();
     });
@@ -204,10 +229,17 @@ export class Page {
   private readonly kernels: Kernels;
   private readonly link: Link;
   private word: IWord | undefined;
+  /** It was said over the connection that there is: what came of the workspace before that may be unknown yet. */
+  private current = false;
   /** Of the workspace that ran last; empty before any did. */
   private run = '';
   /** Since then it was being exchanged. */
   private updating = false;
+  /** Ends when the page is as the workspace is. */
+  private back: Promise<void> = Promise.resolve();
+  /** What came of saving before a swap. */
+  private savedLast: ISaved = NOTHING_SAVED;
+  private lookedAt = Date.now();
   private away = false;
   private awayTimer = 0;
   private asked = 0;

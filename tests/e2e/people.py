@@ -73,8 +73,8 @@ class Person:
         await self.page.wait_for_url(re.compile(re.escape(self._mux.public + path)), timeout=START_MS_MAX)
 
     async def picture(self, name: str) -> None:
-        """Keep a picture for the documentation, if wanted."""
-        await self._room.picture(self.page, name)
+        """Keep a picture for the documentation, if wanted; of containers under a name of its own."""
+        await self._room.picture(self.page, f"{name}-containers" if self._mux.engine else name)
 
 
 class Room:

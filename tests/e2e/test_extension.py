@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, WebSocketRoute, expect
 
+from tests.e2e.at_work import on_process, push
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
-from tests.e2e.test_push import changed_image, push
 
 pytestmark = [
-    pytest.mark.xdist_group("one mux"),
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(700),
-    pytest.mark.parametrize("mux", ["process"], indirect=True),
+    on_process,
     pytest.mark.long,
 ]
+# Ana's README.md stays as it is: other tests look at what pushes make of it.
 PATIENCE_S = START_MS_MAX / 1000
 TYPED = "typed at a bad moment"
 
@@ -34,10 +34,10 @@ async def opened(person: Person, name: str) -> Lab:
     return lab
 
 
-async def types(page: Page) -> None:
+async def types(page: Page, text: str = TYPED) -> None:
     await page.locator(".jp-FileEditor .cm-content").click()
-    await page.keyboard.insert_text(TYPED)
-    await expect(page.locator(".jp-FileEditor")).to_contain_text(TYPED)
+    await page.keyboard.insert_text(text)
+    await expect(page.locator(".jp-FileEditor")).to_contain_text(text)
 
 
 async def until(fulfilled: Callable[[], bool]) -> None:
@@ -58,7 +58,7 @@ async def test_what_is_typed_while_a_changed_file_is_fetched_stays(room: Room) -
         await route.continue_()
 
     await ana.page.route("**/api/contents/README.md?*", hold)
-    await push(room, changed_image(room.mux.directory, "while-typing"))
+    await push(room, "while-typing")
     await asyncio.wait_for(asked.wait(), PATIENCE_S)
     await types(ana.page)
     answered.set()
@@ -67,14 +67,14 @@ async def test_what_is_typed_while_a_changed_file_is_fetched_stays(room: Room) -
 
 
 async def test_a_changed_file_is_shown_as_it_is_where_nobody_has_typed(room: Room) -> None:
-    ana = await room.attendee("Ana")
-    lab = await opened(ana, "README.md")
-    await push(room, changed_image(room.mux.directory, "without-typing"))
-    await expect(ana.page.locator(".jp-FileEditor")).to_contain_text("# without-typing", timeout=START_MS_MAX)
-    await types(ana.page)
-    await ana.page.keyboard.press("ControlOrMeta+s")
-    await expect(ana.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(0)
-    await expect(ana.page.locator(".jp-Dialog")).to_have_count(0)
+    ben = await room.attendee("Ben")
+    lab = await opened(ben, "README.md")
+    await push(room, "without-typing")
+    await expect(ben.page.locator(".jp-FileEditor")).to_contain_text("# without-typing", timeout=START_MS_MAX)
+    await types(ben.page)
+    await ben.page.keyboard.press("ControlOrMeta+s")
+    await expect(ben.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(0)
+    await expect(ben.page.locator(".jp-Dialog")).to_have_count(0)
     assert TYPED in await lab.read("README.md")
 
 
