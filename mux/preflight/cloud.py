@@ -38,6 +38,7 @@ def wanted_of(file: EventFile) -> Ec2Wanted:
         control_port=file.listen.control.port,
         workspace_ports=(first, first + ports_per_ship(file) - 1),
         endpoint=table.endpoint or "",
+        instance_profile=table.instance_profile or "",
     )
 
 

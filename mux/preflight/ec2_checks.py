@@ -6,14 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mux.preflight import ec2_quotas
-from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted
+from mux.preflight.ec2_facts import REFUSED_CODES, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
 
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
-REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
-ON_MACHINES = frozenset({"StartInstances", "StopInstances", "TerminateInstances"})
-ON_TEMPLATES = frozenset({"CreateFleet", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate"})
-"""Actions on what exists: a policy that allows them by tag denies them for what does not."""
 FREE_ADDRESSES_KEPT = 8
 """Addresses that should stay free in a subnet: machines that end keep theirs for a while."""
 
@@ -42,22 +38,29 @@ def _unknown(check: str, action: str, facts: Ec2Facts) -> Finding:
 
 
 def _permissions(facts: Ec2Facts) -> Iterator[Finding]:
-    unsure = ON_TEMPLATES | (frozenset() if facts.ship_instance else ON_MACHINES)
-    denied = sorted(action for action, code in facts.permissions.items() if code in REFUSED_CODES)
-    refused = [action for action in denied if action not in unsure]
-    doubtful = [action for action in denied if action in unsure]
-    odd = {action: code for action, code in facts.permissions.items() if not _told(code)}
+    denied = {name for name, code in facts.permissions.items() if code in REFUSED_CODES}
+    allowed_by_tag = {name for name in denied if facts.simulated.get(name)}
+    unsure = (denied & doubtful(facts.ship_instance)) - set(facts.simulated)
+    refused = denied - allowed_by_tag - unsure
+    odd = {name: code for name, code in facts.permissions.items() if not _told(code)}
     if refused:
         remedy = "add them to the policy of mux's role; deploy/aws/mux.yaml has them all"
-        yield failure("permissions", f"denied: {', '.join(f'ec2:{action}' for action in refused)}", remedy)
-    for action, code in odd.items():
-        yield warning("permissions", f"ec2:{action} was answered with {code}", "check again; else try with --canary")
-    if doubtful:
-        text = f"denied for what does not exist yet: {', '.join(f'ec2:{action}' for action in doubtful)}"
-        remedy = "a policy that allows by the tag mux:event answers so; if yours does not, add them to it"
+        yield failure("permissions", f"denied: {', '.join(sorted(refused))}", remedy)
+    for name, code in odd.items():
+        yield warning("permissions", f"{name} was answered with {code}", "check again; else try with --canary")
+    if unsure:
+        text = f"denied for what does not exist yet: {', '.join(sorted(unsure))}"
+        why = facts.faults.get("iam:SimulatePrincipalPolicy", "nothing")
+        remedy = (
+            f"a policy that allows by the tag mux:event answers so, and IAM, asked for iam:SimulatePrincipalPolicy, "
+            f"answered with {why}; allow that for mux's own role, or see that the policy allows them"
+        )
         yield warning("permissions", text, remedy)
-    if not denied and not odd:
-        yield ok("permissions", f"all {len(facts.permissions)} dry runs are allowed")
+    if not refused and not unsure and not odd:
+        text = f"all {len(facts.permissions)} that were tried are allowed"
+        if allowed_by_tag:
+            text += f", {len(allowed_by_tag)} of them on what has the tag mux:event, as IAM's simulation says"
+        yield ok("permissions", text)
 
 
 def _told(code: str) -> bool:

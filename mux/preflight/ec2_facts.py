@@ -10,6 +10,19 @@ from types import MappingProxyType
 QUOTA_GP3 = ("ebs", "L-7A658B76")
 """Storage of gp3 volumes, in TiB."""
 
+REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
+ON_MACHINES = frozenset({"ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"})
+ON_OTHERS = frozenset(
+    {"ec2:CreateFleet", "ec2:CreateLaunchTemplateVersion", "ec2:DeleteLaunchTemplate", "ec2:DeleteVolume"}
+)
+"""Permissions on what exists: a policy that gives them by tag denies them for what does not."""
+
+
+def doubtful(ship_instance: str) -> frozenset[str]:
+    """Permissions of which a dry run's denial says little; ``ship_instance``: of a ship, empty for none."""
+    return ON_OTHERS if ship_instance else ON_OTHERS | ON_MACHINES
+
+
 Quota = tuple[str, str]
 """Service and code, as Service Quotas names it."""
 
@@ -69,6 +82,7 @@ class Ec2Wanted:
         control_port: where ships dial in.
         workspace_ports: first and last, on each ship.
         endpoint: address of the API; empty for the region's.
+        instance_profile: of ships; empty for none.
     """
 
     event: str
@@ -84,6 +98,7 @@ class Ec2Wanted:
     control_port: int
     workspace_ports: tuple[int, int]
     endpoint: str = ""
+    instance_profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +163,8 @@ class Ec2Facts:
 
     Args:
         account: number and caller; empty without credentials.
-        permissions: action to the code that a dry run of it was answered with.
+        permissions: permission to the code that a dry run was answered with.
+        simulated: what IAM says of those that were denied for what does not exist; fewer where it does not say.
         types, subnets: those that the event names and that exist.
         rules: of every security group that was seen.
         machine_image: None if there is no such image.
@@ -164,6 +180,7 @@ class Ec2Facts:
 
     account: str = ""
     permissions: Mapping[str, str] = field(default_factory=dict)
+    simulated: Mapping[str, bool] = field(default_factory=dict)
     types: tuple[TypeFacts, ...] = ()
     subnets: tuple[SubnetFacts, ...] = ()
     rules: tuple[RuleFacts, ...] = ()

@@ -17,6 +17,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
+from mux.preflight import ec2_permissions
 from mux.preflight.ec2_facts import (
     QUOTA_GP3,
     Ec2Facts,
@@ -27,18 +28,15 @@ from mux.preflight.ec2_facts import (
     SubnetFacts,
     TypeFacts,
 )
+from mux.preflight.ec2_permissions import TAG_EVENT
 
 ANSWER_S = 30.0
 ATTEMPTS_MAX = 3
 """Of one call: a preflight is a person's, and few; throttling passes in a second."""
 PAGES_MAX = 200
 """Of one listing, with up to 1,000 entries each."""
-TAG_EVENT = "mux:event"
 RUNNING = ("pending", "running", "stopping", "shutting-down")
 """States that count against vCPU quotas."""
-INSTANCE_NONE = "i-00000000000000000"
-TEMPLATE_NONE = "mux-preflight-none"
-"""Names of what does not exist: a dry run about them changes nothing, whatever happens."""
 
 
 class Ec2Gatherer:
@@ -70,23 +68,29 @@ class Ec2Gatherer:
             sts = await stack.enter_async_context(make("sts", **options))
             ec2 = await stack.enter_async_context(make("ec2", **{**options, **ec2_options}))
             quotas = await stack.enter_async_context(make("service-quotas", **options))
-            account, skew_s = await self._caller(sts)
-            if not account:
+            caller, skew_s = await self._caller(sts)
+            if not caller:
                 return Ec2Facts(skew_s=skew_s, faults=self._faults)
             facts = await self._described(ec2)
             found = await self._quotas(quotas, facts)
-            permissions = await self._permissions(ec2, facts.ship_instance or INSTANCE_NONE)
-        return replace(
-            facts, account=account, skew_s=skew_s, quotas=found, permissions=permissions, faults=dict(self._faults)
+            codes = await ec2_permissions.tried(ec2, self._wanted, facts.ship_instance)
+        simulated, why_not = await ec2_permissions.simulated(
+            lambda: make("iam", **options), caller, self._wanted, codes, facts.ship_instance
         )
+        faults = self._faults | ({"iam:SimulatePrincipalPolicy": why_not} if why_not else {})
+        return replace(
+            facts, account=f"account {caller.split(':')[4]}, {caller}", skew_s=skew_s, quotas=found, permissions=codes,
+            simulated=simulated, faults=faults,
+        )  # fmt: skip
 
     async def _caller(self, sts: Any) -> tuple[str, float | None]:
+        """The ARN of who asks, empty for nobody; and this machine's clock ahead of the cloud's."""
         answer = await self._ask("GetCallerIdentity", sts.get_caller_identity)
         if not answer:
             return "", None
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         skew_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
-        return f"account {answer['Account']}, {answer['Arn']}", skew_s
+        return str(answer["Arn"]), skew_s
 
     async def _described(self, ec2: Any) -> Ec2Facts:
         wanted = self._wanted
@@ -215,57 +219,6 @@ class Ec2Gatherer:
             )  # fmt: skip
             if answer:
                 found[quota] = float(answer["Quota"]["Value"])
-        return found
-
-    # -- permissions --------------------------------------------------------------------------------------------------
-
-    async def _permissions(self, ec2: Any, instance: str) -> dict[str, str]:
-        """A dry run of everything that changes something, tagged as mux tags it: policies may allow by tag."""
-        wanted = self._wanted
-
-        def tagged(*kinds: str) -> dict[str, Any]:
-            tags = [{"Key": TAG_EVENT, "Value": wanted.event}]
-            return {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds]}
-
-        machine = {"ImageId": wanted.image, "InstanceType": wanted.instance_types[0]}
-        template = {"LaunchTemplateName": TEMPLATE_NONE}
-        machines = {"InstanceIds": [instance]}
-        calls: dict[str, tuple[Callable[..., Awaitable[Any]], dict[str, Any]]] = {
-            "RunInstances": (
-                ec2.run_instances,
-                {**machine, "MinCount": 1, "MaxCount": 1, "SubnetId": wanted.subnets[0],
-                 "SecurityGroupIds": list(wanted.security_groups), **tagged("instance", "volume")},
-            ),
-            "CreateLaunchTemplate": (
-                ec2.create_launch_template,
-                {**template, "LaunchTemplateData": machine, **tagged("launch-template")},
-            ),
-            "CreateLaunchTemplateVersion": (
-                ec2.create_launch_template_version, {**template, "LaunchTemplateData": machine}
-            ),
-            "DeleteLaunchTemplate": (ec2.delete_launch_template, template),
-            "CreateFleet": (
-                ec2.create_fleet,
-                {
-                    "Type": "instant",
-                    "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
-                    "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {**template, "Version": "1"}}],
-                    **tagged("fleet", "instance"),
-                },
-            ),
-            "StartInstances": (ec2.start_instances, machines),
-            "StopInstances": (ec2.stop_instances, machines),
-            "TerminateInstances": (ec2.terminate_instances, machines),
-        }  # fmt: skip
-        found = {}
-        for action, (call, parameters) in calls.items():
-            try:
-                await call(DryRun=True, **parameters)
-                found[action] = ""
-            except ClientError as error:
-                found[action] = error.response["Error"]["Code"]
-            except (BotoCoreError, OSError, TimeoutError) as error:
-                found[action] = type(error).__name__
         return found
 
     # -- one call -----------------------------------------------------------------------------------------------------

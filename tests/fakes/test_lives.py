@@ -100,3 +100,12 @@ async def test_a_machine_ended_while_it_boots_never_runs(rig: Rig) -> None:
     await rig.ec2.terminate_instances(InstanceIds=[ship])
     rig.cloud.advance(60)
     assert heard == ["terminated"]
+
+
+async def test_a_disk_is_deleted_only_when_no_machine_has_it(rig: Rig) -> None:
+    [machine] = await rig.run()
+    [disk] = rig.cloud.instances[machine].volumes
+    assert await refused(rig.ec2.delete_volume(VolumeId=disk.id)) == "VolumeInUse"
+    rig.cloud.instances[machine].volumes.clear()
+    await rig.ec2.delete_volume(VolumeId=disk.id)
+    assert await refused(rig.ec2.delete_volume(VolumeId=disk.id)) == "InvalidVolume.NotFound"

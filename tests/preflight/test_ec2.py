@@ -166,20 +166,56 @@ async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None
     assert {both[f"vCPU quota, {market}"].outcome for market in ("spot", "on-demand")} == {Outcome.FAILURE}
 
 
+async def permissions(cloud: Cloud, key: Principal, wanted: Ec2Wanted = WANTED) -> tuple[Ec2Facts, list[Finding]]:
+    cloud.keys["AKIAHELD"] = key
+    facts = await gathered(cloud, wanted, key="AKIAHELD")
+    return facts, [each for each in judged(wanted, facts) if each.check == "permissions"]
+
+
 async def test_every_permission_that_is_missing_is_named(cloud: Cloud) -> None:
     denied = {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:DescribeVolumes", "servicequotas:GetServiceQuota"}
-    cloud.keys["AKIAWEAK"] = Principal("arn:aws:iam::123456789012:user/weak", frozenset(denied))
-    facts = await gathered(cloud, key="AKIAWEAK")
+    blind = denied | {"iam:SimulatePrincipalPolicy"}
+    weak = Principal("arn:aws:iam::123456789012:user/weak", frozenset(blind))
+    facts, [first, second] = await permissions(cloud, weak)
     findings = by_check(judged(WANTED, facts))
-    first, second = [each for each in judged(WANTED, facts) if each.check == "permissions"]
     assert (first.outcome, first.said) == (Outcome.FAILURE, "denied: ec2:RunInstances")
     assert (second.outcome, "ec2:TerminateInstances" in second.said) == (Outcome.WARNING, True)
+    assert "iam:SimulatePrincipalPolicy, answered with AccessDenied" in second.remedy
     # Once a ship is there, a denial is one.
     [only] = [e for e in judged(WANTED, replace(facts, ship_instance="i-1")) if e.check == "permissions"]
     assert only.said == "denied: ec2:RunInstances, ec2:TerminateInstances"
     assert findings["EBS quota, gp3"].outcome is Outcome.WARNING
     assert "servicequotas:GetServiceQuota" in findings["vCPU quota, on-demand"].said
     assert facts.faults["DescribeVolumes"] == "UnauthorizedOperation"
+
+
+SESSION_OF_MUX = "arn:aws:sts::123456789012:assumed-role/mux/i-0123456789abcdef0"
+
+
+async def test_permissions_that_are_given_by_tag_are_told_by_simulation(cloud: Cloud) -> None:
+    """The role of deploy/aws/mux.yaml: before the first ship, dry runs are denied of what does not exist."""
+    facts, [only] = await permissions(cloud, Principal(SESSION_OF_MUX, event="camp"))
+    assert only.outcome is Outcome.OK, facts
+    assert only.said == (
+        "all 11 that were tried are allowed, 7 of them on what has the tag mux:event, as IAM's simulation says"
+    )
+    denied = frozenset({"ec2:DeleteVolume", "ec2:StopInstances"})
+    _, [told] = await permissions(cloud, Principal(SESSION_OF_MUX, denied, event="camp"))
+    assert (told.outcome, told.said) == (Outcome.FAILURE, "denied: ec2:DeleteVolume, ec2:StopInstances")
+    _, [other] = await permissions(cloud, Principal(SESSION_OF_MUX, event="another"))
+    assert (other.outcome, "ec2:CreateFleet" in other.said) == (Outcome.FAILURE, True)
+    unasked = Principal(SESSION_OF_MUX, frozenset({"iam:SimulatePrincipalPolicy"}), event="camp")
+    _, [doubt] = await permissions(cloud, unasked)
+    assert doubt.outcome is Outcome.WARNING
+
+
+async def test_listings_and_the_ships_role_are_tried_too(cloud: Cloud) -> None:
+    wanted = replace(WANTED, instance_profile="ship")
+    denied = frozenset({"ec2:DescribeInstanceStatus", "ec2:DescribeLaunchTemplates", "iam:PassRole"})
+    _, [told] = await permissions(cloud, Principal(SESSION_OF_MUX, denied), wanted)
+    assert told.said == "denied: ec2:DescribeInstanceStatus, ec2:DescribeLaunchTemplates, iam:PassRole"
+    _, [fine] = await permissions(cloud, Principal(SESSION_OF_MUX), wanted)
+    assert (fine.outcome, fine.said) == (Outcome.OK, "all 12 that were tried are allowed")
 
 
 async def test_without_credentials_nothing_else_is_told(cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.fleets import create_fleet
 from tests.fakes.ec2.launching import reservation, run_instances
 from tests.fakes.ec2.model import ENDED, Principal
-from tests.fakes.ec2.permissions import allow, end_dry_run
+from tests.fakes.ec2.permissions import allow, allow_things, end_dry_run
 from tests.fakes.ec2.support import check_supported
 from tests.fakes.ec2.wire import Params, decode
 
@@ -26,6 +26,7 @@ ACTIONS: Mapping[str, Callable[[Cloud, Params, Principal], Params]] = {
     "DescribeInstances": describing.describe_instances,
     "DescribeInstanceStatus": describing.describe_instance_status,
     "DescribeVolumes": describing.describe_volumes,
+    "DeleteVolume": changing.delete_volume,
     "StartInstances": changing.start_instances,
     "StopInstances": changing.stop_instances,
     "TerminateInstances": changing.terminate_instances,
@@ -86,6 +87,7 @@ def perform(cloud: Cloud, tokens: Tokens, action: str, form: Mapping[str, str], 
     check_supported(action, params)
     cloud.buckets.request(action, params, cloud.now)
     allow(caller, f"ec2:{action}")
+    allow_things(cloud, caller, f"ec2:{action}", params)
     if action not in _THOROUGH:
         end_dry_run(params)
     earlier = tokens.recall(cloud, action, params) if not params.get("DryRun") else None

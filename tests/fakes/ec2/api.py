@@ -1,4 +1,4 @@
-"""The service as a client meets it: bytes in, bytes out, for EC2, STS and Service Quotas at one address.
+"""The service as a client meets it: bytes in, bytes out, for EC2, IAM, STS and Service Quotas at one address.
 
 Signatures are not verified; an access key that nobody has is refused as each service does it. Knows no sockets:
 :mod:`tests.fakes.ec2.serving` puts it behind HTTP, or into the client's own process.
@@ -16,6 +16,7 @@ from email.utils import formatdate
 from uuid import UUID
 from xml.etree import ElementTree
 
+from tests.fakes.ec2 import iam
 from tests.fakes.ec2.actions import Tokens, perform
 from tests.fakes.ec2.catalog import ACCOUNT
 from tests.fakes.ec2.cloud import Cloud
@@ -74,6 +75,8 @@ class Api:
         action = form.get("Action", "")
         if action == "GetCallerIdentity":
             return self._identity(lower, request_id)
+        if action == "SimulatePrincipalPolicy":
+            return self._simulation(form, lower, request_id)
         return await self._ec2(action, form, lower, request_id)
 
     def headers(self, answer: Answer) -> dict[str, str]:
@@ -135,18 +138,19 @@ class Api:
             refusal = ApiError("InvalidClientTokenId", "The security token included in the request is invalid.")
             caller = self._caller(headers, refusal)
         except ApiError as error:
-            root = ElementTree.Element("ErrorResponse", xmlns=_STS)
-            told = ElementTree.SubElement(root, "Error")
-            ElementTree.SubElement(told, "Type").text = "Sender"
-            ElementTree.SubElement(told, "Code").text = error.code
-            ElementTree.SubElement(told, "Message").text = error.message
-            ElementTree.SubElement(root, "RequestId").text = request_id
-            return Answer(error.status, ElementTree.tostring(root))
+            return _refusal(_STS, error, request_id)
         result = ElementTree.SubElement(root, "GetCallerIdentityResult")
         ElementTree.SubElement(result, "Arn").text = caller.arn
         ElementTree.SubElement(result, "UserId").text = "AIDAEXAMPLE"
         ElementTree.SubElement(result, "Account").text = ACCOUNT
         return Answer(200, ElementTree.tostring(root))
+
+    def _simulation(self, form: Mapping[str, str], headers: Mapping[str, str], request_id: str) -> Answer:
+        try:
+            refusal = ApiError("InvalidClientTokenId", "The security token included in the request is invalid.")
+            return Answer(200, iam.simulated(form, self._caller(headers, refusal)))
+        except ApiError as error:
+            return _refusal(iam.NAMESPACE, error, request_id)
 
     def _quotas(self, headers: Mapping[str, str], body: bytes) -> Answer:
         action = headers["x-amz-target"].removeprefix(_QUOTAS)
@@ -170,3 +174,14 @@ class Api:
         name, value = known
         quota = {"ServiceCode": service, "QuotaCode": code, "QuotaName": name, "Value": value, "Unit": "None"}
         return {"Quota": quota | {"Adjustable": True, "GlobalQuota": False}}
+
+
+def _refusal(namespace: str, error: ApiError, request_id: str) -> Answer:
+    """As services of the query protocol other than EC2 refuse."""
+    root = ElementTree.Element("ErrorResponse", xmlns=namespace)
+    told = ElementTree.SubElement(root, "Error")
+    ElementTree.SubElement(told, "Type").text = "Sender"
+    ElementTree.SubElement(told, "Code").text = error.code
+    ElementTree.SubElement(told, "Message").text = error.message
+    ElementTree.SubElement(root, "RequestId").text = request_id
+    return Answer(error.status, ElementTree.tostring(root))

@@ -58,6 +58,17 @@ def terminate_instances(cloud: Cloud, params: Params, _caller: Principal) -> Par
     return {"TerminatingInstances": ending}
 
 
+def delete_volume(cloud: Cloud, params: Params, _caller: Principal) -> Params:
+    """Delete a disk that no machine has."""
+    name = params["VolumeId"]
+    if name not in cloud.volumes:
+        raise ApiError("InvalidVolume.NotFound", f"The volume '{name}' does not exist.")
+    if any(name == volume.id for instance in cloud.instances.values() for volume in instance.volumes):
+        raise ApiError("VolumeInUse", f"Volume {name} is currently attached to an instance.")
+    del cloud.volumes[name]
+    return {}
+
+
 def cancel_spot_instance_requests(cloud: Cloud, params: Params, _caller: Principal) -> Params:
     """Cancel requests; their instances live on."""
     known = {instance.spot_request for instance in cloud.instances.values()}

@@ -7,6 +7,8 @@ _STATUS = {
     "AuthFailure": 401,
     "UnauthorizedOperation": 403,
     "InvalidClientTokenId": 403,
+    "AccessDenied": 403,
+    "NoSuchEntity": 404,
     "DryRunOperation": 412,
     "InsufficientInstanceCapacity": 500,
     "InternalError": 500,

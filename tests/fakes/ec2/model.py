@@ -147,10 +147,17 @@ class TemplateVersion:
 
 @dataclass(frozen=True)
 class Principal:
-    """Whose access key it is, and what is denied to it, as ``ec2:RunInstances``."""
+    """Whose access key it is.
+
+    Args:
+        arn: whose.
+        denied: permissions, as ``ec2:RunInstances``.
+        event: touches only what exists and has this value in the tag ``mux:event``; empty for anything.
+    """
 
     arn: str
     denied: frozenset[str] = frozenset()
+    event: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ SUPPORTED = {
         "StopInstances": "InstanceIds Force DryRun",
         "TerminateInstances": "InstanceIds DryRun",
         "CreateTags": "Resources Tags.Key Tags.Value DryRun",
+        "DeleteVolume": "VolumeId DryRun",
         "DescribeVolumes": f"VolumeIds {_PAGED}",
         "DescribeSubnets": f"SubnetIds {_PAGED}",
         "DescribeSecurityGroups": f"GroupIds {_PAGED}",

@@ -1,0 +1,60 @@
+"""IAM, as far as its simulation of policies goes: what it would say of calls about things with certain tags.
+
+Takes one permission at a time, and answers for each resource, as IAM does. Nobody's policies are looked at but the
+caller's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from xml.etree import ElementTree
+
+from tests.fakes.ec2.errors import ApiError, not_in_fake
+from tests.fakes.ec2.model import Principal
+from tests.fakes.ec2.permissions import ON_THINGS, TAG_EVENT
+
+NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
+
+
+def simulated(form: Mapping[str, str], caller: Principal) -> bytes:
+    """The answer to SimulatePrincipalPolicy. Raises what IAM says."""
+    if "iam:SimulatePrincipalPolicy" in caller.denied:
+        raise ApiError("AccessDenied", f"User: {caller.arn} is not authorized to perform: iam:SimulatePrincipalPolicy")
+    if form["PolicySourceArn"] != role_of(caller):
+        raise ApiError("NoSuchEntity", f"{form['PolicySourceArn']} cannot be found.")
+    if "ActionNames.member.2" in form:
+        raise not_in_fake("A simulation of several permissions")
+    permission = form["ActionNames.member.1"]
+    decision = "allowed" if _allows(caller, permission, _context(form)) else "implicitDeny"
+    root = ElementTree.Element("SimulatePrincipalPolicyResponse", xmlns=NAMESPACE)
+    results = ElementTree.SubElement(ElementTree.SubElement(root, "SimulatePrincipalPolicyResult"), "EvaluationResults")
+    told = ElementTree.SubElement(results, "member")
+    ElementTree.SubElement(told, "EvalActionName").text = permission
+    ElementTree.SubElement(told, "EvalDecision").text = decision
+    each = ElementTree.SubElement(told, "ResourceSpecificResults")
+    for name, arn in form.items():
+        if name.startswith("ResourceArns.member."):
+            one = ElementTree.SubElement(each, "member")
+            ElementTree.SubElement(one, "EvalResourceName").text = arn
+            ElementTree.SubElement(one, "EvalResourceDecision").text = decision
+    return ElementTree.tostring(root)
+
+
+def role_of(caller: Principal) -> str:
+    """Whose policies are a caller's: those of a session are its role's."""
+    account, _, what = caller.arn.removeprefix("arn:aws:").partition("::")[2].partition(":")
+    if not what.startswith("assumed-role/"):
+        return caller.arn
+    return f"arn:aws:iam::{account}:role/{what.split('/')[1]}"
+
+
+def _context(form: Mapping[str, str]) -> dict[str, str]:
+    entries = {name.rpartition(".")[0] for name in form if name.endswith(".ContextKeyName")}
+    return {form[f"{each}.ContextKeyName"]: form[f"{each}.ContextKeyValues.member.1"] for each in entries}
+
+
+def _allows(caller: Principal, permission: str, context: Mapping[str, str]) -> bool:
+    if permission in caller.denied:
+        return False
+    held = bool(caller.event) and permission in ON_THINGS
+    return not held or context.get(f"aws:ResourceTag/{TAG_EVENT}") == caller.event
