@@ -33,6 +33,7 @@ _CHECK_OF = {
 _REMEDY_OF = {
     "hook_failed": "mend it; its output is in the log below",
     "root_refused": 'or try it with --allow root, and put allow = ["root"] into the event file',
+    "command_missing": 'give the image CMD ["jupyter", "lab"], or say --command; what is no Jupyter is of --kind http',
     "oom": "raise --memory, or let it use less",
 }
 

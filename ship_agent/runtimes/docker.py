@@ -229,7 +229,7 @@ class DockerRuntime:
     async def _start(self, spec: WorkspaceSpec, before: Held | None) -> None:
         image = await self._images.get(spec.project, spec.digest)
         docker_spec.check_allowed(spec.project, image)
-        docker_command.start_of(spec, image)
+        program = (docker_command.start_of(spec, image).command or ("",))[0]
         egress = await look_up(spec.project)
         directory = before.directory if before else self._containers / spec.id
         if before is not None:
@@ -240,7 +240,8 @@ class DockerRuntime:
         await self._contents.bring_files(spec, directory, image)
         shared = await asyncio.to_thread(self.shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
-        held = Held(directory, records.starting(spec, before.record if before else None, egress.rules), shared=shared)
+        record = records.starting(spec, before.record if before else None, egress.rules, program)
+        held = Held(directory, record, shared=shared)
         try:
             if "host_network" not in spec.project.allow:
                 address = await self._seats.reserve(spec.id, spec.seat, egress.rules)

@@ -16,6 +16,8 @@ from ship_agent.runtimes.jupyter_words import jupyter_words, shell_text
 
 PROGRAM_DEFAULT = "start-notebook.py"
 """By docker-stacks' contract."""
+HUB_PROGRAM = "jupyterhub-singleuser"
+"""What images for a JupyterHub start; it does not run without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def start_of(spec: WorkspaceSpec, image: Image) -> Start:
     if jupyter_words(image.entrypoint) is not None:
         started = jupyter_words(image.entrypoint if alone else (*image.entrypoint, *image.command))
         return Start((*(started or ()), *arguments), ())
-    return Start((*(jupyter_words(image.command) or (PROGRAM_DEFAULT,)), *arguments))
+    otherwise = ("jupyter", "lab") if HUB_PROGRAM in image.command else (PROGRAM_DEFAULT,)
+    return Start((*(jupyter_words(image.command) or otherwise), *arguments))
 
 
 def _arguments(spec: WorkspaceSpec) -> tuple[str, ...]:

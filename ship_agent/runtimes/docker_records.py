@@ -127,7 +127,7 @@ class Held:
     shared: Mapping[str, str] = field(default_factory=dict)
 
 
-def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) -> Record:
+def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], program: str) -> Record:
     """What is kept of a start that is about to be made; should the agent be killed now, it reads as an end."""
     secrets = dict.fromkeys((*(last.secrets if last else ()), *spec.secrets.values(), spec.token))
     return Record(
@@ -141,7 +141,7 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...]) 
         starts=(last.starts if last else 0) + 1,
         started_at=time.time(),
         egress=egress,
-        program=spec.project.command[0] if spec.project.command else "",
+        program=program,
         exit_code=last.exit_code if last else None,
         failure="exited",
         detail="its start was interrupted",

@@ -93,6 +93,7 @@ def test_a_shell_hands_the_arguments_on() -> None:
     [
         ({"Entrypoint": ["tini", "--", "start.sh"], "Cmd": ["start-notebook.sh"]}, ["start-notebook.sh"], None),
         ({"Entrypoint": ["tini", "--"], "Cmd": ["bash"]}, ["start-notebook.py"], None),
+        ({"Cmd": ["jupyterhub-singleuser", "--ip=0.0.0.0"]}, ["jupyter", "lab"], None),
         ({"Entrypoint": ["/repo2docker-entrypoint"], "Cmd": ["jupyter", "notebook", "--ip", "0.0.0.0"]},
          ["jupyter", "notebook"], None),
         ({"Entrypoint": ["tini", "jupyter", "lab"], "Cmd": ["--ip=0.0.0.0", "--debug"]},
