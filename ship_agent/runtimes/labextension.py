@@ -19,8 +19,10 @@ from ship_agent.runtimes.images import remove_tree, translated
 
 DATA = Path(__file__).with_name("jupyter")
 """A directory as ``JUPYTER_PATH`` names them: the extension lies in ``labextensions`` below it."""
-SETTINGS = ("jupyter_server_config.py", "jupyter_notebook_config.py")
-"""Beside it: what no setting of an image may change. The second is read by the Notebook before version 7."""
+SETTINGS = ("jupyter_server_config.py", "jupyter_notebook_config.py", "labconfig/page_config.json")
+"""Beside it: what no setting of an image may change (the second file is read by the Notebook before version 7), and
+that JupyterLab does not ask newcomers whether they want Jupyter's news.
+"""
 INSIDE = "/usr/local/share/mux/jupyter"
 """Where containers find their copy."""
 

@@ -51,4 +51,5 @@ def test_a_copy_is_made_once_and_everybody_may_read_it(tmp_path: Path) -> None:
     for path in (placed, *placed.rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o755 if path.is_dir() else 0o644), path
+    assert [name for name in labextension.SETTINGS if not (placed / name).is_file()] == []
     assert (placed / "labextensions/@mux/notebook/package.json").read_bytes() == (BUILT / "package.json").read_bytes()
