@@ -39,6 +39,7 @@ def wanted_of(file: EventFile) -> Ec2Wanted:
         workspace_ports=(first, first + ports_per_ship(file) - 1),
         endpoint=table.endpoint or "",
         instance_profile=table.instance_profile or "",
+        control_host=table.control_host or file.listen.control.host,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mux.preflight import ec2_quotas
+from mux.preflight import ec2_groups, ec2_quotas
 from mux.preflight.ec2_facts import REFUSED_CODES, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
 
@@ -27,7 +27,7 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
         *ec2_quotas.vcpus(wanted, facts),
         *ec2_quotas.storage(wanted, facts),
         *_subnets(wanted, facts),
-        *_groups(wanted, facts),
+        *ec2_groups.judged(wanted, facts),
         *_machine_image(wanted, facts),
     ]
 
@@ -113,38 +113,6 @@ def _subnets(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
     if shared:
         text = f"{', '.join(shared)}: an order goes to one subnet of a zone, and to another one when that is full"
         yield ok("subnets", text)
-
-
-def _groups(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
-    if "DescribeSecurityGroups" in facts.faults:
-        text = f"EC2 says {facts.faults['DescribeSecurityGroups']}"
-        yield failure("security groups", text, "correct ec2.security_groups, or allow ec2:DescribeSecurityGroups")
-        return
-    own = set(wanted.security_groups)
-    first, last = wanted.workspace_ports
-    ships = [rule for rule in facts.rules if rule.group in own]
-    touching = [rule for rule in ships if rule.first <= last and first <= rule.last]
-    if any(rule.everybody for rule in ships):
-        text = "the ships' group is open to everybody"
-        yield failure("security groups", text, f"let only the mux in, on ports {first} to {last}")
-    elif not any(rule.first <= first and last <= rule.last for rule in touching):
-        text = f"nobody may reach the workspaces' ports {first} to {last}"
-        yield failure("security groups", text, "let the mux's group in on these ports")
-    elif any(rule.from_group in own for rule in touching):
-        yield warning("security groups", "ships may reach each other's workspaces", "let only the mux's group in")
-    else:
-        froms = sorted({rule.from_group or rule.from_network for rule in touching})
-        yield ok("security groups", f"workspaces' ports {first} to {last} are for {', '.join(froms)}")
-    port = wanted.control_port
-    control = [rule for rule in facts.rules if rule.group not in own and rule.first <= port <= rule.last]
-    if any(rule.everybody for rule in control):
-        text = f"a group lets everybody reach port {port}, which may be the control port"
-        yield warning("control port", text, "let only the ships' group in")
-    elif not any(rule.from_group in own or rule.from_network for rule in control):
-        text = f"no group lets the ships reach the control port {port}"
-        yield failure("control port", text, "let the ships' group in on the mux's group")
-    else:
-        yield ok("control port", f"{port} is open to the ships")
 
 
 def _machine_image(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

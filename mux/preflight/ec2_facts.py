@@ -83,6 +83,7 @@ class Ec2Wanted:
         workspace_ports: first and last, on each ship.
         endpoint: address of the API; empty for the region's.
         instance_profile: of ships; empty for none.
+        control_host: the mux's address, or a name of it, as ships dial it.
     """
 
     event: str
@@ -99,6 +100,7 @@ class Ec2Wanted:
     workspace_ports: tuple[int, int]
     endpoint: str = ""
     instance_profile: str = ""
+    control_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,12 @@ class TypeFacts:
 
 @dataclass(frozen=True, slots=True)
 class SubnetFacts:
-    """A subnet."""
+    """A subnet. ``network``: its addresses, e.g. ``10.0.0.0/20``; empty for unknown."""
 
     id: str
     zone: str
     free_addresses: int
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,9 @@ class Ec2Gatherer:
     async def _subnets(self, ec2: Any) -> tuple[SubnetFacts, ...]:
         answer = await self._ask("DescribeSubnets", ec2.describe_subnets, SubnetIds=list(self._wanted.subnets))
         return tuple(
-            SubnetFacts(each["SubnetId"], each["AvailabilityZone"], each["AvailableIpAddressCount"])
+            SubnetFacts(
+                each["SubnetId"], each["AvailabilityZone"], each["AvailableIpAddressCount"], each.get("CidrBlock", "")
+            )
             for each in answer.get("Subnets", ())
         )
 

@@ -92,6 +92,7 @@ def wanted(stack: Stack) -> Ec2Wanted:
         seats_per_ship=8,
         control_port=8002,
         workspace_ports=(20000, 29999),
+        control_host=stack.outputs["ControlHost"],
     )
 
 

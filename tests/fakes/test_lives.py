@@ -103,9 +103,11 @@ async def test_a_machine_ended_while_it_boots_never_runs(rig: Rig) -> None:
 
 
 async def test_a_disk_is_deleted_only_when_no_machine_has_it(rig: Rig) -> None:
-    [machine] = await rig.run()
-    [disk] = rig.cloud.instances[machine].volumes
-    assert await refused(rig.ec2.delete_volume(VolumeId=disk.id)) == "VolumeInUse"
-    rig.cloud.instances[machine].volumes.clear()
-    await rig.ec2.delete_volume(VolumeId=disk.id)
-    assert await refused(rig.ec2.delete_volume(VolumeId=disk.id)) == "InvalidVolume.NotFound"
+    kept = [{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}]
+    [machine] = await rig.run(BlockDeviceMappings=kept)
+    [disk] = rig.cloud.volumes
+    assert await refused(rig.ec2.delete_volume(VolumeId=disk)) == "VolumeInUse"
+    await rig.ec2.terminate_instances(InstanceIds=[machine])
+    rig.cloud.advance(2)
+    await rig.ec2.delete_volume(VolumeId=disk)
+    assert await refused(rig.ec2.delete_volume(VolumeId=disk)) == "InvalidVolume.NotFound"

@@ -31,6 +31,7 @@ WANTED = Ec2Wanted(
     seats_per_ship=4,
     control_port=8443,
     workspace_ports=(20000, 29999),
+    control_host="10.0.64.7",
 )
 
 
@@ -302,13 +303,58 @@ def test_subnets_of_one_zone_are_told(good: Ec2Facts) -> None:
     assert found["zones"].outcome is Outcome.WARNING
 
 
-def test_ships_that_are_open_to_others_are_told(good: Ec2Facts) -> None:
-    world = RuleFacts(SHIPS_GROUP, 22, 22, from_network="0.0.0.0/0")
-    open_ = by_check(judged(WANTED, replace(good, rules=(*good.rules, world))))["security groups"]
-    assert open_.outcome is Outcome.FAILURE
-    each_other = RuleFacts(SHIPS_GROUP, 20000, 29999, from_group=SHIPS_GROUP)
-    shared = by_check(judged(WANTED, replace(good, rules=(*good.rules, each_other))))["security groups"]
-    assert shared.outcome is Outcome.WARNING
+MUX_GROUP = "sg-0fedcba9876543210"
+
+
+@pytest.mark.parametrize(
+    ("source", "outcome", "words"),
+    [
+        ({"from_network": "0.0.0.0/0"}, Outcome.FAILURE, "open to everybody"),
+        ({"from_group": SHIPS_GROUP}, Outcome.WARNING, "each other's workspaces"),
+        ({"from_network": "10.0.0.0/8"}, Outcome.WARNING, "each other's workspaces: 10.0.0.0/8 holds subnets"),
+        ({"from_network": "10.0.16.128/25"}, Outcome.WARNING, "each other's workspaces: 10.0.16.128/25"),
+        ({"from_network": "10.0.64.0/24"}, Outcome.WARNING, "10.0.64.0/24 may reach the workspaces, and not just"),
+        ({"from_network": "10.0.64.8/32"}, Outcome.WARNING, "not just the mux (10.0.64.7)"),
+        ({"from_network": "fd00::/8"}, Outcome.WARNING, "fd00::/8 may reach the workspaces"),
+        ({"from_network": "10.0.64.7/32"}, Outcome.OK, "are for 10.0.64.7/32"),
+        ({"from_group": MUX_GROUP}, Outcome.OK, f"are for {MUX_GROUP}"),
+    ],
+)
+def test_workspaces_are_for_the_mux_only(good: Ec2Facts, source: dict[str, str], outcome: Outcome, words: str) -> None:
+    rules = (
+        *(rule for rule in good.rules if rule.group != SHIPS_GROUP),
+        RuleFacts(SHIPS_GROUP, 20000, 29999, **source),
+    )
+    found = by_check(judged(WANTED, replace(good, rules=rules)))["security groups"]
+    assert found.outcome is outcome
+    assert words in found.said
+
+
+@pytest.mark.parametrize(
+    ("sources", "outcome", "words"),
+    [
+        ([{"from_network": "10.0.0.0/8"}], Outcome.WARNING, "a group lets 10.0.0.0/8 reach port 8443"),
+        ([{"from_network": "10.0.0.0/20"}], Outcome.FAILURE, "no group lets ships of 10.0.16.0/20 reach"),
+        ([{"from_network": "192.0.2.0/24"}], Outcome.FAILURE, "no group lets the ships reach"),
+        ([{"from_network": "10.0.0.0/20"}, {"from_network": "10.0.16.0/20"}], Outcome.OK, "open to the ships"),
+        ([{"from_group": SHIPS_GROUP}, {"from_network": "192.0.2.0/24"}], Outcome.WARNING, "more than ships"),
+        ([{"from_group": SHIPS_GROUP}], Outcome.OK, "open to the ships"),
+    ],
+)
+def test_the_control_port_is_for_ships_only(
+    good: Ec2Facts, sources: list[dict[str, str]], outcome: Outcome, words: str
+) -> None:
+    of_ships = tuple(rule for rule in good.rules if rule.group == SHIPS_GROUP)
+    rules = (*of_ships, *(RuleFacts(MUX_GROUP, 8443, 8443, **source) for source in sources))
+    found = by_check(judged(WANTED, replace(good, rules=rules)))["control port"]
+    assert found.outcome is outcome
+    assert words in found.said
+
+
+def test_a_group_that_is_not_the_muxs_says_nothing_about_the_control_port(good: Ec2Facts) -> None:
+    database = RuleFacts("sg-0dddddddddddddddd", 0, 65535, from_network="10.0.0.0/8")
+    found = by_check(judged(WANTED, replace(good, rules=(*good.rules, database))))["control port"]
+    assert found.outcome is Outcome.OK
 
 
 def test_which_quotas_families_share() -> None:

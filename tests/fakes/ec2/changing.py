@@ -63,7 +63,7 @@ def delete_volume(cloud: Cloud, params: Params, _caller: Principal) -> Params:
     name = params["VolumeId"]
     if name not in cloud.volumes:
         raise ApiError("InvalidVolume.NotFound", f"The volume '{name}' does not exist.")
-    if any(name == volume.id for instance in cloud.instances.values() for volume in instance.volumes):
+    if not cloud.volumes[name].available:
         raise ApiError("VolumeInUse", f"Volume {name} is currently attached to an instance.")
     del cloud.volumes[name]
     return {}
