@@ -101,12 +101,8 @@ def parse_request(head: bytes) -> RequestHead:
     """Parse a complete head, empty line included. Raises Malformed."""
     try:
         lines = split_head(head)
-    except Malformed:
-        # As when the head comes in pieces: what is certain first decides.
-        line = head.partition(b"\r\n")[0]
-        if not _REQUEST_LINE.fullmatch(line) and b"\r" not in line and b"\n" not in line:
-            raise _bad_request_line() from None
-        raise
+    except Malformed as fault:
+        raise _certain_first(head, fault) from None
     method, target, minor = _request_line(lines[0])
     fields = parse_fields(lines[1:])
     host = _host(fields)
@@ -126,12 +122,23 @@ def find_request(buffer: bytearray, scanned: int = 0) -> int:
     """As ``find_head``, and refuses at once what is no HTTP/1 at all, for example TLS or a line of HTTP/0.9."""
     if buffer and buffer[0] not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+-.^_`|~0123456789":
         raise Malformed("bad_request_line", "the request does not begin with a method (RFC 9112 section 3)")
-    size = find_head(buffer, scanned)
+    try:
+        size = find_head(buffer, scanned)
+    except Malformed as fault:
+        raise _certain_first(buffer, fault) from None
     if not size:
         end = buffer.find(b"\r\n", max(0, scanned - 1))
         if end >= 0 and buffer.find(b"\r\n", 0, end) < 0 and not _REQUEST_LINE.fullmatch(buffer, 0, end):
             raise _bad_request_line()
     return size
+
+
+def _certain_first(head: bytes | bytearray, fault: Malformed) -> Malformed:
+    """Of a head with a fault: what is certain first decides, in how many pieces it ever comes."""
+    line, end, _ = head.partition(b"\r\n")
+    if end and not _REQUEST_LINE.fullmatch(line) and b"\r" not in line and b"\n" not in line:
+        return _bad_request_line()
+    return fault
 
 
 def _bad_request_line() -> Malformed:

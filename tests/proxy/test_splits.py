@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -17,9 +20,14 @@ from mux.proxy.body import CHUNKED, ChunkedBody
 from mux.proxy.inbound import RequestReader
 from mux.proxy.refusal import Malformed
 from mux.proxy.response import Mark, ResponseHead, ResponseReader
+from tests.proxy.conftest import STRICT
 from tests.proxy.rig import HOST, Rig, Wire, request
-from tests.proxy.test_messages import ORIGIN_LINE
+from tests.proxy.test_messages import ORIGIN_LINE, eventually
+from tests.proxy.test_tunnels import HANDSHAKE, SWITCH
 
+BOTH_WAYS = True
+END = b"\r\n\r\n"
+Outcome = tuple[list[bytes], bytes]
 REQUESTS = [
     request(),
     request(b"HEAD /camp/intro/x?y", b"Accept: text/html"),
@@ -130,48 +138,118 @@ def test_responses_are_read_the_same_whatever_way_they_are_split(
     assert read_response([whole[i : i + 1] for i in range(len(whole))], method) == expected
 
 
-def test_what_passes_is_the_same_whatever_way_it_is_split() -> None:
-    """On the wire: a body's bytes are the body's bytes, in both directions."""
-    ask, answer = REQUESTS[3], RESPONSES[1]
-    sent = ask.partition(b"\r\n\r\n")[2]
+@dataclass(frozen=True)
+class Talk:
+    """What is said on one connection of a client.
+
+    Args:
+        asks: requests, each whole; behind a handshake, what the client sends without waiting for the answer.
+        answers: one for each, head and body.
+        pipelined: whether all requests are sent before the first answer has come.
+    """
+
+    asks: tuple[bytes, ...]
+    answers: tuple[bytes, ...]
+    pipelined: bool = False
+
+    @property
+    def writes(self) -> tuple[bytes, ...]:
+        """What the client sends without waiting for answers."""
+        return (b"".join(self.asks),) if self.pipelined else self.asks
+
+
+PLAIN = [request(), *(request(b"GET /camp/intro/%d" % number) for number in range(4))]
+"""May be remembered."""
+TALKS = {
+    "chunked": Talk((REQUESTS[3],), (RESPONSES[1],)),
+    "with a length": Talk((REQUESTS[2],) * 2, (RESPONSES[0],) * 2),
+    "the same again": Talk((request(),) * 4, (RESPONSES[0],) * 4),
+    "answers differ": Talk((request(),) * 4, (RESPONSES[0], RESPONSES[1]) * 2),
+    "pipelined": Talk(tuple(PLAIN[1:]), (RESPONSES[1], RESPONSES[0]) * 2, pipelined=True),
+    "WebSocket": Talk((HANDSHAKE + b"from the page \r\n\r\n",), (SWITCH + b"from the workspace \r\n\r\n",)),
+}
+
+
+class Workspace:
+    """Takes and answers what a talk has, in pieces."""
+
+    def __init__(self, rig: Rig) -> None:
+        rig.alice.script = self._script
+
+    def begin(self, talk: Talk, places: list[int]) -> None:
+        """The next talk, and where its answers are cut."""
+        self._talk, self._places = talk, places
+        self.got: list[bytes] = []
+
+    async def _script(self, wire: Wire) -> None:
+        while True:
+            head = await wire.reader.readuntil(END)
+            number = len(self.got) // 2
+            ask, answer = self._talk.asks[number], self._talk.answers[number]
+            if ask.startswith(HANDSHAKE):  # what is behind it passes once it is answered
+                await send(wire, answer, self._places)
+            self.got += [head, await wire.exactly(len(ask.partition(END)[2]))]
+            if not ask.startswith(HANDSHAKE):
+                await send(wire, answer, self._places)
+
+
+async def converse(rig: Rig, workspace: Workspace, talk: Talk, ins: list[int], outs: list[int]) -> Outcome:
+    """What the workspace got, and what the client got, of a talk that is cut at these places."""
+    workspace.begin(talk, outs)
+    client = await rig.client()
+    seen, answers = b"", iter(talk.answers)
+    for data in talk.writes:
+        await send(client, data, ins)
+        for answer in answers if talk.pipelined else itertools.islice(answers, 1):
+            seen += await client.head() + await client.exactly(len(answer.partition(END)[2]))
+    await eventually(lambda: len(workspace.got) == 2 * len(talk.asks))
+    client.close()
+    return workspace.got, seen
+
+
+async def send(wire: Wire, data: bytes, places: list[int]) -> None:
+    """Send ``data`` in pieces, each in a turn of its own."""
+    for piece in pieces_of(data, places):
+        await wire.send(piece)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("talk", TALKS.values(), ids=TALKS.keys())
+def test_what_passes_is_the_same_whatever_way_it_is_split(talk: Talk, way: dict[str, Any]) -> None:
+    """On the wire, in both directions, and as the strict way passes it in one piece."""
+
+    async def whole(directory: Path) -> Outcome:
+        async with Rig(directory, **STRICT) as rig:
+            return await converse(rig, Workspace(rig), talk, [], [])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, tempfile.TemporaryDirectory() as directory:
-        rig = Rig(Path(directory))
+        expected = runner.run(whole(Path(directory)))
+        rig = Rig(Path(directory), **way)
         runner.run(rig.__aenter__())
+        workspace = Workspace(rig)
 
-        async def pass_on(cuts_in: list[int], cuts_out: list[int]) -> tuple[bytes, bytes]:
-            """What the workspace got of the body, and what the client got."""
-
-            async def script(wire: Wire) -> None:
-                await wire.head()
-                rig.alice.bodies.append(await wire.exactly(len(sent)))
-                for piece in pieces_of(answer, cuts_out):
-                    await wire.send(piece)
-                    await asyncio.sleep(0)
-
-            rig.alice.script = script
-            client = await rig.client()
-            for piece in pieces_of(ask, cuts_in):
-                await client.send(piece)
-                await asyncio.sleep(0)
-            seen = await client.exactly(len(answer))
-            client.close()
-            return rig.alice.bodies[-1], seen
-
-        @settings(max_examples=40, deadline=None)
-        @given(cuts(ask), cuts(answer))
-        def check(cuts_in: list[int], cuts_out: list[int]) -> None:
-            assert runner.run(pass_on(cuts_in, cuts_out)) == (sent, answer)
+        @settings(max_examples=30, deadline=None)
+        @given(cuts(max(talk.writes, key=len)), cuts(max(talk.answers, key=len)))
+        def check(ins: list[int], outs: list[int]) -> None:
+            assert runner.run(converse(rig, workspace, talk, ins, outs)) == expected
 
         try:
+            for _ in range(2):  # what comes once is not remembered
+                assert runner.run(converse(rig, workspace, talk, [], [])) == expected
+            memo = rig.plane.memo
+            if memo is not None and not talk.pipelined:
+                assert (len(memo.heads) > 0) == all(ask in PLAIN for ask in talk.asks)
             check()
         finally:
             runner.run(rig.__aexit__(None, None, None))
+    assert expected[0][1::2] == [ask.partition(END)[2] for ask in talk.asks]
+    assert expected[1].endswith(talk.answers[-1].partition(END)[2])
 
 
 def cuts(data: bytes) -> st.SearchStrategy[list[int]]:
-    """Some places inside ``data``."""
-    return st.lists(st.integers(1, len(data) - 1), max_size=6)
+    """Some places inside ``data``, wherever, or behind an empty line."""
+    ends = [found.end() for found in re.finditer(END, data[:-1])]
+    return st.lists(st.integers(1, len(data) - 1) | st.sampled_from(ends or [1]), max_size=6)
 
 
 def pieces_of(data: bytes, places: list[int]) -> list[bytes]:
