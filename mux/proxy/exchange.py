@@ -16,6 +16,7 @@ from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy import limits, sockets
 from mux.proxy.body import CHUNKED, NO_BODY, UNTIL_CLOSE
+from mux.proxy.failures import upstream_failed
 from mux.proxy.grammar import values_of
 from mux.proxy.refusal import Malformed, Refusal
 from mux.proxy.request import METHODS_SAFE, RequestHead
@@ -194,13 +195,13 @@ class Exchange:
         """See Waiter."""
         self._waits_at = None
         if isinstance(error, LostAtOnceError):
-            self._upstream_failed("reset", 502)
+            self._upstream_failed("reset")
             return
         self._plane.paths.unreached(self.destination)
         if isinstance(error, TimeoutError):
-            self._upstream_failed("connect_timeout", 504)
+            self._upstream_failed("connect_timeout")
         else:
-            self._upstream_failed("refused", 503)
+            self._upstream_failed("refused")
 
     def _attach(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -282,7 +283,7 @@ class Exchange:
         try:
             events = self._reader.receive(data)
         except Malformed as fault:
-            self._upstream_failed("malformed", 502, fault)
+            self._upstream_failed("malformed", fault)
             return
         out: list[bytes] = []
         for event in events:
@@ -323,7 +324,7 @@ class Exchange:
             self._reader = self._new_reader()
             self._dial()
             return
-        self._upstream_failed("reset", 502)
+        self._upstream_failed("reset")
 
     def _last_words(self) -> None:
         """An upstream that wants no more of a body may have said why before it reset the connection."""
@@ -395,7 +396,7 @@ class Exchange:
             self.abandon()
             self.client.break_off("client_reset")
         else:
-            self._upstream_failed("reset", 502)
+            self._upstream_failed("reset")
 
     def _head(self, head: ResponseHead, out: list[bytes]) -> bool:
         request = self.request
@@ -404,7 +405,7 @@ class Exchange:
                 out.append(client_head(head, request, self.destination, close=False))
             return True
         if head.body == CHUNKED and request.minor == 0:
-            self._upstream_failed("malformed", 502, Malformed("coding_unasked", "chunked to HTTP/1.0"))
+            self._upstream_failed("malformed", Malformed("coding_unasked", "chunked to HTTP/1.0"))
             return False
         self.head_sent = True
         self._plane.tally.response(head.status)
@@ -451,7 +452,7 @@ class Exchange:
     def expired(self, kind: str) -> None:
         """A deadline passed: ``response_head``, or what the client owed."""
         if kind == "response_head":
-            self._upstream_failed("response_timeout", 504)
+            self._upstream_failed("response_timeout")
         else:
             self._fail(Refusal(408, kind, "The request did not arrive in time."))
 
@@ -459,22 +460,11 @@ class Exchange:
         """The request's body is malformed: neither side may go on."""
         self._fail(refusal)
 
-    def _upstream_failed(self, kind: str, status: int, fault: Malformed | None = None) -> None:
+    def _upstream_failed(self, kind: str, fault: Malformed | None = None) -> None:
         if self._held():
             return
         self._plane.upstream_failed("port_" + kind if self.destination.port else kind, self.destination, fault)
-        if self.destination.port and kind in ("refused", "reset"):
-            # An engine's own proxy takes connections for a port at which nothing listens, and drops them.
-            status, code = 503, "port_" + kind
-            text = f"Nothing answers at the port {self.destination.port} of your workspace. Start its program there."
-        elif self.destination.workspace:
-            text = _WORKSPACE_TEXTS.get(kind, _WORKSPACE_TEXTS["refused"])
-            code = "workspace_" + kind
-        else:
-            status = status if self._plane.control_up and kind != "refused" else 503
-            text = "The event's control process will be back in a few seconds."
-            code = "control_" + kind
-        self._fail(Refusal(status, code, text, reload_s=limits.RELOAD_S))
+        self._fail(upstream_failed(kind, self.destination, control_up=self._plane.control_up))
 
     def _fail(self, refusal: Refusal) -> None:
         if self.gone:
@@ -504,12 +494,3 @@ class Exchange:
         if self._dialling is not None and self._dialling is not asyncio.current_task():
             self._dialling.cancel()
         self._dialling = None
-
-
-_WORKSPACE_TEXTS = {
-    "refused": "Your workspace does not answer yet.",
-    "connect_timeout": "Your workspace's machine does not answer.",
-    "reset": "Your workspace ended the connection before it answered.",
-    "malformed": "Your workspace sent an answer that cannot be passed on.",
-    "response_timeout": "Your workspace did not answer in time.",
-}

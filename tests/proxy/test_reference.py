@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mux.proxy import limits
-from mux.proxy.exchange import _WORKSPACE_TEXTS
+from mux.proxy.failures import WORKSPACE_TEXTS
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import METHODS, METHODS_DAV, _second_opinion
 
@@ -27,7 +27,7 @@ def test_every_limit_is_listed() -> None:
 def test_every_refusal_is_listed() -> None:
     codes = set(re.findall(r"(?:Malformed|Refusal|TooMany)\(\s*(?:[0-9]{3},\s*)?\"([a-z_0-9]+)\"", SOURCE))
     codes |= {"bare_cr", "bare_lf", "body_timeout", "client_stalled", "half_closed"}
-    codes |= {f"{who}_{kind}" for who in ("workspace", "control") for kind in _WORKSPACE_TEXTS}
+    codes |= {f"{who}_{kind}" for who in ("workspace", "control") for kind in WORKSPACE_TEXTS}
     assert len(codes) > 50
     assert codes - NAMED == set()
 
