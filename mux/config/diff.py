@@ -43,6 +43,7 @@ class Change:
 _QUIET = "(not shown)"
 _NEXT_START = "takes effect when the mux is started again"
 _STORE = "takes effect when the mux is started again; what is kept is not moved there"
+_SHIPLESS = "takes effect when the mux is started again; refused while there are ships"
 _NEXT_LOGIN = "holds for logins from now on; sessions keep theirs"
 _AT_ONCE = "takes effect at once"
 _REPLACED = "workspaces on free seats are replaced"
@@ -54,7 +55,7 @@ _LABEL = "is shown from the next page on"
 
 _EFFECTS: Mapping[str, str] = MappingProxyType(
     {
-        "event.name": "machines are marked with it: end every ship under the old name first",
+        "event.name": _SHIPLESS,
         "event.title": _NEXT_START,
         "event.public_address": "takes effect when the mux is started again; links on slides must lead there",
         "event.admin_address": _NEXT_START,
@@ -67,7 +68,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "project.allow": f"what its containers may beyond the rule; {_RESTART}",
         "project.ports_with_prefix": _AT_ONCE,
         "project.health_path": f"is asked from now on; {_REPLACED}",
-        "fleet.provider": "takes effect when the mux is started again; end every ship of the old provider first",
+        "fleet.provider": _SHIPLESS,
         "fleet.runtime": "takes effect when the mux is started again; ships that run keep the old runtime",
         "fleet.ready_seats": "counts while the doors have not opened yet",
         "fleet.ports": "holds for ships launched after the next start of the mux",
@@ -86,7 +87,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "files.region": _STORE,
         "files.endpoint": _STORE,
         "registry.config": "read now; ships get the new logins at once",
-        "ec2.region": "takes effect when the mux is started again; end every ship in the old region first",
+        "ec2.region": _SHIPLESS,
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
     }
 )

@@ -10,6 +10,11 @@ from mux.preflight.ec2_facts import REFUSED_CODES, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
 
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
+UNREACHED = frozenset(
+    {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "SSLError"}
+    | {"ProxyConnectionError", "HTTPClientError"}
+)
+"""What botocore raises where there is no way to AWS, whatever the credentials."""
 FREE_ADDRESSES_KEPT = 8
 """Addresses that should stay free in a subnet: machines that end keep theirs for a while."""
 
@@ -18,6 +23,9 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
     """Everything, in the order in which people should read it."""
     if not facts.account:
         reason = facts.faults.get("GetCallerIdentity", "no answer")
+        if reason in UNREACHED:
+            remedy = f"let this machine reach AWS, over HTTPS or a proxy: STS in {wanted.region} is asked first"
+            return [failure("credentials", f"AWS cannot be reached ({reason})", remedy)]
         remedy = "give mux credentials as the AWS tools find them: environment, profile, or the machine's role"
         return [failure("credentials", f"AWS does not know who asks ({reason})", remedy)]
     return [

@@ -8,6 +8,7 @@ Rules:
 - A plan has an id that stands for the file, its secrets, the images' digests and what is in force. `apply` makes the
   plan again and refuses when the id is another one. The id is keyed, so that it says nothing of the secrets.
 - One apply at a time.
+- What ships are found by stays as long as there are ships: they would run on, and cost, unseen.
 - Relative paths start at the directory of the event file that mux was started with.
 """
 
@@ -18,7 +19,8 @@ import hashlib
 import hmac
 import json
 import secrets as randomness
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,9 @@ log = structlog.get_logger(__name__)
 
 _UNTOLD = Difference("event", "", "", "was kept by the last apply, but may not have reached the fleet: apply it again")
 """Shown when the engine was too busy to confirm; without it there would be no difference left to apply."""
+
+FOUND_BY = ("event.name", "fleet.provider", "ec2.region")
+"""Keys of the event file that ships are found by."""
 
 Applied = Callable[[EventFile, SecretValues], Awaitable[None]]
 """Told of a file that has been kept, before the core is: swaps what the daemon holds in memory."""
@@ -128,6 +133,7 @@ class EventApplier:
             *image_differences(old_digests, digests),
             *secret_differences(old_secrets, secrets),
         ]
+        self._keep_ships_found(changes)
         if self._untold:
             changes.append(_UNTOLD)
         plan = Plan(
@@ -137,6 +143,18 @@ class EventApplier:
             first=old_text is None,
         )
         return _Prepared(file, digests, secrets, plan)
+
+    def _keep_ships_found(self, changes: Sequence[Difference]) -> None:
+        """Refuse another answer to where ships are, while there are any. Raises ApplyError."""
+        keys = [change.key for change in changes if change.key in FOUND_BY and change.before]
+        ships = len(self._engine.status(time.time()).ships)
+        if keys and ships:
+            there = "there is a ship" if ships == 1 else f"there are {ships} ships"
+            raise ApplyError(
+                "ships_lost",
+                f"{', '.join(keys)} cannot change while {there}: they would run on without mux; nothing has changed. "
+                "End them with `mux fleet reap`, then apply again",
+            )
 
     def _in_force(self, text: str | None) -> tuple[EventFile | None, tuple[str, ...]]:
         """The file in force. One that this version cannot read is shown as none, with a warning."""

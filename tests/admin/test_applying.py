@@ -14,7 +14,7 @@ from mux.store.base import StoreUnavailableError
 from mux.store.sql import SqlStore
 from mux.web.admin_api_deps import ApplyError, Plan, SecretValues
 from mux.web.applying import EventApplier
-from tests.admin.support import FakeEngine, open_store
+from tests.admin.support import FakeEngine, open_store, room, ship_view
 
 INTRO = ProjectName("intro")
 
@@ -203,3 +203,21 @@ async def test_a_file_in_force_that_cannot_be_read_any_more_is_replaced_with_a_w
     assert len(plan.warnings) == 1
     assert not plan.first
     assert await event.store.applied() == event.text
+
+
+# --- what ships are found by ------------------------------------------------------------------------------------------
+
+
+async def test_an_event_with_ships_is_not_renamed(event: Event) -> None:
+    event.engine.room = room()
+    await event.put(event.text)
+    renamed = event.text.replace('name = "my-workshop"', 'name = "renamed"')
+    event.engine.room = room(ship_view())
+    with pytest.raises(ApplyError, match="cannot change while there is a ship") as refused:
+        await event.applier.plan(renamed, None)
+    assert refused.value.code == "ships_lost"
+    assert await event.store.applied() == event.text
+
+    event.engine.room = room()
+    await event.put(renamed)
+    assert await event.store.applied() == renamed

@@ -371,3 +371,12 @@ def test_which_quotas_families_share() -> None:
     assert codes("trn1n.32xlarge") == ("L-2C3B7624", "L-6B0D517C")
     assert codes("hpc7a.96xlarge") == ("L-F7808C92", None), "there are none on spot"
     assert codes("u-6tb1.metal") == (None, None)
+
+
+def test_a_machine_without_a_way_to_aws_is_not_asked_for_credentials() -> None:
+    (finding,) = judged(WANTED, Ec2Facts(faults={"GetCallerIdentity": "EndpointConnectionError"}))
+    assert (finding.outcome, finding.check) == (Outcome.FAILURE, "credentials")
+    assert "AWS cannot be reached" in finding.said
+    assert "reach AWS" in finding.remedy
+    (finding,) = judged(WANTED, Ec2Facts(faults={"GetCallerIdentity": "NoCredentialsError"}))
+    assert "give mux credentials" in finding.remedy
