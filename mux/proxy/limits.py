@@ -43,6 +43,9 @@ WRITE_BUFFER_BYTES_HIGH: Final = 128 * 1024
 WRITE_BUFFER_BYTES_LOW: Final = 32 * 1024
 """Unsent bytes at which the peer is read again."""
 
+READ_BYTES_MAX: Final = 256 * 1024
+"""What both event loops take from a socket at once. Whoever stops reading has been given this much already."""
+
 FIRST_BYTE_S: Final = 30.0
 """A client connection before its first byte. Browsers open some ahead and close them unused after 10 s."""
 
@@ -158,6 +161,15 @@ AGAIN_BYTES_MAX: Final = 2048
 a browser's heads are under 1 KB."""
 AGAIN_S: Final = 5.0
 """So long: an idle connection shall cost little, and pages that poll do so more often."""
+
+CONNECTION_BYTES_MAX: Final = (
+    (PIPELINE_BYTES_MAX + READ_BYTES_MAX)
+    + 2 * (WRITE_BUFFER_BYTES_HIGH + READ_BYTES_MAX + HEAD_BYTES_MAX)
+    + 4 * AGAIN_BYTES_MAX
+)
+"""What one client connection and its upstream hold in buffers at their worst: requests to come, what neither side
+takes, and the last request and answer. A body that goes through the kernel has its pipe instead of the second. Not in
+it: the kernel's socket buffers, TLS, and what a turn of the event loop puts off to the next."""
 
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""
