@@ -1,7 +1,7 @@
 """``python -m bench.proxy.feeder``: what a control process is to a proxy that is measured: one that feeds it, and that
 takes its counters and what it tells of tunnels.
 
-The feed's own `Publisher`, one attendee with a session, and the two routes that the bench asks for.
+The feed's own `Publisher`, attendees with a session each, and the two routes of each that the bench asks for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import time
 
-from bench.proxy.targets import SESSION
+from bench.proxy.targets import SESSIONS
 from mux.core.commands import Placement, Publish
 from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
@@ -21,7 +21,6 @@ from mux.core.routes import SessionEntry
 from mux.publisher import Publisher
 
 WEB, ECHO = ProjectName("intro"), ProjectName("echo")
-USER = UserId("a")
 DAY_S = 86_400.0
 
 
@@ -36,13 +35,17 @@ async def feed(path: str, ready_fd: int, origin: str, web_port: int, echo_port: 
         echo_port: what is behind the other.
     """
     publisher = Publisher(lambda _: "of-the-workspace", FeedSettings(origin, "mux_session", "Bench Camp", (WEB, ECHO)))
-    session = SessionHash(hashlib.sha256(SESSION.encode()).hexdigest())
+    users = {session: UserId(f"attendee-{number}") for number, session in enumerate(SESSIONS)}
     places = {WEB: web_port, ECHO: echo_port}
     publisher.publish(
         Publish(
-            sessions={session: SessionEntry(USER, time.time() + DAY_S)},
+            sessions={
+                SessionHash(hashlib.sha256(session.encode()).hexdigest()): SessionEntry(user, time.time() + DAY_S)
+                for session, user in users.items()
+            },
             routes={
-                (USER, project): Placement(WorkspaceId(f"ws-{project}"), "127.0.0.1", port)
+                (user, project): Placement(WorkspaceId(f"{user}-{project}"), "127.0.0.1", port)
+                for user in users.values()
                 for project, port in places.items()
             },
         )

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.proxy.targets import BODY_BYTES, SESSION, TICKS, Target, cpu_s
+from bench.proxy.targets import BODY_BYTES, SESSIONS, TICKS, Target, cpu_s
 
+ATTENDEE_CONNECTIONS = 1000
+"""Connections of one attendee, who may not have them all: more are another's, and asked for by another thread."""
 LUA = """
 local headers = {{
   ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -21,12 +23,18 @@ local headers = {{
   ["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
   ["Accept-Encoding"] = "gzip, deflate, br, zstd", ["Accept-Language"] = "en-GB,en;q=0.9,de;q=0.8",
   ["Connection"] = "{kind}" == "close" and "close" or "keep-alive", ["Origin"] = "{origin}",
-  ["Cookie"] = "_xsrf=2|5a0b6e6c|b2d9c4a6c6a8d1c0a4f4c0b2f5e1a7d3|1762550000; mux_session={session}",
+  ["Cookie"] = "_xsrf=2|5a0b6e6c|b2d9c4a6c6a8d1c0a4f4c0b2f5e1a7d3|1762550000; mux_session=",
   ["Referer"] = "{origin}/camp/intro/lab/tree/intro.ipynb",
   ["Sec-Fetch-Dest"] = "empty", ["Sec-Fetch-Mode"] = "cors", ["Sec-Fetch-Site"] = "same-origin",
 }}
 local kind, path, body, count, heads = "{kind}", "{path}", "", 0, {{}}
+local threads, sessions = 0, {{"{sessions}"}}
+setup = function(thread)
+  threads = threads + 1
+  thread:set("session", sessions[threads])
+end
 init = function(args)
+  headers["Cookie"] = headers["Cookie"] .. session
   if kind == "upload" then body = string.rep("x", {body}) end
   for i = 1, 8 do
     headers["X-Turn"] = tostring(i)
@@ -117,12 +125,13 @@ def http(
         connections: open at once.
         seconds: of load; wrk counts whole ones, at least one.
     """
+    threads = -(-connections // ATTENDEE_CONNECTIONS)
     script = directory / "load.lua"
     origin = target.origin
     address = target.echo if kind == "upload" else origin + path
     path = urlsplit(address).path
-    script.write_text(LUA.format(origin=origin, session=SESSION, kind=kind, path=path, body=BODY_BYTES))
-    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+    script.write_text(LUA.format(origin=origin, sessions='", "'.join(SESSIONS), kind=kind, path=path, body=BODY_BYTES))
+    words = ["taskset", "-c", str(core), "wrk", f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     words += ["--latency", "--timeout", "60s"]
     spent = Spent(target)
     done = subprocess.run([*words, "-s", str(script), address], capture_output=True, text=True, check=True)
@@ -165,7 +174,8 @@ def idle_bytes(target: Target, core: int, connections: int) -> float:
     before = target.memory_bytes()
     process = _sockets(target, core, connections, 128, 0)
     assert process.stdout is not None and process.stdin is not None
-    process.stdout.readline()
+    if not process.stdout.readline():
+        raise SystemExit(f"{target.name}: {connections} WebSockets could not be opened")
     held = target.memory_bytes() - before
     process.stdin.close()
     process.wait()
@@ -176,7 +186,7 @@ def _sockets(target: Target, core: int, connections: int, size: int, seconds: fl
     words = ["taskset", "-c", str(core), sys.executable, "-m", "bench.proxy.sockets", "load"]
     words += [
         target.echo,
-        SESSION,
+        ",".join(SESSIONS),
         str(connections),
         str(size),
         str(seconds),

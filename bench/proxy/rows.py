@@ -34,7 +34,7 @@ SOCKETS = {
     "WebSocket 16 KB, 1": (1, 16384),
     "WebSocket 16 KB, 200": (200, 16384),
 }
-BODIES_TIMES = 3
+BODIES_TIMES = 2
 """So much longer are samples of large bodies, which count when they are complete."""
 
 

@@ -139,11 +139,13 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-async def load(address: str, cookie: str, *, connections: int, size: int, seconds: float, reframed: bool) -> None:
+async def load(
+    address: str, cookies: list[str], *, connections: int, size: int, seconds: float, reframed: bool
+) -> None:
     """Open connections; with ``seconds``, send to and fro. Prints JSON when they are open, and again at the end.
 
     With 0 seconds the connections stay open until standard input ends. Frames come back with their masks, or, if they
-    are ``reframed`` on the way, without.
+    are ``reframed`` on the way, without. The cookies are used in turn.
     """
     loop = asyncio.get_running_loop()
     parts = urlsplit(address)
@@ -152,8 +154,9 @@ async def load(address: str, cookie: str, *, connections: int, size: int, second
     head = (
         f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\n"
-        f"Origin: {parts.scheme}://{parts.netloc}\r\nCookie: mux_session={cookie}\r\n\r\n"
-    ).encode()
+        f"Origin: {parts.scheme}://{parts.netloc}\r\nCookie: mux_session="
+    )
+    heads = [f"{head}{cookie}\r\n\r\n".encode() for cookie in cookies]
     frame = masked_frame(size)
     returned = len(frame) - MASK_BYTES * reframed
     clients: list[Client] = []
@@ -161,9 +164,10 @@ async def load(address: str, cookie: str, *, connections: int, size: int, second
         batch = []
         for number in range(first, min(connections, first + 100)):
             opened: asyncio.Future[None] = loop.create_future()
+            asked = heads[number % len(heads)]
             source = (f"127.{1 + os.getpid() % 250}.{1 + number // 10_000}.1", 0)
             _, client = await loop.create_connection(
-                lambda opened=opened: Client(head, frame, returned, opened),
+                lambda opened=opened, head=asked: Client(head, frame, returned, opened),
                 "127.0.0.1",
                 port,
                 local_addr=source,
@@ -203,7 +207,7 @@ def trusting_anybody() -> ssl.SSLContext:
 
 
 def main() -> None:
-    """``serve PORT``, or ``load ADDRESS COOKIE CONNECTIONS SIZE SECONDS [reframed]``."""
+    """``serve PORT``, or ``load ADDRESS COOKIE,… CONNECTIONS SIZE SECONDS [reframed]``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["serve", "load"])
     parser.add_argument("rest", nargs="*")
@@ -213,9 +217,9 @@ def main() -> None:
     if chosen.what == "serve":
         uvloop.run(serve(int(chosen.rest[0])))
     else:
-        address, cookie, connections, size, seconds, *reframed = chosen.rest
+        address, cookies, connections, size, seconds, *reframed = chosen.rest
         numbers = {"connections": int(connections), "size": int(size), "seconds": float(seconds)}
-        uvloop.run(load(address, cookie, **numbers, reframed=bool(reframed)))
+        uvloop.run(load(address, cookies.split(","), **numbers, reframed=bool(reframed)))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ share the other core, so a target that needs less of its own core is the faster 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
@@ -23,7 +24,10 @@ from pathlib import Path
 from bench.proxy.configurations import CADDYFILE, HAPROXY_CONF, LARGE_BUFFERS, PROXY_CONF, UPSTREAM_CONF
 from tests.certificates import Authority
 
-SESSION = "5mYQmRPzXo0Hc3bqkbyk3vNfnlFxD6mRrZyfY3c0n3Q"
+ATTENDEES = 16
+"""Who holds the WebSockets together: one alone may not hold thousands."""
+SESSIONS = tuple(hashlib.sha256(b"bench %d" % number).hexdigest()[:43] for number in range(ATTENDEES))
+SESSION = SESSIONS[0]
 STRICT = "mux, no memo, no splice"
 CHP = "configurable-http-proxy"
 TLS = ", TLS"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from bench.proxy.targets import SESSION, Target
+from bench.proxy.targets import SESSIONS, Target
 
 SETTLED_S = 0.5
 """After which a proxy has had the time to take all that came at the start."""
@@ -58,16 +59,17 @@ class Asker(asyncio.Protocol):
         self.ask()
 
 
-async def ask(address: str, cookie: str, connections: int, seconds: float) -> Waits:
+async def ask(address: str, cookies: list[str], connections: int, seconds: float) -> Waits:
     """Ask for some seconds: how long each answer took, in seconds, by whose it was."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(address)
-    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nCookie: mux_session={cookie}\r\n\r\n".encode()
+    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nCookie: mux_session="
+    requests = [f"{request}{cookie}\r\n\r\n".encode() for cookie in cookies]
     found: Waits = {"first": [], "early": [], "later": []}
     began = time.perf_counter()
     opening = [
-        loop.create_connection(lambda: Asker(request, began, found), parts.hostname, parts.port)
-        for _ in range(connections)
+        loop.create_connection(lambda request=request: Asker(request, began, found), parts.hostname, parts.port)
+        for request in itertools.islice(itertools.cycle(requests), connections)
     ]
     opened = await asyncio.gather(*opening)
     await asyncio.sleep(max(0.0, began + seconds - time.perf_counter()))
@@ -101,21 +103,30 @@ def _at(waits: list[float], share: float) -> float:
 
 def look(target: Target, path: str, core: int, connections: int, seconds: float) -> dict[str, dict[str, float]]:
     """The same of a target, from a process on a core."""
-    words = ["taskset", "-c", str(core), sys.executable, "-m", "bench.proxy.waits", target.origin + path, SESSION]
+    words = [
+        "taskset",
+        "-c",
+        str(core),
+        sys.executable,
+        "-m",
+        "bench.proxy.waits",
+        target.origin + path,
+        ",".join(SESSIONS),
+    ]
     words += [str(connections), str(seconds)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return cast(dict[str, dict[str, float]], json.loads(done.stdout))
 
 
 def main() -> None:
-    """ADDRESS COOKIE CONNECTIONS SECONDS; prints JSON."""
+    """ADDRESS COOKIE,… CONNECTIONS SECONDS; prints JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.proxy.waits", description=__doc__)
     parser.add_argument("address")
-    parser.add_argument("cookie")
+    parser.add_argument("cookies")
     parser.add_argument("connections", type=int)
     parser.add_argument("seconds", type=float)
     chosen = parser.parse_args()
-    found = uvloop.run(ask(chosen.address, chosen.cookie, chosen.connections, chosen.seconds))
+    found = uvloop.run(ask(chosen.address, chosen.cookies.split(","), chosen.connections, chosen.seconds))
     print(json.dumps(summary(found)))
 
 
