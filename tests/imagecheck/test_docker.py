@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mux.imagecheck.check import Bounds, Result, check
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.subject import Wishes, subject_of
 from mux.preflight.finding import Finding
-from tests.docker_engine import Engine
+from tests.docker_engine import ROOT, Engine
 from tests.images.conftest import build
 from tests.ship_agent.images import SERVER
 from tests.ship_agent.runtimes.docker_image import BASE, HOME, have_base
@@ -26,6 +27,7 @@ ENV HOME={HOME} PATH=/usr/local/bin:/usr/bin:/bin HOST=0.0.0.0
 WORKDIR {HOME}
 ENTRYPOINT ["start.sh"]
 """
+BOUNDS = Bounds(START_S, silence_s=1.0)
 WISHES = Wishes(kind="http", command=tuple(COMMAND))
 
 
@@ -50,12 +52,12 @@ class Desk:
         return directory
 
     async def checked(
-        self, directory: Path, wishes: Wishes = WISHES, **project: Any
+        self, directory: Path, wishes: Wishes = WISHES, bounds: Bounds = BOUNDS, **project: Any
     ) -> tuple[Result, dict[str, Finding]]:
         """A whole check, and its findings by what was looked at."""
         subject = await subject_of(str(directory), wishes, self.environ)
         ordered = (await subject.project(self.environ)).model_copy(update=project)
-        result = await check(subject.runtime, ordered, Bounds(START_S, silence_s=1.0), lambda _: None)
+        result = await check(subject.runtime, ordered, bounds, lambda _: None)
         return result, {finding.check: finding for finding in result.findings}
 
 
@@ -129,3 +131,50 @@ async def test_an_example_is_well_and_what_it_writes_is_named(desk: Desk, docker
     assert {name for name, finding in found.items() if finding.outcome != "ok"} == {"writable paths"}, result
     assert found["writable paths"].said == "it writes outside its home: /opt/w/here"
     assert found["notebooks"].said.startswith("2 of 2 ran")
+
+
+LESSON = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+BINDER = (
+    "FROM mux/base",
+    "ENV REPO_DIR=/home/jovyan",
+    "COPY --chown=1000:100 home /home/jovyan",
+    "RUN mkdir /home/jovyan/.jupyter && echo \"c.ServerApp.token = 'own'; c.ServerApp.base_url = '/own/'; "
+    "c.ServerApp.certfile = '/none'; c.ServerApp.ip = 'localhost'; c.ServerApp.port = 9999\" "
+    "> /home/jovyan/.jupyter/jupyter_server_config.py",
+    'ENTRYPOINT ["env", "THROUGH=entrypoint"]',
+    'CMD ["jupyter", "lab", "--ip", "127.0.0.1", "--ServerApp.token=own", "--LabApp.default_url=/lab/tree/x.ipynb"]',
+)
+"""As repo2docker and others make them, with settings that do not fit."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        (BINDER, {}),
+        ((*BINDER[:-2], "ENTRYPOINT exec jupyter lab --port=1234"), {}),
+        ((*BINDER, "USER root", "RUN mkdir /srv/lessons", "USER 1000",
+          'CMD ["jupyter", "lab", "--notebook-dir=/srv/lessons"]'),
+         {"saving": "Jupyter cannot save where it starts: "}),
+        ((*BINDER, "LABEL mux.read-only=false", "USER root", "RUN mkdir -m 777 /srv/lessons", "USER 1000",
+          'CMD ["jupyter", "lab", "--notebook-dir=/srv/lessons"]'), {"saving": "lies outside the home"}),
+        ((*BINDER[:-2], "ENTRYPOINT exec $(echo jupyter) lab --ip=127.0.0.1 --port=8890 --ServerApp.certfile="),
+         {"health path": "nothing listens on port 8888, but on 127.0.0.1:8890"}),
+        ((*BINDER[:-2], "ENV NOTEBOOK_ARGS=--IdentityProvider.token=own"),
+         {"token": "/camp/tutorial/api/contents with it is answered with 403"}),
+    ],
+    ids=["settings", "shell", "unwritable", "outside", "deaf", "token"],
+)  # fmt: skip
+async def test_an_image_of_others_runs_or_is_told_what_to_change(
+    lines: Sequence[str], wrong: Mapping[str, str], desk: Desk, docker_engine: Engine
+) -> None:
+    build(docker_engine, ROOT / "images/base")
+    directory = desk.lay_out()
+    (directory / "home" / "lesson.ipynb").write_text(LESSON)
+    (directory / "Dockerfile").write_text("\n".join(lines) + "\n")
+    bounds = Bounds(8.0 if "health path" in wrong else START_S, silence_s=1.0)
+    result, found = await desk.checked(directory, Wishes(), bounds)
+    failures = {finding.check: finding.said for finding in result.findings if finding.outcome == "failure"}
+    assert failures.keys() == wrong.keys(), result
+    assert all(said in failures[check] for check, said in wrong.items()), failures
+    assert wrong or found["notebooks"].said.startswith("1 of 1 ran")
