@@ -328,7 +328,7 @@ class Exchange:
 
     def _last_words(self) -> None:
         """An upstream that wants no more of a body may have said why before it reset the connection."""
-        if self.upstream is None or self.gone or self.request.body == NO_BODY:
+        if self.upstream is None or self.gone or self.request.body == NO_BODY or self.client.write_paused:
             return
         for data in sockets.unread(self.upstream.transport, limits.LAST_WORDS_BYTES_MAX):
             if not self.gone:

@@ -89,9 +89,9 @@ LINGER_S: Final = 3.0
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """Bytes that are read away while lingering."""
 
-LAST_WORDS_BYTES_MAX: Final = 1024 * 1024
+LAST_WORDS_BYTES_MAX: Final = 64 * 1024
 """Bytes of an answer that are taken from the kernel after an upstream reset the connection in the middle of a body: the
-reason for it is short, and what is longer is broken off."""
+reason for it is short, and what is longer is broken off. Less than one read, so nothing is held beyond that."""
 
 DRAIN_IDLE_S: Final = 0.5
 """After SIGTERM, for a request that was on its way while the connection still was idle: a network's round trip."""

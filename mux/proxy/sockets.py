@@ -13,7 +13,6 @@ import struct
 
 from mux.proxy import limits
 
-_READ_BYTES = 64 * 1024
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -63,12 +62,12 @@ def unread(transport: asyncio.BaseTransport, bound: int) -> list[bytes]:
 
     Args:
         transport: whose socket is not closed yet.
-        bound: about so many bytes at most.
+        bound: so many bytes at most.
     """
     sock: socket.socket | None = transport.get_extra_info("socket")
     parts: list[bytes] = []
     with contextlib.suppress(OSError):
-        while sock is not None and bound > 0 and (data := os.read(sock.fileno(), _READ_BYTES)):
+        while sock is not None and bound > 0 and (data := os.read(sock.fileno(), bound)):
             parts.append(data)
             bound -= len(data)
     return parts
