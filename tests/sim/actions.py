@@ -29,6 +29,8 @@ CROSSINGS = ("port_flickers", "order_crosses")
 """Two things that cross on their way, which chance alone hardly ever brings together. Drawn apart as well."""
 PAGES = ("page_opens", "page_opens", "page_opens", "page_closes", "page_reloads", "asked_boots")
 """Pages of notebooks. Drawn apart as well."""
+WISHES = ("starts_over", "starts_over", "starts_over", "takes_back")
+"""Files that start over. Drawn apart as well."""
 ASKS = ("push", "evict", "release", "replace")
 """What has pages asked to save."""
 KillPoint = Literal["idle", "handled", "persisted", "published", "acting"]
@@ -42,7 +44,7 @@ class Action:
 
     Args:
         at: when, in seconds.
-        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS, CROSSINGS, PAGES.
+        kind: one of PEOPLE, FAULTS, ORGANIZERS, LOSS, ROLLOUTS, CROSSINGS, PAGES, WISHES.
         pick: its target, and what else there is to choose.
         size: how long or how much, in [0, 1).
     """
@@ -136,6 +138,11 @@ def scenario(seed: int, *, scale: int = 1, faults_s: float = 100.0) -> Scenario:
     actions += [
         Action(round(pages.uniform(0, faults_s), 1), pages.choice(PAGES), pages.randrange(1000), pages.random())
         for _ in range(pages.choice((0, 8, 16, 24)) if any(action.kind in ASKS for action in actions) else 0)
+    ]
+    wishes = Random(f"wishes {seed}")
+    actions += [
+        Action(round(wishes.uniform(0, faults_s), 1), wishes.choice(WISHES), wishes.randrange(1000), wishes.random())
+        for _ in range(wishes.choice((0, 0, 4, 8)) * scale)
     ]
     return Scenario(
         seed=seed,

@@ -91,12 +91,18 @@ class SimAgent:
         self.alive = False
         for key, action in self._under_way.items():
             if self.machine.up and self._dice.roll("half done", self.machine.ship, key, self._time.now) < 0.5:
+                noted = self.machine.started_over.get(key)
                 self._carry_out(action)
+                if isinstance(action, StartOver) and self._dice.roll("not noted", key, self._time.now) < 0.5:
+                    self.machine.started_over.pop(key)
+                    self.machine.started_over |= {key: noted} if noted is not None else {}
 
     def observe(self) -> Observed:
         """What is so, or, on a hostile ship, what is not."""
         healthy = self._healthy()
-        workspaces = observed_workspaces(self._target, self._view, healthy, {}, saved=self._saved)
+        workspaces = observed_workspaces(
+            self._target, self._view, healthy, {}, saved=self._saved, started_over=self.machine.started_over
+        )
         generation = self._reached
         if self.machine.hostile:
             workspaces, generation = self._lie(workspaces)
@@ -150,7 +156,7 @@ class SimAgent:
             self._save(self._target)
         self._wake_at(self.machine.answers_next(now))
         view = self._view
-        heard = (view.workspaces, view.memory, view.pulls, view.busy, frozenset(self._saved))
+        heard = (view.workspaces, view.memory, view.pulls, view.busy, view.started_over, frozenset(self._saved))
         said = (self._reached, self._target, *heard, self._healthy())
         if said != self._reported:
             self._reported = said
@@ -217,6 +223,7 @@ class SimAgent:
             memory=dict(self._memory),
             pulls=dict(self._pulls),
             busy=frozenset(self._busy),
+            started_over={identity: said.number for identity, said in self.machine.started_over.items()},
         )
 
     def _settle(self, action: Action, failure: RuntimeFailure | None, now: float) -> None:

@@ -50,7 +50,7 @@ from mux.core.model import (
 from mux.core.rollout import Pace
 from ship_agent.protocol.link import Identity
 from ship_agent.step import Action as AgentAction
-from tests.sim.actions import KILL_POINTS, PAGES, Action, Scenario
+from tests.sim.actions import KILL_POINTS, PAGES, WISHES, Action, Scenario
 from tests.sim.agent import SimAgent
 from tests.sim.clock import Dice, Timeline
 from tests.sim.event import HEARTBEAT_S, event_spec
@@ -63,6 +63,7 @@ from tests.sim.provider import Provider
 from tests.sim.rollout import image
 from tests.sim.rules import BrokenRuleError, Rules
 from tests.sim.traffic import Traffic
+from tests.sim.wishes import wish
 
 SESSION_S = (60.0, 2_000.0)
 TRACE_MAX = 60
@@ -257,6 +258,8 @@ class House:
         self.kinds[action.kind] += 1
         if action.kind in PAGES:
             self._notebooks.act(action)
+        elif action.kind in WISHES:
+            wish(self, action)
         else:
             getattr(self, f"_{action.kind}")(action)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mux.core.model import MachineStatus, ShipId
-from ship_agent.protocol.messages import Desired
+from ship_agent.protocol.messages import Desired, StartedOver
 from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure, WorkspaceSpec
-from ship_agent.step import Action, ForgetImage, Note, Pull, Remove, Start, Stop
+from ship_agent.step import Action, ForgetImage, Note, Pull, Remove, Start, StartOver, Stop
 from tests.sim.clock import Dice
 from tests.sim.rollout import FAILING, FAILS_SWAPPED, HANGING, HANGS_SWAPPED, UNPULLABLE
 
@@ -101,6 +101,7 @@ class SimMachine:
         self.images: set[str] = set()
         self.workspaces: dict[str, RunningWorkspace] = {}
         self.truth: dict[str, Truth] = {}
+        self.started_over: dict[str, StartedOver] = {}
         self.foreign_ports: set[int] = set()
         self.answered: set[str] = set()
         self.watch: Watch = _nobody
@@ -178,7 +179,7 @@ class SimMachine:
         """How long an action takes, in seconds."""
         low, high = {
             Pull: (0.5, 8.0), Start: (0.05, 0.5), Note: (0.01, 0.02), Stop: (0.05, 1.5), Remove: (0.01, 0.1),
-            ForgetImage: (0.01, 0.1),
+            ForgetImage: (0.01, 0.1), StartOver: (0.05, 1.0),
         }[type(action)]  # fmt: skip
         self._starts += 1
         return self._dice.between(low, high, "action", self.ship, self.boot, self._starts)
@@ -207,8 +208,13 @@ class SimMachine:
                 here = self.workspaces.get(workspace)
                 if here is not None:
                     self.workspaces[workspace] = replace(here, state="exited", exit_code=0, failure="", detail="")
+            case StartOver(spec, wish):
+                here = self.workspaces.get(spec.id)
+                able = here is not None and (here.state != "running" or bool(wish.path)) and self.failing_until <= now
+                self.started_over[spec.id] = StartedOver(number=wish.number, done=able)
             case Remove(workspace):
                 self.workspaces.pop(workspace, None)
+                self.started_over.pop(workspace, None)
 
     def _bound(self, spec: WorkspaceSpec) -> None:
         if spec.receipt:

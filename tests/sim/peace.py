@@ -23,6 +23,7 @@ from mux.core.rollout import RolloutState
 from mux.core.world import World
 from tests.sim.rollout import FAILING, HANGING, UNPULLABLE, unrolled
 from tests.sim.rules import BrokenRuleError
+from tests.sim.wishes import unfulfilled
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -120,6 +121,7 @@ def _unsettled(house: House) -> Iterator[str]:
     yield from _unrouted(house, mux.fleet.world)
     yield from _unreaped(house, mux.fleet.world)
     yield from unrolled(mux.fleet.world)
+    yield from unfulfilled(mux.fleet.world)
 
 
 def _unrouted(house: House, world: World) -> Iterator[str]:

@@ -63,11 +63,12 @@ from mux.core.model import (
 from mux.core.routes import RouteKey
 from mux.core.warming import aim, held
 from mux.core.world import World
-from ship_agent.step import Action, Remove, Start
+from ship_agent.step import Action, Remove, Start, StartOver
 from tests.sim.leaving import Moves
 from tests.sim.loss import Loss
 from tests.sim.notebooks import SaveRules
 from tests.sim.rollout import RolloutRules
+from tests.sim.wishes import WishRules
 
 if TYPE_CHECKING:
     from tests.sim.house import House
@@ -125,6 +126,7 @@ class Rules:
         self._moves = Moves(house)
         self._rollouts = RolloutRules()
         self._saves = SaveRules()
+        self._wishes = WishRules()
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -200,6 +202,7 @@ class Rules:
                     raise BrokenRuleError("forgotten", f"{ship.id} in the store is not {ship.id} as it is")
         self._organizers_said(events)
         self._moves.persisted()
+        self._wishes.persisted(world, events)
         self._loss.moved(events, self._assignments, world.assignments, self._incarnations, self._moves.leavers())
         # One that was let go is a ship like any other again.
         self._may_lose -= {event.ship for event in events if isinstance(event, ShipReleased)}
@@ -230,6 +233,8 @@ class Rules:
                         self._check_boot(ship)
                 case SendDesired(ship, _, desired):
                     self._sent[ship] = desired
+                    for broken in self._wishes.told(desired):
+                        raise BrokenRuleError("wishes", broken)
         self.check_truth()
 
     def restored(self, fleet: Fleet) -> None:
@@ -260,6 +265,9 @@ class Rules:
         """An agent is about to end an action."""
         if isinstance(action, Start) and (why := self._rollouts.unproved(machine, action)):
             raise BrokenRuleError("unproved", why)
+        if isinstance(action, StartOver) and not machine.ever_hostile:
+            for broken in self._wishes.carried_out(machine, action):
+                raise BrokenRuleError("wishes", broken)
         if isinstance(action, Remove) and action.workspace in self._loss.kept_on(machine.ship):
             raise BrokenRuleError("kept", f"{machine.ship} destroys {action.workspace} before it was released")
         if isinstance(action, Remove) and not machine.ever_hostile:
