@@ -87,6 +87,7 @@ _EFFECTS: Mapping[str, str] = MappingProxyType(
         "files.region": _STORE,
         "files.endpoint": _STORE,
         "registry.config": "read now; ships get the new logins at once",
+        "registry.ecr_role": "taken now; ships get the new logins at once",
         "ec2.region": _SHIPLESS,
         "data.directory": "takes effect when the mux is started again; move what is in the old one there yourself",
     }

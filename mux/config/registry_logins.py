@@ -1,8 +1,8 @@
 """Logins of image registries, fetched by the mux for its ships: from a Docker client configuration that is named for
-it.
+it, and of Amazon ECR by a role that is.
 
-Owns the reading of that format (``auths``, ``credHelpers``, ``credsStore``) and of credential helpers' answers. Knows
-neither ships nor the registry's protocol.
+Owns the reading of that format (``auths``, ``credHelpers``, ``credsStore``) and of credential helpers' answers, and
+which of them goes before which. Knows neither ships nor the registry's protocol.
 
 Rules: only registries that the event's images come from are looked up. Nobody's ``~/.docker/config.json`` is taken
 unasked: it may hold a login that can push, and ships get what is found. No password is ever shown.
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mux.config.ecr_logins import EcrError, ecr_login, ecr_region
 from mux.config.faults import ConfigError, Fault, shown
 from mux.config.reading import decoded, read_bounded
 from mux.config.schema import EventFile, resolved
@@ -34,6 +35,8 @@ DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", DOCKER_HUB)
 """What Docker Hub is called in configurations."""
 ALLOWED: Final = "a Docker client configuration: JSON with auths, credHelpers or credsStore"
+
+ECR_ALLOWED: Final = "a role that mux may assume and that may call ecr:GetAuthorizationToken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +68,44 @@ async def registry_logins(file: EventFile, base: Path, environ: Mapping[str, str
         base: its directory.
         environ: may hold MUX_REGISTRY_AUTH, which goes before the file.
 
-    Raises ConfigError, also when a credential helper fails.
+    Raises ConfigError, also when a credential helper or Amazon ECR fails.
     """
     if file.fleet.runtime != "docker":
         return ()
-    if REGISTRY_AUTH in environ:
-        key, text = REGISTRY_AUTH, environ[REGISTRY_AUTH]
-    elif file.registry.config is not None:
-        key = "registry.config"
-        path = resolved(base, file.registry.config)
-        raw = await asyncio.to_thread(read_bounded, path, key=key, bytes_max=CONFIG_BYTES_MAX, what=ALLOWED)
-        text = decoded(raw, key)
-    else:
-        return ()
-    configuration = _parsed(key, text)
+    key, configuration = await _configuration(file, base, environ)
     found = []
     for host in sorted({registry_host(project.image) for project in file.projects}):
-        login = _from_auths(key, configuration, host) or await _from_helper(key, configuration, host)
+        login = (
+            _from_auths(key, configuration, host)
+            or await _from_ecr(file.registry.ecr_role, host)
+            or await _from_helper(key, configuration, host)
+        )
         if login is not None:
             found.append(login)
     return tuple(found)
+
+
+async def _configuration(file: EventFile, base: Path, environ: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
+    """Where a Docker client configuration stands, and what it holds; nothing where none is named."""
+    if REGISTRY_AUTH in environ:
+        return REGISTRY_AUTH, _parsed(REGISTRY_AUTH, environ[REGISTRY_AUTH])
+    key = "registry.config"
+    if file.registry.config is None:
+        return key, {}
+    path = resolved(base, file.registry.config)
+    raw = await asyncio.to_thread(read_bounded, path, key=key, bytes_max=CONFIG_BYTES_MAX, what=ALLOWED)
+    return key, _parsed(key, decoded(raw, key))
+
+
+async def _from_ecr(role: str | None, host: str) -> RegistryLogin | None:
+    region = ecr_region(host)
+    if role is None or region is None:
+        return None
+    try:
+        return RegistryLogin(host, *await ecr_login(region, role))
+    except EcrError as error:
+        fault = Fault("registry.ecr_role", f"no login of {shown(host)}: {error}", ECR_ALLOWED)
+        raise ConfigError([fault]) from error
 
 
 def _parsed(key: str, text: str) -> Mapping[str, Any]:

@@ -365,6 +365,18 @@ class RegistryTable(Table):
             "registry.json",
         ),
     ] = None
+    ecr_role: Annotated[
+        str | None,
+        Key(
+            kinds.text(
+                256,
+                pattern=r"arn:aws[a-z-]{0,16}:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,200}",
+                allowed="the ARN of a role",
+            ),
+            "A role that may pull the event's repositories of Amazon ECR and nothing else, for ships to pull with.",
+            "arn:aws:iam::123456789012:role/mux-pull",
+        ),
+    ] = None
 
 
 class DataTable(Table):

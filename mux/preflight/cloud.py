@@ -85,7 +85,7 @@ async def _images(file: EventFile, environ: Mapping[str, str], platform: str) ->
     try:
         logins = await registry_logins(file, file.base, environ)
     except ConfigError as error:
-        return [failure("registry login", str(error.faults[0]), "correct registry.config")], None
+        return [failure("registry login", str(error.faults[0]), "correct [registry]")], None
     by_host = {login.host: Login(login.username, login.password) for login in logins}
     async with RegistryClient(by_host) as client:
         facts = await asyncio.gather(

@@ -23,6 +23,7 @@ from tests.docker_engine import ROOT
 
 TEMPLATE = ROOT / "deploy" / "aws" / "mux.yaml"
 REGION = "eu-central-1"
+REPOSITORY = f"arn:aws:ecr:{REGION}:123456789012:repository/camp/intro"
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
@@ -61,6 +62,7 @@ def stack() -> Iterator[Stack]:
                 {"ParameterKey": "EventName", "ParameterValue": "camp"},
                 {"ParameterKey": "MuxImage", "ParameterValue": image},
                 {"ParameterKey": "OrganizersNetwork", "ParameterValue": "192.0.2.0/24"},
+                {"ParameterKey": "Repositories", "ParameterValue": f"{REPOSITORY},{REPOSITORY}-2"},
             ],
         )
         found = cloud.describe_stacks(StackName="camp")["Stacks"][0]
@@ -170,6 +172,22 @@ def flat(value: str | list[str | None]) -> list[str]:
 
 def actions(statement: dict[str, Any]) -> list[str]:
     return flat(statement["Action"])
+
+
+@pytest.mark.long
+def test_ships_pull_with_a_role_that_may_pull_the_events_repositories_and_no_more(stack: Stack) -> None:
+    iam = stack.client("iam")
+    [role] = [each for each in iam.list_roles()["Roles"] if each["Arn"] == stack.outputs["PullRole"]]
+    [name] = iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+    policy = as_policy(iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"])
+    login, pull = policy["Statement"]
+    assert (actions(login), login["Resource"]) == (["ecr:GetAuthorizationToken"], "*")
+    assert (actions(pull), flat(pull["Resource"])) == (
+        ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        [REPOSITORY, f"{REPOSITORY}-2"],
+    )  # fmt: skip
+    [assuming] = [each for each in stack.policies if actions(each) == ["sts:AssumeRole"]]
+    assert flat(assuming["Resource"]) == [stack.outputs["PullRole"]]
 
 
 @pytest.mark.long
