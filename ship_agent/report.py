@@ -132,6 +132,7 @@ def _workspace(
         reason=code,
         detail=detail[:DETAIL_CHARS_MAX],
         log_tail=tail[-LOG_TAIL_CHARS_MAX:],
+        memory_kills=here.memory_kills if here else 0,
     )
 
 

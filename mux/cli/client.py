@@ -10,6 +10,7 @@ over TLS or to this machine only; redirects are not followed; an answer has a bo
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -27,6 +28,8 @@ from mux.cli.output import plain
 
 API_PREFIX = "/api/v1"
 SOCKET_BELOW_DATA = Path("run") / "admin.sock"
+SUPERVISOR_LOCK = "supervisor.lock"
+"""Beside the socket: held as long as somebody sees to it that there is a control process."""
 CONFIG_DEFAULT = Path("event.toml")
 DATA_DEFAULT = "data"
 """``[data] directory`` of an event file that does not say."""
@@ -165,12 +168,24 @@ class Api:
         return http.client.HTTPConnection(host, port, timeout=timeout_s), self._place.url
 
 
+def _starts(where: Path) -> bool:
+    """Whether a supervisor holds the data directory of this socket: then its control process comes by itself."""
+    with contextlib.suppress(OSError), where.with_name(SUPERVISOR_LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextlib.contextmanager
 def _translated(where: str, timeout_s: float, connection: http.client.HTTPConnection) -> Iterator[None]:
     """Turn what goes wrong on the way into sentences for people, and close the connection."""
     try:
         yield
     except (FileNotFoundError, ConnectionRefusedError) as error:
+        if _starts(Path(where)):
+            raise NotRunningError(f"mux is starting: nothing answers at {where} yet; try again in a moment") from error
         raise NotRunningError(f"mux is not running: nothing answers at {where}; start it with `mux serve`") from error
     except PermissionError as error:
         raise CliError(f"{where}: permission denied; run this as the user that mux runs as") from error

@@ -156,6 +156,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 started_over=_started_over(each.started_over),
                 behind_s=each.behind_s,
                 saved=each.saved,
+                memory_kills=each.memory_kills,
             )
             for each in observed.workspaces
         ),

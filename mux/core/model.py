@@ -350,6 +350,7 @@ class WorkspaceReport:
         started_over: how the last wish to start over ended; None before that.
         behind_s: how much older the newest snapshot of its files is than their last change that was seen.
         saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
+        memory_kills: how many of its programs were seen to be killed for memory while it went on.
     """
 
     id: WorkspaceId
@@ -363,6 +364,7 @@ class WorkspaceReport:
     started_over: StartedOver | None = None
     behind_s: float = field(default=0.0, compare=False)
     saved: bool = field(default=False, compare=False)
+    memory_kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

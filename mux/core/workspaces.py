@@ -269,6 +269,7 @@ def _said(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport)
     before = workspace.reported
     workspace.reported = word
     world.touch(ship, save=False)
+    _tell_memory_kills(world, ship, workspace, before.memory_kills if before is not None else 0)
     answers = word.state is ReportedState.HEALTHY or (
         word.state is ReportedState.UNHEALTHY and workspace.state is WorkspaceState.BOUND and workspace.healthy
     )
@@ -280,6 +281,20 @@ def _said(world: World, ship: Ship, workspace: Workspace, word: WorkspaceReport)
     new = before is None or before.state is not ReportedState.FAILED
     if word.state is ReportedState.FAILED and new and not _port_taken(word):
         failed(world, ship, workspace, word)
+
+
+def _tell_memory_kills(world: World, ship: Ship, workspace: Workspace, before: int) -> None:
+    """Tell organizers of kernels that were killed for memory: the 1st, 2nd, 4th and so on of a workspace."""
+    kills = workspace.reported.memory_kills if workspace.reported is not None else 0
+    if kills.bit_length() <= before.bit_length():
+        return
+    times = "once" if kills == 1 else f"{kills} times"
+    text = (
+        f"In {workspace.project} on {ship.id}, seat {workspace.seat}, a program was killed for memory, {times} by now; "
+        f"the workspace goes on. If that was its kernel, the attendee lost what it held: raise `memory` of the "
+        f"project, or have them load less."
+    )
+    world.notify(Notify("warning", "memory_kill", workspace.id, text))
 
 
 def _waits_for_epoch(spec: ProjectSpec | None, seat: Seat) -> bool:

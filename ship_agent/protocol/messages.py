@@ -310,6 +310,7 @@ class ObservedWorkspace(Message):
         behind_s: how much older the newest snapshot of its files is than the last change of them that was seen; 0 if
             that change is in the snapshot.
         saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
+        memory_kills: how many of its programs were seen to be killed for memory while it went on; a kernel, say.
     """
 
     id: Id
@@ -326,6 +327,7 @@ class ObservedWorkspace(Message):
     started_over: StartedOver | None = None
     behind_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     saved: bool = False
+    memory_kills: Count = 0
 
 
 class Resources(Message):

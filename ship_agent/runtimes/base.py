@@ -95,6 +95,7 @@ class RunningWorkspace:
         home: the attendee's files.
         shared: what it shares by, see `WorkspaceSpec`.
         shares: directories of ``shared`` that hold an attendee's files, by name.
+        memory_kills: how many of its programs were seen to be killed for memory while it went on, in this run.
     """
 
     id: str
@@ -113,6 +114,7 @@ class RunningWorkspace:
     home: Path | None = None
     shared: str = ""
     shares: Mapping[str, Path] = field(default_factory=dict)
+    memory_kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,9 +199,7 @@ class DockerRuntime:
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
         """Everything that is here, as last seen."""
         return {
-            identity: records.shown(
-                identity, held.record, held.directory, self.shared.bound(held.record.shared), running=held.running
-            )
+            identity: records.shown(identity, held, self.shared.bound(held.record.shared))
             for identity, held in self._held.items()
         }
 
@@ -398,7 +396,7 @@ class DockerRuntime:
         if held is None or held.container != happened.id:
             return
         if happened.action == "oom":
-            held.oom = True
+            held.lost_to_memory()
             log.warning("a process of a workspace was killed for memory", workspace=happened.workspace)
         self._look_at(happened.workspace)
 
@@ -458,7 +456,7 @@ class DockerRuntime:
             failure, detail = why_ended(
                 code,
                 oom=code == EXIT_KILLED
-                and await self._engine.killed_for_memory(state, held.container, lambda: held.oom),
+                and await self._engine.killed_for_memory(state, held.container, held.just_lost_to_memory),
                 bad_hook=held.bad_hook,
                 program=held.record.program,
                 log_text=text,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ SECRETS_KEPT_MAX = 256
 """Values redacted from a log that outlives them; the oldest go first."""
 LOG_BYTES_MAX = 256 * 1024
 """Of a log that is kept after its container: sixteen times what is shown."""
+MEMORY_KILL_FRESH_S = 5.0
+"""Between the word that a process was killed for memory and the end of the container that follows from it."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -115,7 +118,8 @@ class Held:
     """A workspace as the runtime holds it.
 
     ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
-    ``oom``: the engine told of a process of the container that was killed for memory; ``shared``: what it shares.
+    ``memory_kills``: how often the engine told of a process of the container that was killed for memory, in this run;
+    ``memory_killed_at``: when it did last, by the monotonic clock; ``shared``: what it shares.
     """
 
     directory: Path
@@ -123,8 +127,18 @@ class Held:
     container: str | None = None
     running: bool = False
     bad_hook: str = ""
-    oom: bool = False
+    memory_kills: int = 0
+    memory_killed_at: float = -math.inf
     shared: Mapping[str, str] = field(default_factory=dict)
+
+    def lost_to_memory(self) -> None:
+        """The engine says that a process of the container was killed for memory: the main one, or a kernel."""
+        self.memory_kills += 1
+        self.memory_killed_at = time.monotonic()
+
+    def just_lost_to_memory(self) -> bool:
+        """Whether it said so a moment ago. A kernel that was lost an hour ago says nothing of an end now."""
+        return time.monotonic() - self.memory_killed_at < MEMORY_KILL_FRESH_S
 
 
 def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], program: str) -> Record:
@@ -161,10 +175,9 @@ def runs_since(record: Record, began: str) -> Record:
     return record
 
 
-def shown(
-    identity: str, record: Record, directory: Path, shares: Mapping[str, Path], *, running: bool
-) -> RunningWorkspace:
+def shown(identity: str, held: Held, shares: Mapping[str, Path]) -> RunningWorkspace:
     """A workspace as the runtime's protocol has it."""
+    record, running = held.record, held.running
     return RunningWorkspace(
         id=identity,
         state="running" if running else "exited",
@@ -179,9 +192,10 @@ def shown(
         detail=record.detail if not running else "",
         started_at=record.started_at,
         starts=record.starts,
-        home=directory / "home",
+        home=held.directory / "home",
         shared=record.shared or "",
         shares=shares,
+        memory_kills=held.memory_kills,
     )
 
 

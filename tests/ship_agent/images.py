@@ -81,6 +81,9 @@ class Handler(BaseHTTPRequestHandler):
             ports = [int(port) for port in query["ports"].split(",")]
             with ThreadPoolExecutor(16) as pool:
                 return self.answer(200, [port for port, found in zip(ports, pool.map(is_open, ports)) if found])
+        if what == "eat_in_a_child":
+            code = subprocess.call([sys.executable, "-c", f"held = b'x' * {query['n']}"])
+            return self.answer(200, code)
         if what == "eat":
             return self.answer(200, len(bytearray(int(query["n"]))))
         if what == "who":

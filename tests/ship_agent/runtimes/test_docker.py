@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -331,6 +332,16 @@ async def test_a_kill_for_memory_is_told_as_such(lab: DockerLab) -> None:
 
     ended = await lab.exited(spec.id)
     assert (ended.failure, ended.exit_code) == ("oom", 137)
+
+
+async def test_a_kernel_that_is_killed_for_memory_is_counted_and_blamed_for_no_later_end(lab: DockerLab) -> None:
+    spec = await lab.started(memory_bytes=64 << 20)
+
+    assert await lab.ask(spec, "eat_in_a_child", n=str(256 << 20)) == -signal.SIGKILL
+    async with asyncio.timeout(30):
+        while (await lab.runtime.inspect())[spec.id].memory_kills != 1:
+            await asyncio.sleep(0.05)
+    assert (await lab.runtime.inspect())[spec.id].state == "running"
 
 
 async def test_a_hook_that_fails_while_the_image_goes_on_ends_the_start(lab: DockerLab) -> None:
