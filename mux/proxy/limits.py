@@ -223,7 +223,7 @@ STRANGERS_SHARE: Final = 2
 within a minute; who has logged in counts for themselves. Proxies in front that are trusted are not counted."""
 
 SHARE_MIN: Final = 256
-"""Connections that a share allows at least, where file descriptors are few."""
+"""Connections that a share allows at least, where file descriptors are few; at most a third of all, nevertheless."""
 
 LISTEN_BACKLOG: Final = 4096
 """Connections that the kernel keeps while this process is busy: a room that opens one link in the same second."""

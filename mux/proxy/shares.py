@@ -24,8 +24,9 @@ class Shares:
 
     def __init__(self, total: int, *, lone: bool = False) -> None:
         share = total // ATTENDEE_SHARE
-        self._attendee_max = max(SHARE_MIN, total - share if lone else share)
-        self._strangers_max = max(SHARE_MIN, total // STRANGERS_SHARE)
+        least = min(SHARE_MIN, total // 3)  # an attendee and their address together leave a part to others
+        self._attendee_max = max(least, total - share if lone else share)
+        self._strangers_max = max(least, total // STRANGERS_SHARE)
         self._held: dict[Holder, int] = {}
 
     def take(self, holder: Holder) -> bool:

@@ -36,6 +36,13 @@ def test_counts_that_are_back_at_nothing_are_forgotten() -> None:
     assert not held._held
 
 
+@pytest.mark.parametrize("total", [360, 767, 1024, 50_000])
+def test_an_attendee_and_their_address_leave_a_part_to_others(total: int) -> None:
+    """However few there are: with the fewest file descriptors the two took all."""
+    held = Shares(total)
+    assert sum(held.take(holder) for holder in (UserId("a"), b"192.0.2.1") for _ in range(total)) <= total * 5 // 6
+
+
 async def test_an_attendee_holds_no_more_than_their_share(small: Rig) -> None:
     clients = [await small.client() for _ in range(MOST)]
     for client in clients:
