@@ -57,6 +57,13 @@ def test_a_missing_permission_is_named_and_the_encoded_message_is_left_out() -> 
     assert "QUJD" not in text
 
 
+def test_an_account_that_never_had_a_spot_machine_is_told_what_to_make() -> None:
+    code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+    fault = fault_of("RunInstances", code, "The provided credentials do not have permission to create …")
+    assert (fault.kind, fault.fatal) == (Kind.DENIED, True)
+    assert "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com" in str(fault)
+
+
 def test_a_long_or_hostile_message_is_bounded_and_on_one_line() -> None:
     text = str(fault_of("CreateFleet", "Novelty", "x\n\x1b[31m" * 1000))
     assert len(text) < 400

@@ -19,6 +19,11 @@ QUOTE_CHARS_MAX = 300
 """Of EC2's message in ours: an encoded authorization message alone is longer than a screen."""
 
 
+NO_SPOT_ROLE = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+"""Spot orders need a role that AWS makes by itself only for its console (EC2 user guide, "Service-linked role for Spot
+Instance requests")."""
+
+
 class Kind(StrEnum):
     """What to do about a fault."""
 
@@ -98,6 +103,7 @@ _CODES: Mapping[str, Kind] = MappingProxyType(
             Kind.DENIED,
         ),
         **dict.fromkeys(("ExpiredToken", "RequestExpiredToken", "InvalidClientTokenId"), Kind.DENIED),
+        NO_SPOT_ROLE: Kind.DENIED,
         **dict.fromkeys(("UnsupportedOperation", "InvalidAction", "NotImplemented"), Kind.UNSUPPORTED),
         "IdempotentParameterMismatch": Kind.USED,
         "IdempotentInstanceTerminated": Kind.USED,
@@ -163,6 +169,11 @@ def sentence(kind: Kind, action: str, code: str, message: str) -> str:
         case Kind.DENIED if code == "UnauthorizedOperation":
             return (
                 f"mux may not call {action}: allow ec2:{permission(action, message)} in the policy of its credentials."
+            )
+        case Kind.DENIED if code == NO_SPOT_ROLE:
+            return (
+                "the account has no role AWSServiceRoleForEC2Spot, which spot machines need; make it once with "
+                "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com."
             )
         case Kind.DENIED:
             return f"AWS does not accept mux's credentials ({code}): {said} Renew them where mux finds them."
