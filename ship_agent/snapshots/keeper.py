@@ -33,8 +33,8 @@ LOOK_S: Final = 0.7
 """Pause between two looks: a finished write is seen by the first and believed at the second, within two seconds."""
 REST: Final = 4.0
 """Pause for each second of looking: a fifth of one core at most, whatever the attendees keep."""
-WRITING_S: Final = 30.0
-"""What is written without pause is taken this often."""
+WRITING_S: Final = 25.0
+"""What is written without pause is taken this often; with the looks before and after it, at least every 30 s."""
 RETRY_S: Final = 5.0
 """Pause after what the mux did not take; five minutes if asking again cannot help."""
 REFUSED_S: Final = 300.0
