@@ -189,11 +189,13 @@ class PushedImage:
         image: where ships have it.
         digest: what they run.
         fetched_bytes: what of it has to travel to ships that hold the images before; None where that is not known.
+        packed: it travels compressed, and takes more on a disk.
     """
 
     image: str
     digest: str
     fetched_bytes: int | None = None
+    packed: bool = True
 
 
 class ImageAdmin(Protocol):

@@ -109,10 +109,10 @@ def _held(deps: AdminDeps, project: ProjectName) -> Sequence[HeldImage]:
 
 
 def _fits(deps: AdminDeps, image: PushedImage) -> None:
-    """Refuse an image that does not fit a ship's disk once it is unpacked: a disk that fills up harms who is there."""
+    """Refuse an image that does not fit a ship's disk once it is there: a disk that fills up harms who is there."""
     if image.fetched_bytes is None:
         return
-    needed = image.fetched_bytes * UNPACKED_RATIO
+    needed = image.fetched_bytes * (UNPACKED_RATIO if image.packed else 1.0)
     short = [
         (ship.resources.disk_free_bytes, ship.id)
         for ship in deps.engine.status(deps.clock()).ships
@@ -123,11 +123,12 @@ def _fits(deps: AdminDeps, image: PushedImage) -> None:
     if short:
         free, ship = min(short)
         more = f" ({len(short) - 1} more have too little)" if len(short) > 1 else ""
+        unpacked = f" and unpack to about {needed / GIB:.2f} GiB" if image.packed else ""
         raise ApiError(
             409,
             "no_room",
-            f"the image does not fit: {image.fetched_bytes / GIB:.2f} GiB are new to the ships and unpack to about "
-            f"{needed / GIB:.2f} GiB, and {ship} has {free / GIB:.2f} GiB left{more}; free some space, or replace it; "
+            f"the image does not fit: {image.fetched_bytes / GIB:.2f} GiB are new to the ships{unpacked}, "
+            f"and {ship} has {free / GIB:.2f} GiB left{more}; free some space, or replace it; "
             f"`mux push --ignore-room` pushes it all the same",
         )
 

@@ -6,7 +6,9 @@ where the name says which one, and at this machine's engine otherwise, as for an
 
 from __future__ import annotations
 
+import asyncio
 import os
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from mux.core.model import HeldImage, ProjectName
 from mux.registry import Blob, Login, Reference, RegistryClient, RegistryError, RegistryUnreachableError
 from mux.store.base import Store
 from mux.web.admin_api_deps import PushedImage, PushError
+from ship_agent.protocol.digest import is_ignored
 
 PLATFORM = "linux/amd64"
 """Of ships, as everywhere."""
@@ -74,8 +77,13 @@ class ImageAsker:
             if unreachable is None:
                 raise
             raise PushError("registry", f"{unreachable}; and this machine's engine does not have it") from error
-        where = str(resolved(self._base, image)) if file.fleet.runtime == "process" else image
-        return PushedImage(where, digests[project])
+        digest = digests[project]
+        if file.fleet.runtime != "process":
+            return PushedImage(image, digest)
+        root = resolved(self._base, image)
+        there = any(each.digest == digest for each in held)
+        new = 0 if there else await asyncio.to_thread(_tree_bytes, root)
+        return PushedImage(str(root), digest, new, packed=False)
 
     async def _by_registry(self, file: EventFile, image: str, held: Sequence[HeldImage]) -> PushedImage:
         try:
@@ -98,6 +106,21 @@ async def _parts(client: RegistryClient, held: HeldImage) -> Collection[Blob]:
         return (await client.manifest(reference, PLATFORM)).blobs if _names_registry(held.image) else ()
     except RegistryError:
         return ()
+
+
+def _tree_bytes(root: Path) -> int:
+    """What a ship copies of a directory image; blocks. What goes meanwhile is no part of it any more."""
+    total = 0
+    for place, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if not is_ignored(name)]
+        for name in files:
+            try:
+                found = Path(place, name).lstat()
+            except OSError:
+                continue
+            if stat.S_ISREG(found.st_mode) and not is_ignored(name):
+                total += found.st_size
+    return total
 
 
 def _names_registry(image: str) -> bool:

@@ -119,9 +119,11 @@ class FakeEngine:
 
 
 class FakeImages:
-    """Two images that are there, one of 4 TiB; `resolve` of any other is refused."""
+    """Three images that are there, one of 4 TiB, one a directory of 4 GiB; `resolve` of any other is refused."""
 
     async def resolve(self, project: ProjectName, image: str, held: Sequence[HeldImage]) -> PushedImage:
+        if image == "directory":
+            return PushedImage("/images/directory", "sha256:" + "d" * 64, 4 << 30, packed=False)
         if image not in {"fix", "huge"}:
             raise PushError("image_invalid", f"the image cannot be pushed: there is no {image}")
         return PushedImage("/images/fix", "sha256:" + "f" * 64, 1 << 42 if image == "huge" else None)

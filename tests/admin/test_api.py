@@ -54,6 +54,19 @@ async def test_an_image_that_does_not_fit_a_ships_disk_is_refused_with_the_numbe
     assert [type(event) for event in admin.engine.events] == [ProjectPushed]
 
 
+@pytest.mark.parametrize(("free_gib", "status"), [(3, 409), (5, 200)])
+async def test_a_directory_takes_as_much_of_a_ships_disk_as_its_files_have(
+    admin: Admin, free_gib: int, status: int
+) -> None:
+    resources = Resources(disk_total_bytes=50 << 30, disk_free_bytes=free_gib << 30)
+    admin.engine.room = room(replace(ship_view(), resources=resources))
+    answer = await admin.local("POST", "/rollouts/intro", {"image": "directory"})
+    assert answer.status == status
+    if status == 409:
+        message = answer.json["error"]["message"]
+        assert "4.00 GiB are new to the ships, and ship-0001 has 3.00 GiB left" in message
+
+
 @pytest.mark.parametrize("note", ["a\u202eb", "two\nlines"])
 async def test_a_note_that_shows_as_something_else_is_refused(admin: Admin, note: str) -> None:
     refused = await admin.local("POST", "/rollouts/intro", {"image": "fix", "note": note})

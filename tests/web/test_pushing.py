@@ -27,7 +27,7 @@ name = "intro"
 image = "{image}"
 
 [fleet]
-runtime = "docker"
+runtime = "{runtime}"
 attendees = 2
 seats_per_ship = 1
 """
@@ -50,7 +50,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def asker(server: Server, base: Path) -> ImageAsker:
-    text = EVENT.format(image=f"{server.host}/intro:first")
+    text = EVENT.format(image=f"{server.host}/intro:first", runtime="docker")
     # An engine that is not there: what it would say must not count.
     return ImageAsker(cast(Store, Applied(text)), base, {"DOCKER_HOST": f"unix://{base}/none.sock"})
 
@@ -90,3 +90,17 @@ async def test_a_tag_that_is_not_there_is_refused(server: Server, tmp_path: Path
 async def test_a_registry_and_an_engine_that_are_both_away_are_told(server: Server, tmp_path: Path) -> None:
     with pytest.raises(PushError, match="cannot be reached"):
         await asker(server, tmp_path).resolve(INTRO, "127.0.0.1:1/intro:fix", ())
+
+
+async def test_of_a_directory_that_ships_do_not_hold_its_files_count_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "intro").mkdir()
+    fixed = tmp_path / "fix"
+    (fixed / "home" / "data").mkdir(parents=True)
+    (fixed / "home" / "data" / "big.csv").write_bytes(b"1" * 70_000)
+    (fixed / "home" / "intro.ipynb").write_bytes(b"2" * 5_000)
+    (fixed / "home" / "again.csv").symlink_to("data/big.csv")
+    asking = ImageAsker(cast(Store, Applied(EVENT.format(image="intro", runtime="process"))), tmp_path, {})
+    found = await asking.resolve(INTRO, "fix", [HeldImage(INTRO, str(tmp_path / "intro"), "sha256:" + "0" * 64)])
+    assert (found.image, found.fetched_bytes, found.packed) == (str(fixed), 75_000, False)
+    held = [HeldImage(INTRO, str(fixed), found.digest)]
+    assert (await asking.resolve(INTRO, "fix", held)).fetched_bytes == 0
