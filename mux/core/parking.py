@@ -77,7 +77,8 @@ def unpark(world: World, ship: Ship) -> None:
         ship.life.to(ShipState.PENDING, table=SHIP_BOOT_STARTS)
         ship.launched_at = world.now
     world.deadlines.set(("boot", ship.id), world.now + world.spec.fleet.boot_deadline_s)
-    # Its silence while it was being parked meant nothing; from now on it does.
+    # Its silence while it was being parked meant nothing, nor that it was out of reach; from now on they do.
+    ship.path_failing_since = None
     world.deadlines.set(("heartbeat", ship.id), world.now + world.spec.fleet.heartbeat_grace_s)
     world.touch(ship)
     if ship.host and ship.call is None:

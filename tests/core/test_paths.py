@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mux.core.events import LinkLost, PathsReported
+from mux.core.events import FleetParked, FleetUnparked, LinkLost, PathsReported
 from mux.core.model import LinkId, ShipId, UserId, WorkspaceId
 from tests.core.room import Room, event_spec
 
@@ -61,6 +61,19 @@ def test_a_ship_that_is_silent_and_out_of_reach_for_long_enough_is_lost_and_its_
     assert paths.lost
     assert paths.room.seats()[ADA][0] != ONE
     assert paths.room.kept.epochs[ADA] == 2
+
+
+def test_what_was_out_of_reach_while_it_was_parked_counts_for_nothing() -> None:
+    paths = Paths()
+    paths.silence()
+    paths.fails(LOST_S - BATCH_S)
+    paths.room.do(FleetParked())
+    paths.room.do(FleetUnparked())
+    paths.wait(BATCH_S)
+    paths.fails(BATCH_S)
+    assert not paths.lost
+    paths.fails(LOST_S)
+    assert paths.lost
 
 
 def test_silence_alone_moves_nobody() -> None:

@@ -235,8 +235,11 @@ class SaveRules:
         if asked is None:
             if open_page:
                 yield f"{each.id} is {what} and its pages were not asked"
-        elif world.now < asked[1] + SAVE_MAX_S and not self._all_saved(asked[0]):
-            yield f"{each.id} is {what} before its pages have saved"
+        else:
+            # A machine may end sooner than its pages save: who leaves it is not held up for all of that time.
+            until = asked[1] + SAVE_MAX_S if what == "swapped" else min(asked[1] + SAVE_MAX_S, asked[0].until)
+            if world.now < until and not self._all_saved(asked[0]):
+                yield f"{each.id} is {what} before its pages have saved"
 
     def _all_saved(self, request: SaveRequest) -> bool:
         key = (request.user, request.project)
