@@ -223,8 +223,7 @@ class Fleet:
     def _settle(self, *, stirred: bool) -> None:
         """Bring what was touched to rest: seats filled, ships moved on, the queue served, the fleet sized.
 
-        Args:
-            stirred: something has happened beside reports of ships, each of which touches its ship where it changes it.
+        ``stirred``: something has happened beside reports of ships, each of which touches its ship where it changes it.
         """
         world = self._world
         done: dict[ShipId, None] = {}
