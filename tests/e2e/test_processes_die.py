@@ -11,16 +11,15 @@ import psutil
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.at_work import PROCESS, on_both, on_process
 from tests.e2e.harness import STOP_S_MAX, MuxUnderTest, kill
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
 
 pytestmark = [
-    pytest.mark.xdist_group("one mux"),
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(700),
-    pytest.mark.parametrize("mux", ["process"], indirect=True),
 ]
 
 CONTROL = "mux.daemon run"
@@ -44,6 +43,11 @@ async def remembers(lab: Lab) -> bool:
     return await lab.run("print(witness + 1)") == "42"
 
 
+def workspaces(mux: MuxUnderTest) -> set[int | str]:
+    """What runs of everybody's: ids of containers, or pids."""
+    return set(mux.containers()) if mux.engine else {process.pid for process in mux.processes_of(JUPYTERLAB)}
+
+
 async def same_session(person: Person) -> bool:
     """The login is still in force: the projects are shown without a question."""
     tab = await person.another_tab()
@@ -54,6 +58,7 @@ async def same_session(person: Person) -> bool:
     return True
 
 
+@on_both
 async def test_the_kernel_answers_while_the_control_process_is_dead_and_session_and_seat_are_kept(room: Room) -> None:
     ana, lab = await with_witness(room, "Ana")
     seats = await room.mux.seats()
@@ -67,6 +72,7 @@ async def test_the_kernel_answers_while_the_control_process_is_dead_and_session_
     assert {process.pid for process in room.mux.processes_of(CONTROL)}.isdisjoint({process.pid for process in killed})
 
 
+@on_both
 async def test_the_page_reconnects_to_its_kernel_after_a_proxy_was_killed(room: Room) -> None:
     ana, lab = await with_witness(room, "Ana")
     async with ana.page.expect_websocket(lambda socket: "/api/kernels/" in socket.url, timeout=START_MS_MAX):
@@ -76,17 +82,20 @@ async def test_the_page_reconnects_to_its_kernel_after_a_proxy_was_killed(room: 
     assert await same_session(ana)
 
 
+@on_both
 async def test_an_agent_that_was_killed_adopts_what_runs(room: Room) -> None:
     ana, lab = await with_witness(room, "Ana")
-    before = {process.pid for process in room.mux.processes_of(JUPYTERLAB)}
+    await room.mux.ready()  # nothing is being made
+    before = workspaces(room.mux)
     await kill(room.mux.processes_of(AGENT))
     assert await remembers(lab)
     await room.mux.linked()
     assert await remembers(lab)
     assert await same_session(ana)
-    assert {process.pid for process in room.mux.processes_of(JUPYTERLAB)} == before
+    assert workspaces(room.mux) == before
 
 
+@pytest.mark.parametrize("mux", [PROCESS, pytest.param("docker", marks=pytest.mark.long)], indirect=True)
 async def test_everything_killed_and_started_again_finds_session_seat_and_kernel(room: Room, mux: MuxUnderTest) -> None:
     ana, lab = await with_witness(room, "Ana")
     seats = await mux.seats()
@@ -96,7 +105,7 @@ async def test_everything_killed_and_started_again_finds_session_seat_and_kernel
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, STOP_S_MAX)
     assert not alive
     await kill(mux.processes_of(AGENT))
-    assert len(mux.processes_of(JUPYTERLAB)) >= 4
+    assert len(workspaces(mux)) >= 4
     await mux.start()
     await mux.ready()
     await mux.linked()
@@ -107,6 +116,7 @@ async def test_everything_killed_and_started_again_finds_session_seat_and_kernel
     assert await remembers(await lab.kernel_idle())
 
 
+@on_process
 async def test_a_workspace_that_was_killed_comes_back_by_itself_with_every_saved_file(room: Room) -> None:
     ana, lab = await with_witness(room, "Ana")
     assert await lab.run("import os; print(open('kept.txt', 'w').write('saved'))") == "5"
