@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.ship_agent.images import make_image, project_of
 GONE_S_MAX = 90.0
 """How long a killed check may take to clear up; a loaded machine is slow."""
 START_S = 90.0
+SILENCE = Path(__file__).with_name("silence.py")
 
 
 def notebook(*cells: str) -> str:
@@ -109,6 +111,37 @@ async def test_notebooks_run_and_one_that_fails_is_named_with_its_cell(tmp_path:
     ]
     assert {finding.check: finding.outcome for finding in result.findings}["WebSocket"] == "ok"
     assert result.limits is not None
+
+
+async def silence(place: Path, drops_after_s: float, manner: str = "answers") -> Finding:
+    """What a check with its own bound says of a server that treats silent WebSockets like this."""
+    image = make_image(place)
+    shutil.copy(SILENCE, image / "home" / "server.py")
+    command = [sys.executable, "-I", "{home}/server.py", "{port}", "{base_path}", str(drops_after_s), manner]
+    _, found = await checked(image, Bounds(START_S), kind="jupyter", command=command)
+    assert found["saving"].outcome == "ok"
+    return found["WebSocket"]
+
+
+async def test_a_server_that_drops_a_silent_websocket_fails(tmp_path: Path) -> None:
+    # It is dropped long before the bound, so nobody waits for that.
+    found = await silence(tmp_path / "image", drops_after_s=0.5)
+    assert (found.outcome, found.limit) == ("failure", 45.0)
+    assert found.said.startswith("it was closed after ")
+    assert "ends idle connections" in found.remedy
+
+
+@pytest.mark.long
+async def test_a_websocket_has_to_stand_45_s_of_silence_and_answer_then(tmp_path: Path) -> None:
+    kept, dropped, deaf = await asyncio.gather(
+        silence(tmp_path / "kept", drops_after_s=0),
+        silence(tmp_path / "dropped", drops_after_s=35),
+        silence(tmp_path / "deaf", drops_after_s=0, manner="deaf"),
+    )
+    assert (kept.outcome, kept.said) == ("ok", "open and answering after 45 s of silence")
+    assert (dropped.outcome, dropped.said.startswith("it was closed after ")) == ("failure", True)
+    assert deaf.outcome == "failure"
+    assert deaf.said == "it is open after 45 s of silence, but nothing answers any more"
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGKILL])
