@@ -90,7 +90,7 @@ class Parts:
     def answer_strictly(self, head: bytes) -> bytes:
         """The strict way to the client's head."""
         request = self._request
-        return client_head(parse_response(head, b"GET"), request, self._destination, close=False)
+        return client_head(parse_response(head, b"GET"), request, self._destination, close=False, date=b"")
 
     def measure(self) -> dict[str, float]:
         """All parts."""

@@ -402,7 +402,7 @@ class Exchange:
         request = self.request
         if head.interim:
             if request.minor == 1:  # RFC 9110 section 15.2
-                out.append(client_head(head, request, self.destination, close=False))
+                out.append(client_head(head, request, self.destination, close=False, date=self._plane.date))
             return True
         if head.body == CHUNKED and request.minor == 0:
             self._upstream_failed("malformed", Malformed("coding_unasked", "chunked to HTTP/1.0"))
@@ -413,7 +413,7 @@ class Exchange:
         content_type = values_of(head.fields, b"content-type")
         self.event_stream = bool(content_type) and content_type[0].lower().startswith(b"text/event-stream")
         self._keep = head.body != UNTIL_CLOSE and self.client.may_keep_alive()
-        out.append(client_head(head, request, self.destination, close=not self._keep))
+        out.append(client_head(head, request, self.destination, close=not self._keep, date=self._plane.date))
         return True
 
     def _complete(self, connection: UpstreamConnection) -> None:
@@ -435,7 +435,8 @@ class Exchange:
         connection.user = None
         self._plane.tally.response(101)
         client, transport = self.client, connection.transport
-        client.write([client_head(head, self.request, self.destination, close=False), self._reader.leftover])
+        switch = client_head(head, self.request, self.destination, close=False, date=self._plane.date)
+        client.write([switch, self._reader.leftover])
         holder, client.holder = client.holder, None
         early = client.release()
         if early:

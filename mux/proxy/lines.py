@@ -36,6 +36,8 @@ LENGTH: Final = 2
 """A kind of line: a response's Content-Length."""
 CODING: Final = 3
 """A kind of line: a response's Transfer-Encoding, chunked."""
+DATE: Final = 4
+"""A kind of line: a response's Date."""
 
 _NONE = SessionHash("")
 
@@ -69,7 +71,7 @@ class ResponseLine:
     """A line of a workspace's response.
 
     Args:
-        kind: PLAIN, LENGTH or CODING.
+        kind: PLAIN, LENGTH, CODING or DATE.
         kept: as the client gets it; empty if it is dropped.
         body: of a LENGTH or CODING line: the body length that it announces.
     """
@@ -145,4 +147,4 @@ def _judge_response(line: bytes) -> ResponseLine | None:
         return None
     if key in HOP_BY_HOP or key in WHOLE_ORIGIN:
         return ResponseLine(PLAIN, b"")
-    return ResponseLine(PLAIN, kept)
+    return ResponseLine(DATE if key == b"date" else PLAIN, kept)

@@ -16,7 +16,7 @@ from mux.core.model import SessionHash
 from mux.proxy.body import NO_BODY
 from mux.proxy.bounded import Bounded
 from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, MEMO_DOORS, MEMO_HEAD_BYTES_MAX, MEMO_HEADS
-from mux.proxy.lines import CODING, COOKIE, HOST, PLAIN, RequestLine, RequestLines, ResponseLines
+from mux.proxy.lines import CODING, COOKIE, DATE, HOST, PLAIN, RequestLine, RequestLines, ResponseLines
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer, added_lines
 from mux.proxy.routing import Destination, Router
@@ -98,14 +98,16 @@ class KnownAnswer:
 
     Args:
         raw: as the workspace sent it.
-        head: as the client gets it.
-        same: whether that is the same.
+        head: as the client gets it, but for the empty line.
+        dated: whether it has a Date; else one is put after it.
+        same: whether the client gets what the workspace sent.
         body: a body length, see ``mux.proxy.body``; never until close.
         status_class: first digit of the status.
     """
 
     raw: bytes
     head: bytes
+    dated: bool
     same: bool
     body: int
     status_class: int
@@ -225,13 +227,15 @@ class Memo:
         if status in (204, 205):
             return None
         parts = [b"HTTP/1.1 %b %b\r\n" % (match[1], match[2])]
-        body, framings, chunked = NO_BODY, 0, False
+        body, framings, chunked, dated = NO_BODY, 0, False, False
         read = self._response_lines.read
         for text in raw[1:]:
             line = read(text)
             if line is None:
                 return None
-            if line.kind != PLAIN:
+            if line.kind == DATE:
+                dated = True
+            elif line.kind != PLAIN:
                 framings += 1
                 body = line.body
                 chunked = line.kind == CODING
@@ -241,6 +245,6 @@ class Memo:
             return None
         if chunked and not bodiless:
             parts.append(b"Transfer-Encoding: chunked\r\n")
-        parts.append(b"\r\n")
         known = b"".join(parts)
-        return KnownAnswer(head, known, known == head, NO_BODY if bodiless else body, status // 100)
+        same = dated and known + b"\r\n" == head
+        return KnownAnswer(head, known, dated, same, NO_BODY if bodiless else body, status // 100)

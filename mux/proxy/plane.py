@@ -23,6 +23,7 @@ from mux.proxy import limits
 from mux.proxy.accept import Acceptor
 from mux.proxy.client import ClientConnection, Phase
 from mux.proxy.counters import Tally
+from mux.proxy.dates import Dates
 from mux.proxy.descriptors import Descriptors
 from mux.proxy.front import Front
 from mux.proxy.live import Live, Registry
@@ -69,6 +70,7 @@ class Plane:
         self.now = self._loop.time
         self.turns = Turns(self._loop)
         self.wall = time.time
+        self._dates = Dates()
         self.router: Router = NoRouter()
         self.event_name = ""
         self.fed = asyncio.Event()
@@ -199,6 +201,11 @@ class Plane:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task failed", task=task.get_name(), error=repr(error))
+
+    @property
+    def date(self) -> bytes:
+        """The line of a response that came without its own."""
+        return self._dates.line(self.wall())
 
     # -- what is in force -----------------------------------------------------------------------------------------
 

@@ -224,7 +224,11 @@ class Quick:
         self._connection = None
         client = self._client
         client.exchange = None  # before the write, which may say that the client takes no more: it is answered
-        client.transport.write(data if known.same else known.head + data[end:])
+        if known.same:
+            client.transport.write(data)
+        else:
+            date = b"" if known.dated else plane.date
+            client.transport.write(known.head + date + data[end - 2 :])
         plane.tally.statuses[known.status_class] += 1
         door = self._way.door
         if door.counted is not plane.counting:

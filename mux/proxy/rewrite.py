@@ -1,8 +1,9 @@
 """Heads as the next hop gets them: what is dropped, what is added.
 
-Sans-I/O, and pure functions of a head, its destination and the peer, so that their results may be remembered. Rules:
-fields that are kept are kept byte for byte and in order; nothing hop-by-hop passes (RFC 9110 section 7.6.1); what a
-client says of its own address is never believed; what a workspace says for the whole origin is never passed on.
+Sans-I/O, and pure functions of a head, its destination, the peer and the date, so that their results may be
+remembered. Rules: fields that are kept are kept byte for byte and in order; nothing hop-by-hop passes (RFC 9110 section
+7.6.1); what a client says of its own address is never believed; what a workspace says for the whole origin is never
+passed on.
 """
 
 from __future__ import annotations
@@ -131,7 +132,9 @@ def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> b
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def client_head(response: ResponseHead, request: RequestHead, destination: Destination, *, close: bool) -> bytes:
+def client_head(
+    response: ResponseHead, request: RequestHead, destination: Destination, *, close: bool, date: bytes
+) -> bytes:
     """The response head that the client gets.
 
     Args:
@@ -139,8 +142,10 @@ def client_head(response: ResponseHead, request: RequestHead, destination: Desti
         request: what it answers.
         destination: where it comes from.
         close: whether the client connection ends with this response.
+        date: the line that it gets if it has no Date, with its end; see :class:`mux.proxy.dates.Dates`.
     """
     lines = [b"HTTP/1.1 %d %b" % (response.status, response.reason)]
+    dated = response.interim  # it is followed by a response that has one
     options = frozenset(list_items(values_of(response.fields, b"connection")))
     for field in response.fields:
         if field.key in HOP_BY_HOP or (field.key in options and field.key not in (b"content-length", b"set-cookie")):
@@ -154,6 +159,7 @@ def client_head(response: ResponseHead, request: RequestHead, destination: Desti
             if confined is None:
                 continue
             field = confined  # noqa: PLW2901 - the field as it may be seen
+        dated = dated or field.key == b"date"
         lines.append(field.name + b": " + field.value)
     if response.body == CHUNKED:
         lines.append(b"Transfer-Encoding: chunked")
@@ -163,7 +169,7 @@ def client_head(response: ResponseHead, request: RequestHead, destination: Desti
         lines.append(b"Connection: Upgrade%b\r\nUpgrade: %b" % (b", close" if close else b"", b", ".join(protocols)))
     elif close and not response.interim:
         lines.append(b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+    return b"\r\n".join(lines) + b"\r\n" + (b"" if dated else date) + b"\r\n"
 
 
 def _confined(field: Field, request: RequestHead, destination: Destination) -> Field | None:

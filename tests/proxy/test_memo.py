@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mux.core.routes import Delta, SessionEntry
 from mux.proxy.body import CHUNKED
 from mux.proxy.bounded import Bounded
+from mux.proxy.dates import Dates
 from mux.proxy.like import LikeHead
 from mux.proxy.lines import RequestLines
 from mux.proxy.memo import Memo
@@ -28,6 +29,7 @@ from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SETTINGS, Rig, answering, c
 from tests.proxy.test_parsers_agree import LINES
 
 PEER = Peer.of("127.0.0.1")
+DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 
 def spawn(work: Coroutine[Any, Any, None], name: str) -> None:
@@ -243,6 +245,8 @@ RESPONSE_FIELDS = st.one_of(
             b"Location: /x",
             b"Service-Worker-Allowed: /",
             b"Server:  a ",
+            b"Date: Tue, 15 Nov 1994 08:12:31 GMT",
+            b"date:",
             b"Proxy-Authenticate: x",
         ]
     ),
@@ -276,11 +280,18 @@ def test_a_remembered_response_head_is_passed_on_as_the_strict_way_would(
         if known is None:
             continue
         response = parse_response(raw, b"HEAD" if head_only else b"GET")
-        assert known.head == client_head(response, asked, router.route(asked, 0.0), close=False)
-        assert known.same == (known.head == raw)
+        passed = known.head + (b"" if known.dated else DATE) + b"\r\n"
+        assert passed == client_head(response, asked, router.route(asked, 0.0), close=False, date=DATE)
+        assert known.same == (passed == raw)
         assert (known.body, known.status_class) == (response.body, response.status // 100)
         assert response.keep_alive and known.body >= CHUNKED
         assert not response.interim and response.status != 101
+
+
+def test_a_date_is_made_once_a_second() -> None:
+    dates = Dates()
+    assert dates.line(784111777.0) is dates.line(784111777.9) == DATE
+    assert dates.line(784111778.0) == DATE.replace(b":37", b":38")
 
 
 # -- on the wire ------------------------------------------------------------------------------------------------------
@@ -381,3 +392,14 @@ def test_a_plain_request_line_is_one_that_the_strict_parser_takes(path: bytes, q
         if match is not None:
             head = parse_request(line + HOST + b"\r\n")
             assert (head.method, head.target, head.path) == match.groups()
+
+
+async def test_an_undated_answer_is_remembered_for_longer_than_its_date(rig: Rig) -> None:
+    second = 0
+    rig.plane.wall = lambda: 784111777.9 + second
+    for second in range(9):
+        response = await rig.ask(request())
+        assert response.values("date") == [f"Sun, 06 Nov 1994 08:49:{37 + second} GMT"]
+    assert rig.plane.memo is not None
+    (known,) = rig.plane.memo.answers.young.values()
+    assert not known.dated

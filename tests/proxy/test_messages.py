@@ -19,6 +19,7 @@ BOTH_WAYS = True
 ORIGIN_LINE = b"Origin: http://camp.test:8000"
 CHUNKED = b"Transfer-Encoding: chunked"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NOW, DATE = 784111777.9, b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -33,21 +34,21 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 async def test_a_chunked_response_passes_byte_for_byte(rig: Rig) -> None:
     body = b"5;ext=1\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 15\r\n\r\n"
-    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", body)
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\n" + DATE + b"Transfer-Encoding: Chunked\r\n\r\n", body)
     client = await rig.client()
     for _ in range(2):
         await client.send(request())
-        assert await client.head() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert await client.head() == b"HTTP/1.1 200 OK\r\n" + DATE + b"Transfer-Encoding: chunked\r\n\r\n"
         assert await client.exactly(len(body)) == body
     assert rig.alice.connections == 1
 
 
 async def test_a_response_without_length_ends_with_its_connection(rig: Rig) -> None:
     """RFC 9112 section 6.3, rule 8."""
-    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\n\r\n", b"to the", b" end", close=True)
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\n" + DATE + b"\r\n", b"to the", b" end", close=True)
     client = await rig.client()
     await client.send(request())
-    assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nto the end"
+    assert await client.rest() == b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\n\r\nto the end"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,55 @@ async def test_bytes_on_an_idle_upstream_connection_end_it(rig: Rig) -> None:
     asked.set()
     await rig.alice.all_closed()
     assert (await client.ask(request())).body == b"ok"
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+async def test_an_undated_response_gets_the_date_at_which_it_came(rig: Rig, head_only: bool) -> None:
+    """RFC 9110 section 6.6.1; also one that is remembered."""
+    rig.alice.script = answering(rig.alice, OK[: -2 if head_only else None])
+    client = await rig.client()
+    rig.plane.wall = lambda: NOW + second
+    for second in (0, 0, 0, 1, 1, 0):
+        await client.send(request(b"HEAD /camp/intro/x" if head_only else b"GET /camp/intro/x"))
+        response = await client.response(head_only=head_only)
+        assert response.head == OK[:-4] + b"Date: Sun, 06 Nov 1994 08:49:%d GMT\r\n\r\n" % (37 + second)
+        assert response.body == (b"" if head_only else b"ok")
+
+
+async def test_an_undated_chunked_response_gets_a_date(rig: Rig) -> None:
+    rig.plane.wall = lambda: NOW
+    head, body = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n", b"2\r\nok\r\n0\r\n\r\n"
+    rig.alice.script = answering(rig.alice, head + b"\r\n" + body)
+    client = await rig.client()
+    for _ in range(4):
+        response = await client.ask(request())
+        assert (response.head, response.body) == (head + DATE + b"\r\n", body)
+
+
+@pytest.mark.parametrize("line", [b"Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n", b"date: soon\r\n"])
+async def test_a_dated_response_keeps_its_date(rig: Rig, line: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + line + b"Content-Length: 2\r\n\r\n"
+    rig.alice.script = answering(rig.alice, head + b"ok")
+    client = await rig.client()
+    for _ in range(4):
+        assert (await client.ask(request())).head == head
+
+
+async def test_a_date_for_one_hop_is_no_date(rig: Rig) -> None:
+    """RFC 9110 section 7.6.1."""
+    rig.plane.wall = lambda: NOW
+    named = b"HTTP/1.1 200 OK\r\nConnection: Date\r\nDate: x\r\nContent-Length: 2\r\n\r\nok"
+    rig.alice.script = answering(rig.alice, named)
+    assert (await rig.ask(request())).head == OK[:-4] + DATE + b"\r\n"
+
+
+async def test_interim_responses_are_not_dated(rig: Rig) -> None:
+    rig.plane.wall = lambda: NOW
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    rig.alice.script = answering(rig.alice, hints + OK)
+    client = await rig.client()
+    await client.send(request())
+    assert [await client.head(), await client.head()] == [hints, OK[:-4] + DATE + b"\r\n"]
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------
@@ -425,9 +475,10 @@ async def test_http_1_0_is_answered_and_closed(rig: Rig) -> None:
     """RFC 9112 section 9.3: no persistence; RFC 9110 section 15.2: no interim responses."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     rig.alice.script = answering(rig.alice, hints + OK)
+    rig.plane.wall = lambda: NOW
     client = await rig.client()
     await client.send(b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"Connection: keep-alive\r\n\r\n")
-    assert await client.rest() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    assert await client.rest() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n" + DATE + b"\r\nok"
     assert rig.alice.requests[0].startswith(b"GET /camp/intro/ HTTP/1.0\r\n")
     assert b"\r\nConnection: close\r\n" in rig.alice.requests[0]
 

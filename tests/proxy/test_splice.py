@@ -21,7 +21,7 @@ STRICT_IS_LONG = True
 
 SIZE = 6 << 20
 BODY = random.Random(7).randbytes(SIZE)
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE
+HEAD = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: %d\r\n\r\n" % SIZE
 
 
 @pytest.fixture(params=[True, False], ids=["spliced", "by hand"])

@@ -343,10 +343,11 @@ async def test_what_speaks_for_the_whole_origin_is_dropped(rig: Rig) -> None:
         b"Expect-CT: max-age=1",
         b"Set-Login: logged-in",
         b"X-Kept: yes",
+        b"Date: x",
     ]
     rig.alice.script = answering(rig.alice, answer_with(*fields))
     response = await rig.ask(request())
-    assert response.head == b"HTTP/1.1 200 OK\r\nX-Kept: yes\r\nContent-Length: 0\r\n\r\n"
+    assert response.head == b"HTTP/1.1 200 OK\r\nX-Kept: yes\r\nDate: x\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -418,7 +419,12 @@ async def test_locations_are_mapped_back(rig: Rig, sent: str, seen: str) -> None
 
 
 async def test_the_pages_responses_are_not_confined(rig: Rig) -> None:
-    fields = [b"Set-Cookie: mux_session=new; Path=/; HttpOnly", b'Clear-Site-Data: "cookies"', b"Location: http://a/"]
+    fields = [
+        b"Set-Cookie: mux_session=new; Path=/; HttpOnly",
+        b'Clear-Site-Data: "cookies"',
+        b"Location: http://a/",
+        b"Date: x",
+    ]
     rig.web.script = answering(
         rig.web, answer_with(*fields, b"Connection: X-Hop", b"X-Hop: 1", b"Keep-Alive: timeout=5")
     )

@@ -63,12 +63,14 @@ async def test_a_handshake_passes_and_bytes_flow_untouched(rig: Rig) -> None:
 
 async def test_the_answer_to_a_handshake_is_passed_on(rig: Rig) -> None:
     rig.alice.script = answering(rig.alice, SWITCH)
+    rig.plane.wall = lambda: 784111777.9
     client = await rig.client()
     await client.send(HANDSHAKE)
     head = await client.head()
     assert head == (
         b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: " + websocket_accept(KEY) + b"\r\n"
-        b"Sec-WebSocket-Protocol: v1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        b"Sec-WebSocket-Protocol: v1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
     )
 
 

@@ -12,6 +12,7 @@ from tests.proxy.fuzz.stage import Outcome
 SECRETS = {"1": b"token secret-alice", "2": b"token secret-bob"}
 """Which workspace gets which token; further ports get none."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 [1-5][0-9]{2} ")
+_INTERIM = re.compile(rb"HTTP/1\.1 1(?!01)")
 
 
 class _Requests:
@@ -30,6 +31,10 @@ class _Requests:
 def hold(outcome: Outcome) -> None:
     """Look at one outcome."""
     assert not outcome.to_client or _STATUS_LINE.match(outcome.to_client), "the client got no response"
+    first = outcome.to_client
+    while _INTERIM.match(first):
+        first = first.partition(b"\r\n\r\n")[2]
+    assert not first or b"\r\ndate:" in first.partition(b"\r\n\r\n")[0].lower(), "a response has no date"
     for name, stream in outcome.to_workspaces:
         seen = _Requests()
         with contextlib.suppress(httptools.HttpParserUpgrade):
