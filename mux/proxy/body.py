@@ -25,14 +25,20 @@ _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])
 _EXTENSION = rb";[%b]+(?:=(?:[%b]+|%b))?" % (TCHAR, TCHAR, _QUOTED)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})((?:%b)*)\r\n" % (CHUNK_DIGITS_MAX, _EXTENSION))
 # Whole chunks of few bytes, without extensions: a writer without a buffer, or somebody who wants to keep the others
-# waiting, sends ten thousands of them at a time. No group is tried twice, so a run costs what it is long.
+# waiting, sends ten thousands of them at a time, with as many zeros before a size as may be. No group is tried twice,
+# so a run costs what it is long.
 _SMALL_BYTES_MAX = 63
 _DIGITS = (
     re.sub(rb"[a-f]", lambda found: b"[%b%b]" % (found[0], found[0].upper()), b"%x" % n)
     for n in range(1, _SMALL_BYTES_MAX + 1)
 )
 _SMALL_CHUNKS = re.compile(
-    b"(?:%b)++" % b"|".join(b"%b\r\n.{%d}\r\n" % (digits, size) for size, digits in enumerate(_DIGITS, 1)), re.DOTALL
+    b"(?:(?=[0-9A-Fa-f]{1,%d}+\r)0*+(?:%b))++"
+    % (
+        CHUNK_DIGITS_MAX,
+        b"|".join(b"%b\r\n.{%d}\r\n" % (digits, size) for size, digits in enumerate(_DIGITS, 1)),
+    ),
+    re.DOTALL,
 )
 _TRAILER_LINE = re.compile(rb"[\t \x21-\x7e\x80-\xff]+\r\n")
 
