@@ -33,6 +33,9 @@ _IN_TEXT = re.compile(
 )
 """Such a call within a line; one that a word follows (``jupyter lab build``) starts no server."""
 _CALL_ENDS = re.compile(r"[;&|\n]|\s\d*[<>]")
+_PUNCTUATION = "();<>|&{}"
+_CLOSED_BY = {"(": ")", "{": "}", "if": "fi", "do": "done", "case": "esac"}
+"""What a shell opens and closes: a line that ends in between is none (POSIX, "Shell Grammar")."""
 
 
 def jupyter_words(words: Sequence[str]) -> tuple[str, ...] | None:
@@ -75,6 +78,8 @@ def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
     if not calls:
         return None
     call = calls[-1]
+    if _left_open(text[: call.start()]):
+        return _of_one_shell(text)
     rest = text[call.end() :]
     if ends := _CALL_ENDS.search(rest):
         rest = rest[: ends.start()]
@@ -85,6 +90,29 @@ def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
     # A shell passes on what follows its text, the first as its own name.
     line = " ".join([call["program"], *map(_quoted, kept), '"$@"'])
     return (*words[: list(words).index(text)], text[: call.start()] + line, posixpath.basename(words[0]))
+
+
+def _left_open(text: str) -> bool:
+    """Whether a text for a shell ends within quotes, brackets or a compound command."""
+    reader = shlex.shlex(text, posix=True, punctuation_chars=_PUNCTUATION)
+    reader.commenters = ""
+    try:
+        words = list(reader)
+    except ValueError:
+        return True
+    parts = [part for word in words for part in (word if not word.strip(_PUNCTUATION) else (word,))]
+    return any(parts.count(opening) > parts.count(closing) for opening, closing in _CLOSED_BY.items())
+
+
+def _of_one_shell(text: str) -> tuple[str, ...] | None:
+    """As ``jupyter_words``, of a text that does no more than start another shell: ``bash -lc "jupyter lab"``."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return None
+    words = words[1:] if words[:1] == ["exec"] else words
+    inner = shell_text(words)
+    return None if inner is None else _of_text(words, inner)
 
 
 def _quoted(word: str) -> str:

@@ -67,6 +67,16 @@ def shell(text: str) -> list[str]:
         (["bash", "-lc", ". activate e && jupyter lab build && exec jupyter notebook --notebook-dir=$HOME/a; true"],
          ["bash", "-lc",
           '. activate e && jupyter lab build && exec jupyter notebook "--notebook-dir=$HOME/a" "$@"', "bash"]),
+        (shell('exec bash -lc "conda activate e && jupyter lab --ip=0.0.0.0"'),
+         ["bash", "-lc", 'conda activate e && jupyter lab "$@"', "bash"]),
+        (shell("[ -f x ] && (cd y; make); { true; } && if a; then b; fi; jupyter lab --debug"),
+         [*shell('[ -f x ] && (cd y; make); { true; } && if a; then b; fi; jupyter lab --debug "$@"'), "sh"]),
+        (shell("echo done && x=$(id -u) y=${HOME#/} jupyter lab"),
+         [*shell('echo done && x=$(id -u) y=${HOME#/} jupyter lab "$@"'), "sh"]),
+        (shell('su jovyan -c "jupyter lab --ip=0.0.0.0"'), None),
+        (shell("bash -c 'jupyter lab' && true"), None),
+        (shell("(jupyter lab --ip=0.0.0.0)"), None),
+        (shell("if true; then jupyter lab; fi"), None),
         (["bash"], None),
         (["jupyter", "trust", "x.ipynb"], None),
         (shell("pip install jupyter && jupyter lab build"), None),
@@ -86,6 +96,18 @@ def test_a_shell_hands_the_arguments_on() -> None:
     printed = [word.replace("jupyter lab", "printf %s,") for word in words]
     run = subprocess.run([*printed, "--ServerApp.port=2", "x y"], capture_output=True, text=True, check=True)
     assert run.stdout == "--notebook-dir=a b,--ServerApp.port=2,x y,"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'bash -lc "jupyter lab --ip=0.0.0.0"', "bash -c 'jupyter lab' && true", '(jupyter lab --ip="0.0.0.0")',
+        "while true; do jupyter lab; done", "{ jupyter lab --port=1; }", "echo \"$(jupyter lab)\"",
+    ],
+)  # fmt: skip
+def test_a_text_that_starts_jupyter_somewhere_within_becomes_none_that_no_shell_reads(text: str) -> None:
+    words = jupyter_words(shell(text))
+    assert words is None or subprocess.run(["bash", "-n", "-c", words[2]], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
