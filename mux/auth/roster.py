@@ -216,6 +216,13 @@ class Roster:
         log.info("roster entry removed", user=user.id)
         return user
 
+    async def remove_all(self) -> Sequence[UserId]:
+        """Take everybody out, organizers too: names and addresses are gone. The caller ends the sessions."""
+        async with self._changing:
+            gone = await self._store.remove_everybody()
+        log.info("roster emptied", count=len(gone))
+        return gone
+
     async def reissue(self) -> ImportResult:
         """New codes for every attendee who has never logged in and has a code: for printing slips a second time.
 

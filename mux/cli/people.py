@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mux.cli.client import LONG_TIMEOUT_S, segment
-from mux.cli.errors import CliError
+from mux.cli.client import LONG_TIMEOUT_S, Api, segment
+from mux.cli.errors import CliError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
 from mux.cli.output import clock_time, confirmed, say, say_json, say_table
 
@@ -120,14 +120,26 @@ def roster_reset(ctx: typer.Context, who: WhoArgument, slips: SlipsOption = None
 
 
 @roster.command("remove")
-def roster_remove(
+def roster_remove(  # noqa: PLR0917 - typer makes options of arguments
     ctx: typer.Context,
-    who: WhoArgument,
+    who: Annotated[
+        str | None, typer.Argument(metavar="[WHO]", help="Name, e-mail address or id.", show_default=False)
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="After the event: everybody, organizers too, once nobody has a seat.")
+    ] = False,
     release: Annotated[bool, typer.Option("--release", help="Give the seat back too, with all files on it.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove somebody; their sessions end."""
+    """Remove somebody, or everybody; their sessions end."""
+    if everybody == (who is not None):
+        raise UsageError("name one person, or say --all")
+    if who is None:
+        if release:
+            raise UsageError("--all releases no seats; give them back first: `mux fleet reap`, or `mux seat release`")
+        _remove_all(api_of(ctx), yes=yes, as_json=as_json)
+        return
     what = "This also destroys their workspaces and files. " if release else ""
     if not yes and not confirmed(f"{what}Remove {who}?"):
         raise CliError("nothing was changed")
@@ -199,6 +211,17 @@ def token_remove(
         say_json(found)
     else:
         say(str(found["text"]))
+
+
+def _remove_all(api: Api, *, yes: bool, as_json: bool) -> None:
+    question = "This removes everybody, organizers too, with all names and e-mail addresses, for ever. Go on?"
+    if not yes and not confirmed(question):
+        raise CliError("nothing was changed")
+    found = api.delete("/roster", timeout_s=LONG_TIMEOUT_S)
+    if as_json:
+        say_json(found)
+    else:
+        say(f"Removed {found['removed']} people: no name and no e-mail address is kept any more.")
 
 
 def _csv(path: Path) -> str:

@@ -183,6 +183,12 @@ class Store(Protocol):
     async def remove_users(self, users: Sequence[UserId]) -> None:
         """Delete entries; unknown ids are ignored."""
 
+    async def remove_everybody(self) -> list[UserId]:
+        """Delete the whole roster, organizers' sessions and single attendees' secrets, and overwrite where they were.
+
+        Returns whom. Raises StoreUnavailableError also when all is deleted, but not overwritten yet: call it again.
+        """
+
     async def count_users(self, *, self_registered: bool | None = None) -> int:
         """How many entries there are, all or of one origin."""
 

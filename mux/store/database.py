@@ -27,7 +27,7 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from mux.store.base import StoreError
+from mux.store.base import StoreError, StoreUnavailableError
 from mux.store.faults import DAMAGED_TEXT, StoreDamagedError, StoreUnwritableError, translate
 from mux.store.migrate import migrate
 
@@ -118,6 +118,27 @@ class Database:
                     return await work(connection)
             except DRIVER_ERRORS as error:
                 raise translate(error, self._place) from error
+
+    async def _scrub(self) -> None:
+        """Leave nothing in SQLite's files of what was deleted: they are written anew, and the log is emptied.
+
+        A PostgreSQL server writes over it by itself, in its own time. Raises StoreUnavailableError while a reader
+        needs the log.
+        """
+        if self._url.get_backend_name() != "sqlite":
+            return
+        async with self._turn:
+            try:
+                async with self._opened().connect() as connection:
+                    # Neither may stand in a transaction, which SQLAlchemy would begin.
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
+                    await driver.execute("VACUUM")
+                    async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                        (busy, *_) = await cursor.fetchone()
+            except DRIVER_ERRORS as error:
+                raise translate(error, self._place) from error
+        if busy:
+            raise StoreUnavailableError(f"{self._place}: the log is in use and still has what was deleted; try again")
 
     def _opened(self) -> AsyncEngine:
         if self._engine is None:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mux.config.secrets import EVERYBODY
 from mux.core.fold import fold
 from mux.core.model import ProjectName, Role, SessionHash, UserId
 from mux.store import tables as t
@@ -125,6 +126,24 @@ class People(Database):
             statement = delete(t.users).where(t.users.c.id == bindparam("gone"))
             rows = [{"gone": user} for user in users]
             await self._write(lambda connection: connection.execute(statement, rows))
+
+    async def remove_everybody(self) -> list[UserId]:
+        """Delete the whole roster, organizers' sessions and single attendees' secrets, and overwrite where they were.
+
+        Raises StoreUnavailableError also when all is deleted, but not overwritten yet: call it again.
+        """
+
+        async def work(connection: AsyncConnection) -> list[UserId]:
+            gone = [UserId(user) for user in await connection.scalars(select(t.users.c.id))]
+            for table in (t.logins, t.organizer_sessions, t.users):
+                await connection.execute(delete(table))
+            if (secrets := await connection.scalar(select(t.applied.c.secrets))) is not None:
+                await connection.execute(update(t.applied).values(secrets=json.dumps(_nobodys(json.loads(secrets)))))
+            return gone
+
+        gone = await self._write(work)
+        await self._scrub()
+        return gone
 
     async def count_users(self, *, self_registered: bool | None = None) -> int:
         """How many entries there are, all or of one origin."""
@@ -271,6 +290,14 @@ def _user(row: Any) -> User:
         self_registered=row.self_registered,
         created_at=row.created_at,
     )
+
+
+def _nobodys(secrets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of applied secrets those that are everybody's: the others are by the names or addresses of attendees."""
+    return {
+        project: {who: values for who, values in attendees.items() if who == EVERYBODY}
+        for project, attendees in secrets.items()
+    }
 
 
 def _storable(text: str) -> bool:

@@ -113,6 +113,9 @@ class RosterAdmin(Protocol):
     async def remove(self, login: str) -> User:
         """Delete an entry."""
 
+    async def remove_all(self) -> Sequence[UserId]:
+        """Delete every entry; whose they were."""
+
     async def reissue(self) -> RosterChanges:
         """Other codes for all who have one and have never logged in."""
 

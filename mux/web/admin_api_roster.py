@@ -14,7 +14,7 @@ from mux.core.events import UserRevoked, WishesWithdrawn
 from mux.core.model import Role, UserId
 from mux.store.base import User
 from mux.web.admin_api_deps import AdminDeps, GeneratedCode
-from mux.web.admin_api_endpoint import Call, NotFoundError
+from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
 from mux.web.admin_api_fleet import quoted
 from mux.web.api_models import (
     Codes,
@@ -22,6 +22,7 @@ from mux.web.api_models import (
     FreshCode,
     Roster,
     RosterAddIn,
+    RosterEmptied,
     RosterImported,
     RosterImportIn,
     RosterRemoved,
@@ -90,6 +91,23 @@ async def remove_user(deps: AdminDeps, call: Call) -> BaseModel:
     return RosterRemoved(id=user.id, name=user.name, released=release)
 
 
+async def remove_everybody(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
+    """Every entry goes, and every session ends: before and after, as with one. Seats must have been given back."""
+    users = [user.id for user in await deps.store.users()]
+    if seats := deps.engine.status(deps.clock()).seats_assigned:
+        who = "somebody still has a seat" if seats == 1 else f"{seats} people still have seats"
+        raise ApiError(
+            409,
+            "has_seat",
+            f"{who}, so nobody was removed: end the event with `mux fleet reap`, or give seats back with "
+            f"`mux seat release`, then try again",
+        )
+    await _end_all(deps, users)
+    gone = await deps.roster.remove_all()
+    await _end_all(deps, gone)
+    return RosterEmptied(removed=len(gone))
+
+
 async def tokens(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
     """Every token, without secrets."""
     return Tokens(
@@ -113,6 +131,13 @@ async def remove_token(deps: AdminDeps, call: Call) -> BaseModel:
     if not await deps.tokens.revoke(name):
         raise NotFoundError("token_unknown", f"there is no token {quoted(name)}; `mux token list` shows them")
     return Done(text=f"The token {quoted(name)} is void.")
+
+
+async def _end_all(deps: AdminDeps, users: Sequence[UserId]) -> None:
+    """End attendees' sessions and wishes; organizers' sessions go with their entries."""
+    events = [event for user in users for event in (UserRevoked(user, release=False), WishesWithdrawn(user))]
+    if events:
+        await deps.engine.submit(*events)
 
 
 async def _revoke(deps: AdminDeps, users: Sequence[UserId]) -> None:

@@ -299,6 +299,12 @@ class RosterRemoved(ApiResponse):
     released: bool = Field(description="The seat was given back too.")
 
 
+class RosterEmptied(ApiResponse):
+    """Everybody was removed: no name and no e-mail address is kept, and every session has ended."""
+
+    removed: int = Field(description="Entries that there were.")
+
+
 # --- tokens ---------------------------------------------------------------------------------------------------------
 
 

@@ -290,6 +290,36 @@ async def test_somebody_unknown_is_404(admin: Admin, method: str, path: str) -> 
     assert admin.engine.events == []
 
 
+async def test_everybody_is_removed_and_all_sessions_end(admin: Admin) -> None:
+    ada, olga = await add(admin, "Ada"), await add(admin, "Olga", role="organizer")
+    session = OrganizerSession(SessionHash("0" * 64), UserId(olga["id"]), NOW + 60)
+    await admin.store.save_organizer_session(session)
+    admin.engine.room = replace(room(), seats_assigned=0)
+    assert (await admin.local("DELETE", "/roster")).json == {"removed": 2}
+    assert (await admin.local("GET", "/roster")).json["users"] == []
+    assert await admin.store.organizer_session(session.hash, NOW) is None
+    for user in (UserId(ada["id"]), UserId(olga["id"])):
+        assert admin.engine.events.count(UserRevoked(user, release=False)) == 2
+        assert WishesWithdrawn(user) in admin.engine.events
+    assert (await admin.local("DELETE", "/roster")).json == {"removed": 0}
+
+
+async def test_nobody_is_removed_with_the_others_while_somebody_has_a_seat(admin: Admin) -> None:
+    ada = await add(admin, "Ada")
+    admin.engine.room = replace(room(ship_view(user=UserId(ada["id"]))), seats_assigned=1)
+    answer = await admin.local("DELETE", "/roster")
+    assert (answer.status, answer.code) == (409, "has_seat")
+    assert "somebody still has a seat" in answer.json["error"]["message"]
+    assert admin.engine.events == []
+    assert len((await admin.local("GET", "/roster")).json["users"]) == 1
+
+
+async def test_a_path_without_a_name_removes_nobody(admin: Admin) -> None:
+    await add(admin, "Ada")
+    assert (await admin.local("DELETE", "/roster/")).status == 404
+    assert len((await admin.local("GET", "/roster")).json["users"]) == 1
+
+
 async def test_slips_are_made_again_only_for_who_has_never_come(admin: Admin) -> None:
     ada, bob = await add(admin, "Ada"), await add(admin, "Bob")
     await admin.store.commit([SaveSession(Session(SessionHash("1" * 64), UserId(ada["id"]), NOW + 60))])

@@ -158,6 +158,7 @@ async def test_a_command_becomes_one_event_and_says_what_follows(cli: Cli, comma
         ["ship", "release", SHIP],
         ["seat", "release", "ada"],
         ["roster", "remove", "ada"],
+        ["roster", "remove", "--all"],
         ["roster", "slips"],
     ],
 )
@@ -249,6 +250,27 @@ async def test_a_file_that_is_no_roster_is_refused_here(cli: Cli, tmp_path: Path
     said = await cli("roster", "import", str(path))
     assert said.code == 1
     assert said.err.count("\n") == 1
+
+
+async def test_everybody_is_removed_at_once(cli: Cli) -> None:
+    for name in ("Ada", "Bob"):
+        await cli("roster", "add", name)
+    cli.admin.engine.room = replace(room(ship_view()), seats_assigned=2)
+    refused = await cli("roster", "remove", "--all", "--yes")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert "2 people still have seats" in refused.err
+    cli.admin.engine.room = replace(room(), seats_assigned=0)
+    said = await cli("roster", "remove", "--all", "--yes")
+    assert (said.code, said.out) == (0, "Removed 2 people: no name and no e-mail address is kept any more.\n")
+    assert (await cli("roster", "list")).out.startswith("The roster is empty")
+
+
+async def test_whom_to_remove_is_said_clearly_or_nobody_goes(cli: Cli) -> None:
+    await cli("roster", "add", "Ada")
+    cli.admin.engine.room = replace(room(), seats_assigned=0)
+    for words in ([], ["ada", "--all"], ["--all", "--release"], [""]):
+        assert (await cli("roster", "remove", *words, "--yes")).code != 0
+    assert "Ada" in (await cli("roster", "list")).out
 
 
 async def test_the_life_of_a_roster_entry(cli: Cli) -> None:

@@ -400,6 +400,22 @@ async def test_removed_users_are_gone_and_their_names_are_free(store: SqlStore) 
     await store.save_users([person("3", "ada")])
 
 
+async def test_when_everybody_is_removed_only_everybodys_secrets_stay(store: SqlStore) -> None:
+    await store.save_users([person("1", "Ada"), person("2", "Bob")])
+    await store.save_organizer_session(OrganizerSession(SessionHash("a"), UserId("1"), 100.0))
+    intro = ProjectName("intro")
+    secrets = {intro: {"*": {"KEY": "shared"}, "ada": {"KEY": "hers"}}}
+    await store.save_applied("text", secrets, {intro: "sha256:1"})
+    assert sorted(await store.remove_everybody()) == ["1", "2"]
+    assert await store.users() == []
+    assert await store.find_user("Ada") is None
+    assert await store.organizer_session(SessionHash("a"), 0.0) is None
+    assert await store.secrets() == {intro: {"*": {"KEY": "shared"}}}
+    assert (await store.applied(), await store.digests()) == ("text", {intro: "sha256:1"})
+    assert await store.remove_everybody() == []
+    await store.save_users([person("3", "ada")])
+
+
 async def test_a_credential_is_swapped_only_if_nobody_changed_it(store: SqlStore) -> None:
     await store.save_users([person("1", "Ada", credential="old")])
     assert await store.swap_credential(UserId("1"), "old", "new")

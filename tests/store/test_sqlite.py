@@ -6,14 +6,14 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from mux.core.commands import SaveControls, SaveSession
-from mux.core.model import Doors
+from mux.core.model import Doors, ProjectName
 from mux.store.base import StoreError, StoreUnavailableError
 from mux.store.faults import StoreDamagedError, StoreNewerError, StoreUnwritableError
 from mux.store.sql import SqlStore, sqlite_url
@@ -41,6 +41,46 @@ def _unprivileged() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+async def test_when_everybody_was_removed_no_file_has_a_name_or_an_address(tmp_path: Path) -> None:
+    store = SqlStore(sqlite_url(tmp_path / "mux.db"))
+    await store.open()
+    people = [person(str(n), f"Person {n} Lovelace", f"p{n}@example.org") for n in range(300)]
+    await store.save_users(people)
+    # What was removed or replaced before has left its traces, too.
+    await store.remove_users([each.id for each in people[:100]])
+    await store.save_users([person("100", "Renamed Lovelace", "new@example.org")])
+    await store.save_applied("", {ProjectName("intro"): {"p7@example.org": {"KEY": "theirs"}}}, {})
+    assert b"lovelace" in everything(tmp_path)
+    assert len(await store.remove_everybody()) == 200
+    kept = everything(tmp_path)
+    assert b"lovelace" not in kept
+    assert b"example.org" not in kept
+    await store.close()
+
+
+async def test_while_a_reader_holds_the_log_the_removal_says_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mux.store.database.BUSY_TIMEOUT_MS", 50)
+    path = tmp_path / "mux.db"
+    store = SqlStore(sqlite_url(path))
+    await store.open()
+    await store.save_users([person("1", "Ada Lovelace")])
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM users").fetchall()
+        with pytest.raises(StoreUnavailableError, match="try again"):
+            await store.remove_everybody()
+    assert await store.remove_everybody() == []
+    assert b"lovelace" not in everything(tmp_path)
+    await store.close()
+
+
+def everything(place: Path) -> bytes:
+    """All bytes of all files, in lower case."""
+    return b"".join(file.read_bytes() for file in place.iterdir()).lower()
 
 
 @pytest.mark.parametrize("name", ["mux.db", "with space & ünï%20.db", "a#b.db"])
