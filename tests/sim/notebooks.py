@@ -188,8 +188,9 @@ class SaveRules:
                         del self._open[((user, project), page)]
         still_open = were_open & {key for key, _ in self._open}
         # Nobody is asked in a workspace that does not answer, as its ship may have said in this very batch.
-        heard = [event.report for event in events if isinstance(event, ShipReported)]
-        down = {word.id for report in heard for word in report.workspaces if word.state is not ReportedState.HEALTHY}
+        heard = [event for event in events if isinstance(event, ShipReported)]
+        down = {w.id for event in heard for w in event.report.workspaces if w.state is not ReportedState.HEALTHY}
+        down |= {identity for event in heard for identity in _unsaid(world, event)}
         yield from self._waited_for(world)
         asked = {}
         for ship in world.ships.values():
@@ -244,3 +245,9 @@ class SaveRules:
     def _all_saved(self, request: SaveRequest) -> bool:
         key = (request.user, request.project)
         return all(self._open.get((key, page), (0, 0))[1] == request.number for page in request.pages)
+
+
+def _unsaid(world: World, event: ShipReported) -> set[WorkspaceId]:
+    """What a ship has by what the mux knows, and does not name."""
+    ship = world.ships.get(event.ship)
+    return set(ship.workspaces if ship is not None else ()) - {word.id for word in event.report.workspaces}
