@@ -14,11 +14,13 @@ children: they outlive it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,8 @@ URGENT_REQUESTS = 3
 """The request to stop that does not wait for anything any more."""
 EXIT_DEFECT = 70
 """``EX_SOFTWARE`` of sysexits(3): whoever started this process starts it again."""
+LOCK_PAUSES_S = (0.02, 0.1, 0.4)
+"""Before the lock of a data directory is tried once more: whoever looked at it is gone by then, a supervisor is not."""
 PREPARING_S = 10.0
 """Preparing is told of after this long, and again."""
 
@@ -131,18 +135,27 @@ def lock(data: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SupervisorError(f"{path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _locked(descriptor):
         other = os.read(descriptor, 32).decode(errors="replace").strip()
         os.close(descriptor)
-        raise SupervisorError(f"mux is already running on {data} (process {other})") from None
+        raise SupervisorError(f"mux is already running on {data} (process {other})")
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     except OSError as error:
         raise SupervisorError(f"{path}: {error.strerror}") from error
     return descriptor
+
+
+def _locked(descriptor: int) -> bool:
+    """Take a lock that nobody else has. Commands that ask whether mux starts hold it for an instant."""
+    for pause in (*LOCK_PAUSES_S, None):
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if pause is not None:
+            time.sleep(pause)
+    return False
 
 
 class Supervisor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -128,6 +129,16 @@ def test_one_supervisor_a_data_directory(tmp_path: Path) -> None:
         lock(tmp_path)
     os.close(held)
     os.close(lock(tmp_path))
+
+
+def test_a_command_that_looks_at_the_lock_keeps_no_mux_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.close(lock(tmp_path))
+    with (tmp_path / "run" / "supervisor.lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr("mux.supervisor.time.sleep", lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+        os.close(lock(tmp_path))
 
 
 def test_a_data_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
