@@ -280,7 +280,8 @@ class Engine:
             except StoreUnavailableError as error:
                 if not self._trouble:
                     log.error("cannot persist", error=str(error))
-                self._trouble = str(error)
+                # This tries again by itself; whoever asked is told what becomes of that.
+                self._trouble = str(error).removesuffix("; try again")
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, PERSIST_RETRY_MAX_S)
             else:

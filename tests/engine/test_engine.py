@@ -124,7 +124,7 @@ async def test_nothing_is_published_or_done_that_could_not_be_persisted(
 ) -> None:
     monkeypatch.setattr(engine_module, "SUBMIT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(engine_module, "PERSIST_RETRY_S", 0.01)
-    running.diary.fails.append(StoreUnavailableError("the disk is full"))
+    running.diary.fails.append(StoreUnavailableError("the disk is full; try again"))
     running.diary.entries.clear()
     with pytest.raises(EngineBusyError, match="the disk is full; this was taken in and is done once that has passed"):
         await running.engine.submit(login("ada"))
