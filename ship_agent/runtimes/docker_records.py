@@ -39,6 +39,8 @@ LOG_BYTES_MAX = 256 * 1024
 """Of a log that is kept after its container: sixteen times what is shown."""
 MEMORY_KILL_FRESH_S = 5.0
 """Between the word that a process was killed for memory and the end of the container that follows from it."""
+OUTLIVED_S = 1.0
+"""A container that still runs so long after that word goes on."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -119,7 +121,8 @@ class Held:
 
     ``container`` is None when there is none; ``bad_hook``: a hook that was seen to fail while the container went on;
     ``memory_kills``: how often the engine told of a process of the container that was killed for memory, in this run;
-    ``memory_killed_at``: when it did last, by the monotonic clock; ``shared``: what it shares.
+    ``memory_killed_at``: when it did last, by the monotonic clock; ``outlived_before``: those of them that it had
+    outlived by then; ``shared``: what it shares.
     """
 
     directory: Path
@@ -129,12 +132,22 @@ class Held:
     bad_hook: str = ""
     memory_kills: int = 0
     memory_killed_at: float = -math.inf
+    outlived_before: int = 0
     shared: Mapping[str, str] = field(default_factory=dict)
 
     def lost_to_memory(self) -> None:
         """The engine says that a process of the container was killed for memory: the main one, or a kernel."""
+        self.outlived_before = self.memory_kills_outlived()
         self.memory_kills += 1
         self.memory_killed_at = time.monotonic()
+
+    def memory_kills_outlived(self) -> int:
+        """How many such processes were not the main one: the engine tells of both in the same words, before it tells
+        that the container has ended."""
+        if not self.running:
+            return 0
+        settled = time.monotonic() - self.memory_killed_at >= OUTLIVED_S
+        return self.memory_kills if settled else self.outlived_before
 
     def just_lost_to_memory(self) -> bool:
         """Whether it said so a moment ago. A kernel that was lost an hour ago says nothing of an end now."""
@@ -195,7 +208,7 @@ def shown(identity: str, held: Held, shares: Mapping[str, Path]) -> RunningWorks
         home=held.directory / "home",
         shared=record.shared or "",
         shares=shares,
-        memory_kills=held.memory_kills,
+        memory_kills=held.memory_kills_outlived(),
     )
 
 

@@ -332,6 +332,7 @@ async def test_a_kill_for_memory_is_told_as_such(lab: DockerLab) -> None:
 
     ended = await lab.exited(spec.id)
     assert (ended.failure, ended.exit_code) == ("oom", 137)
+    assert ended.memory_kills == 0, "it has not gone on"
 
 
 async def test_a_kernel_that_is_killed_for_memory_is_counted_and_blamed_for_no_later_end(lab: DockerLab) -> None:

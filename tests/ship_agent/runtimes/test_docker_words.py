@@ -10,13 +10,15 @@ import pytest
 from aiodocker.exceptions import DockerError
 from aiohttp import web
 
-from ship_agent.runtimes import docker_client
+from ship_agent.runtimes import docker_client, docker_records
 from ship_agent.runtimes.docker_client import EngineClient
 from ship_agent.runtimes.docker_ends import why_ended
 from ship_agent.runtimes.docker_errors import failure, pull_failure
 from ship_agent.runtimes.docker_images import repository
 from ship_agent.runtimes.docker_logs import failed_hook, hook_under_way
 from ship_agent.runtimes.docker_network import policy
+from ship_agent.runtimes.docker_records import OUTLIVED_S, Held
+from tests.ship_agent.runtimes.test_jupyter_words import spec
 
 STACKS = "/usr/local/bin/before-notebook.d/10activate.sh"
 
@@ -124,6 +126,24 @@ class _Engine:
     async def show(self, request: web.Request) -> web.Response:
         killed = self.reasons.pop(0) if len(self.reasons) > 1 else self.reasons[0]
         return web.json_response({"Id": "c", "State": {"ExitCode": 137, "OOMKilled": killed}})
+
+
+def test_a_kill_for_memory_counts_once_the_container_has_outlived_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("ship_agent.runtimes.docker_records.time.monotonic", lambda: now)
+    held = Held(tmp_path, docker_records.starting(spec(), None, (), ""), container="c", running=True)
+    counts = []
+    for passed in (0.0, OUTLIVED_S):
+        held.lost_to_memory()
+        now += passed
+        counts.append(held.memory_kills_outlived())
+    held.lost_to_memory()
+    counts.append(held.memory_kills_outlived())
+    assert counts == [0, 2, 2], "the last one may be the end of the container"
+    held.running = False
+    assert docker_records.shown("w", held, {}).memory_kills == 0
 
 
 @pytest.fixture
