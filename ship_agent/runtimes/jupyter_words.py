@@ -10,6 +10,7 @@ does before Jupyter, such as activating an environment, is done.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 import shlex
@@ -36,6 +37,9 @@ _CALL_ENDS = re.compile(r"[;&|\n]|\s\d*[<>]")
 _PUNCTUATION = "();<>|&{}"
 _CLOSED_BY = {"(": ")", "{": "}", "if": "fi", "do": "done", "case": "esac"}
 """What a shell opens and closes: a line that ends in between is none (POSIX, "Shell Grammar")."""
+_COMMANDS = re.compile(r"\$\([^()]*\)|`[^`]*`")
+"""What a shell puts the output of in its place, such as ``$(hostname -i)``: part of a word, whatever is in it."""
+_MASK = re.compile(r"\0(\d+)\0")
 
 
 def jupyter_words(words: Sequence[str]) -> tuple[str, ...] | None:
@@ -44,7 +48,7 @@ def jupyter_words(words: Sequence[str]) -> tuple[str, ...] | None:
     Args:
         words: of an image's command or entry point.
     """
-    if (text := shell_text(words)) is not None:
+    if (text := shell_text(words)) is not None and "\0" not in text:
         return _of_text(words, text)
     for index in range(len(words)):
         if taken := _program_words(words[index:]):
@@ -80,7 +84,9 @@ def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
     call = calls[-1]
     if _left_open(text[: call.start()]):
         return _of_one_shell(text)
-    rest = text[call.end() :]
+    commands = _COMMANDS.findall(text, call.end())
+    numbers = itertools.count()
+    rest = _COMMANDS.sub(lambda _: f"\0{next(numbers)}\0", text[call.end() :])
     if ends := _CALL_ENDS.search(rest):
         rest = rest[: ends.start()]
     try:
@@ -89,6 +95,7 @@ def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
         kept = ()
     # A shell passes on what follows its text, the first as its own name.
     line = " ".join([call["program"], *map(_quoted, kept), '"$@"'])
+    line = _MASK.sub(lambda found: commands[int(found[1])], line)
     return (*words[: list(words).index(text)], text[: call.start()] + line, posixpath.basename(words[0]))
 
 
@@ -116,8 +123,8 @@ def _of_one_shell(text: str) -> tuple[str, ...] | None:
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell, which is to fill in variables as it would have."""
-    return '"{}"'.format(word.replace('"', '\\"')) if "$" in word else shlex.quote(word)
+    """A word for a shell, which is to fill in variables and output as it would have."""
+    return '"{}"'.format(word.replace('"', '\\"')) if "$" in word or "\0" in word else shlex.quote(word)
 
 
 def _kept(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -132,5 +139,5 @@ def _undecided(arguments: list[str]) -> Iterator[str]:
         if not argument.startswith("-") or setting not in DECIDED | DECIDED_FLAGS:
             if '"$@"' not in argument and argument not in ("$@", "$*"):
                 yield argument
-        elif not equals and setting in DECIDED and arguments and not arguments[0].startswith("-"):
+        elif not equals and (setting in DECIDED or "." in argument) and arguments and arguments[0][:1] != "-":
             del arguments[0]
