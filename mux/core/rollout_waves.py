@@ -42,7 +42,7 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
     """Take in how the wave goes. True once there is none under way."""
     members = dict.fromkeys(rollout.wave)
     found = [(ship, each) for ship, each in bound(world, rollout) if each.id in members or each.previous]
-    _forget_saves(world, rollout, {each.id for _, each in found})
+    forget_saves(world, rollout, {each.id for _, each in found})
     for ship, workspace in found:
         _keep_swap(world, ship, workspace)
     rollout = world.rollouts[rollout.project]
@@ -98,7 +98,7 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
             _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s{at}")
 
 
-def _forget_saves(world: World, rollout: Rollout, waited_for: set[WorkspaceId]) -> None:
+def forget_saves(world: World, rollout: Rollout, waited_for: set[WorkspaceId]) -> None:
     """Pages of others were asked in vain: their ship has booted anew, say. A later wave asks them again."""
     for identity, request in list(world.save_requests.items()):
         ours = request.project == rollout.project and request.user not in world.leaving

@@ -21,7 +21,16 @@ from mux.core.model import ProjectName, ShipId
 from mux.core.pages import come_back
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import judge_by_use, keep_trials
-from mux.core.rollout_waves import begin_wave, keep_wave, may_begin, offered, swap_max_s, turn_back, waiting
+from mux.core.rollout_waves import (
+    begin_wave,
+    forget_saves,
+    keep_wave,
+    may_begin,
+    offered,
+    swap_max_s,
+    turn_back,
+    waiting,
+)
 from mux.core.ships import Ship
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
@@ -71,7 +80,7 @@ def spec_changed(world: World) -> None:
 
 
 def _forget(world: World, name: ProjectName) -> None:
-    del world.rollouts[name]
+    forget_saves(world, world.rollouts.pop(name), set())
     for ship in world.ships.values():
         ended = ship.trials.pop(name, None) is not None
         for workspace in ship.workspaces.values():

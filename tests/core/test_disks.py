@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mux.core.disks import CONDITION, LOW_BYTES
-from mux.core.events import ShipReported
+from mux.core.events import FleetEnded, ShipReported
 from mux.core.model import Resources, ShipId, ShipReport
 from mux.core.views import ship_view
 from tests.core.room import Room, event_spec
@@ -61,3 +61,11 @@ def test_a_small_disk_is_full_later_and_an_unknown_one_never() -> None:
     assert said(room, free=small // 10, total=small) == []
     assert said(room, free=0, total=0) == []
     assert said(room, free=small // 21, total=small) == ["disk_low"]
+
+
+def test_a_ship_that_has_ended_is_not_remembered() -> None:
+    room = one_ship()
+    said(room, free=0)
+    room.do(FleetEnded())
+    room.settle()
+    assert not room.fleet.world.disks_low

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mux.core.events import BroadcastSet, PageGone, PageSaid, RolloutSteered
+from mux.core.events import BroadcastSet, EventSpecApplied, PageGone, PageSaid, RolloutSteered
 from mux.core.model import UserId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import Coming
 from mux.core.views import attendee_view, fleet_status
 from tests.core.room import DIGEST, Room
-from tests.core.test_rollouts import INTRO, NEW, digests, held, push, room, run, state
+from tests.core.test_rollouts import INTRO, NEW, NEWER, digests, held, push, room, run, state
 
 ADA = UserId("ada")
 PAGE, OTHER = "a" * 16, "b" * 16
@@ -80,6 +82,13 @@ def test_an_earlier_answer_is_none_to_a_new_request() -> None:
     found = asked()
     says(found, saved=told(found).save - 1)
     assert digests(found) == {"ada": DIGEST}
+
+
+def test_an_event_file_that_overrules_a_push_takes_back_what_its_pages_were_asked() -> None:
+    found = asked()
+    projects = [replace(spec, digest=NEWER) for spec in found.fleet.world.projects.values()]
+    found.do(EventSpecApplied(replace(found.fleet.world.spec, projects=tuple(projects))))
+    assert (digests(found), told(found).save) == ({"ada": DIGEST}, 0)
 
 
 def test_the_room_at_a_glance_has_what_is_not_saved() -> None:
