@@ -14,7 +14,7 @@ from mux.core.events import UserRevoked, WishesWithdrawn
 from mux.core.model import Role, UserId
 from mux.store.base import User
 from mux.web.admin_api_deps import AdminDeps, GeneratedCode
-from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
+from mux.web.admin_api_endpoint import TEXT_BODY_BYTES_MAX, ApiError, Call, Endpoint, NotFoundError, Scope
 from mux.web.admin_api_fleet import quoted
 from mux.web.api_models import (
     Codes,
@@ -167,3 +167,71 @@ def _user_out(user: User, entered: bool) -> UserOut:
         entered=entered,
         created_at=user.created_at,
     )
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/roster", Scope.ROSTER, "Who may enter", roster, Roster, tag="roster"),
+    Endpoint(
+        "POST",
+        "/roster",
+        Scope.ROSTER,
+        "Add one entry; shows its code once",
+        add_user,
+        Codes,
+        RosterAddIn,
+        status=201,
+        refusals=(409,),
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
+        "/roster/import",
+        Scope.ROSTER,
+        "Take in a CSV; shows generated codes once",
+        import_roster,
+        RosterImported,
+        RosterImportIn,
+        body_bytes_max=TEXT_BODY_BYTES_MAX,
+        refusals=(409,),
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
+        "/roster/slips",
+        Scope.ROSTER,
+        "Other codes for all who have not come yet; shown once",
+        reset_slips,
+        Codes,
+        tag="roster",
+    ),
+    Endpoint(
+        "POST",
+        "/roster/{user}/reset",
+        Scope.ROSTER,
+        "Another code, shown once; ends the sessions",
+        reset_user,
+        Codes,
+        tag="roster",
+    ),
+    Endpoint(
+        "DELETE",
+        "/roster/{user}",
+        Scope.ROSTER,
+        "Remove an entry; ends the sessions",
+        remove_user,
+        RosterRemoved,
+        flags={"release": "Give the seat back too; what was bound there is destroyed."},
+        tag="roster",
+    ),
+    Endpoint(
+        "DELETE",
+        "/roster",
+        Scope.ROSTER,
+        "Remove everybody, once nobody has a seat; ends every session",
+        remove_everybody,
+        RosterEmptied,
+        refusals=(409,),
+        tag="roster",
+    ),
+)
+"""What the route table has of the roster."""
