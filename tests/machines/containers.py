@@ -21,6 +21,12 @@ from tests.fakes.ec2 import Cloud, Instance, State
 LABEL = "rig.network"
 STOP_S = 30
 METADATA = "169.254.169.254"
+SYSTEMD = (
+    *("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"),
+    *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker"),
+    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
+)
+"""Of ``docker run``: what systemd needs."""
 
 
 class DockerError(Exception):
@@ -109,11 +115,9 @@ class Rig:
     def machine_options(self) -> list[str]:
         """Of ``docker run``: systemd's needs, and Docker's inside."""
         return [
-            # systemd's, the packet filter's, and what it takes to enter a container (docker exec).
-            *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
-            *("--security-opt", "seccomp=unconfined"),
-            *("--stop-signal", "SIGRTMIN+3", "--env", "container=docker", "--dns", "127.0.0.1"),
-            *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"),
+            *SYSTEMD,
+            # The packet filter's, and what it takes to enter a container (docker exec).
+            *("--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--dns", "127.0.0.1"),
             # Not on an overlay: the engine inside makes overlays of its own.
             *("--volume", f"{self.docker}:/var/lib/docker" if self.docker else "/var/lib/docker"),
             *("--volume", f"{self.directory}/machine.cfg:/etc/cloud/cloud.cfg.d/99-machine.cfg:ro"),
