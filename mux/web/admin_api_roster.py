@@ -92,7 +92,10 @@ async def remove_user(deps: AdminDeps, call: Call) -> BaseModel:
 
 
 async def remove_everybody(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - as above
-    """Every entry goes, and every session ends: before and after, as with one. Seats must have been given back."""
+    """Every entry goes, and every session ends: before and after, as with one. Seats must have been given back.
+
+    Whoever waits for a seat waits no longer, nor keeps one that was given meanwhile: nobody could enter it any more.
+    """
     users = [user.id for user in await deps.store.users()]
     if seats := deps.engine.status(deps.clock()).seats_assigned:
         who = "somebody still has a seat" if seats == 1 else f"{seats} people still have seats"
@@ -102,9 +105,9 @@ async def remove_everybody(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: A
             f"{who}, so nobody was removed: end the event with `mux fleet reap`, or give seats back with "
             f"`mux seat release`, then try again",
         )
-    await _end_all(deps, users)
+    await _end_all(deps, users, release=False)
     gone = await deps.roster.remove_all()
-    await _end_all(deps, gone)
+    await _end_all(deps, gone, release=True)
     return RosterEmptied(removed=len(gone))
 
 
@@ -133,9 +136,9 @@ async def remove_token(deps: AdminDeps, call: Call) -> BaseModel:
     return Done(text=f"The token {quoted(name)} is void.")
 
 
-async def _end_all(deps: AdminDeps, users: Sequence[UserId]) -> None:
+async def _end_all(deps: AdminDeps, users: Sequence[UserId], *, release: bool) -> None:
     """End attendees' sessions and wishes; organizers' sessions go with their entries."""
-    events = [event for user in users for event in (UserRevoked(user, release=False), WishesWithdrawn(user))]
+    events = [event for user in users for event in (UserRevoked(user, release), WishesWithdrawn(user))]
     if events:
         await deps.engine.submit(*events)
 
