@@ -98,7 +98,8 @@ def _show_status(found: dict[str, Any], *, as_json: bool, compact: bool) -> None
     say(f"people    {found['sessions']} logged in, {found['waiting']} waiting")
     ships = ", ".join(f"{count} {state}" for state, count in found["ships_by_state"].items() if count) or "none"
     say(f"ships     {ships}")
-    if found["trouble"]:
+    # A mux that runs on from before an upgrade does not say it.
+    if found.get("trouble"):
         say_painted(f"stuck: {found['trouble']}; what is shown here is not in force before that", "red")
     if not found["launching"]:
         say_painted(f"launching stopped: {found['launching_text']}", "yellow")

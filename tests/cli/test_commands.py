@@ -6,9 +6,11 @@ import json
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mux.cli.client import Api
 from mux.config import starter_files
 from mux.core.events import (
     BroadcastSet,
@@ -53,6 +55,17 @@ async def test_status_says_when_nothing_can_be_stored(cli: Cli) -> None:
     cli.admin.engine.room = replace(cli.admin.engine.room, trouble="the disk is full")
     said = await cli("status")
     assert "stuck: the disk is full; what is shown here is not in force before that\n" in said.out
+
+
+async def test_status_of_a_mux_that_runs_on_from_before_an_upgrade(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = Api.get
+
+    def from_before(api: Api, path: str) -> dict[str, Any]:
+        return {name: value for name, value in get(api, path).items() if name != "trouble"}
+
+    monkeypatch.setattr(Api, "get", from_before)
+    said = await cli("status")
+    assert (said.code, said.err) == (0, "")
 
 
 async def test_status_as_json_is_the_apis_answer(cli: Cli) -> None:
