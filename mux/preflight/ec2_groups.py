@@ -21,7 +21,7 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
         text = f"EC2 says {facts.faults['DescribeSecurityGroups']}"
         yield failure("security groups", text, "correct ec2.security_groups, or allow ec2:DescribeSecurityGroups")
         return
-    networks = [ip_network(each.network) for each in facts.subnets if each.network]
+    networks = [ip_network(each.network, strict=False) for each in facts.subnets if each.network]
     yield _workspaces(wanted, facts, networks)
     yield _control(wanted, facts, networks)
 
@@ -75,17 +75,19 @@ def _control(wanted: Ec2Wanted, facts: Ec2Facts, networks: Sequence[Network]) ->
 
 def _meets(rule: RuleFacts, networks: Sequence[Network]) -> bool:
     """Whether a rule lets in an address of one of the networks."""
-    return bool(rule.from_network) and any(ip_network(rule.from_network).overlaps(each) for each in networks)
+    return bool(rule.from_network) and any(
+        ip_network(rule.from_network, strict=False).overlaps(each) for each in networks
+    )
 
 
 def _holds(rule: RuleFacts, network: Network) -> bool:
     """Whether a rule lets in a whole network."""
-    return bool(rule.from_network) and _part(network, ip_network(rule.from_network))
+    return bool(rule.from_network) and _part(network, ip_network(rule.from_network, strict=False))
 
 
 def _within(rule: RuleFacts, networks: Sequence[Network]) -> bool:
     """Whether a rule lets in nothing but addresses of one of the networks."""
-    return any(_part(ip_network(rule.from_network), each) for each in networks)
+    return any(_part(ip_network(rule.from_network, strict=False), each) for each in networks)
 
 
 def _part(inner: Network, outer: Network) -> bool:
@@ -96,7 +98,7 @@ def _more_than(rule: RuleFacts, host: str) -> bool:
     """Whether a rule lets in a network that is not one address, the host's. What a name leads to is not looked up."""
     if not rule.from_network:
         return False
-    network = ip_network(rule.from_network)
+    network = ip_network(rule.from_network, strict=False)
     if network.num_addresses > 1:
         return True
     try:

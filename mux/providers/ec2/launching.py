@@ -118,10 +118,8 @@ class Launching:
         """The zone of each subnet; empty where there is nothing to tell apart, or EC2 does not say."""
         async with self._preparing:
             if self._zones is None:
-                self._zones = {}
                 subnets = self._settings.subnets
-                if len(subnets) > 1:
-                    self._zones = await self._asked_zones(list(subnets))
+                self._zones = await self._asked_zones(list(subnets)) if len(subnets) > 1 else {}
             return self._zones
 
     async def _asked_zones(self, subnets: list[str]) -> dict[str, str]:
@@ -129,7 +127,6 @@ class Launching:
             answer = await self._api.call("DescribeSubnets", SubnetIds=subnets)
         except Ec2Error as fault:
             if not fault.fatal and fault.kind is not Kind.MISSING:
-                self._zones = None
                 raise
             return {}
         return {str(each["SubnetId"]): str(each["AvailabilityZone"]) for each in answer.get("Subnets", ())}
