@@ -105,7 +105,9 @@ export class Page {
       // A word without a run, as while a workspace moves to another machine, does not make the one before forgotten.
       if (this.run !== '' && (this.updating || this.run !== word.run)) {
         // One after the other: a rollback may follow at once.
-        this.back = this.back.then(() => this.comeBack());
+        this.back = this.back
+          .then(() => this.comeBack())
+          .catch(error => console.warn('mux: not all of the page came back', error));
       }
       this.updating = false;
       this.run = word.run;
