@@ -11,7 +11,8 @@ import hashlib
 import json
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
@@ -47,6 +48,12 @@ def least_us(work: Callable[[], object]) -> float:
     return round(min(timeit.repeat(work, number=CALLS, repeat=ROUNDS)) / CALLS * 1e6, 2)
 
 
+def undialled(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Nothing is dialled here."""
+    work.close()
+    raise AssertionError(name)
+
+
 class Parts:
     """Everything that a request meets, without sockets."""
 
@@ -58,7 +65,7 @@ class Parts:
         self.router = FeedRouter(
             FeedSettings("http://camp.test:8000", "mux_session", "Bench", (project,)), table, "web"
         )
-        self.memo = Memo(self.router.session_cookie, Pools(64))
+        self.memo = Memo(self.router.session_cookie, Pools(64, undialled))
         self.peer = Peer.of("192.0.2.7")
         self.now = time.time()
         self.turn = 0
