@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,14 +107,28 @@ def free_ports(number: int, *, adjacent: bool = False) -> list[int]:
     raise AssertionError("no free ports")
 
 
-def free_range(width: int = 100) -> str:
-    """Ports for workspaces of which nobody listens on one: two muxes on one machine must not share them."""
-    for first in random.sample(SHIPS, len(SHIPS)):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + width):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return f"{first}-{first + width - 1}"
-    raise AssertionError("no free range of ports")
+class FreeRange:
+    """Ports for workspaces of which nobody listens on one, taken for as long as this lives.
+
+    Two muxes on one machine must not share them. That nobody listens is not enough: workspaces of a mux that has just
+    been started will. Processes take ranges by locks in the temporary directory.
+
+    Args:
+        width: how many.
+    """
+
+    def __init__(self, width: int = 100) -> None:
+        for first in random.sample(SHIPS, len(SHIPS)):
+            lock = (Path(tempfile.gettempdir()) / f"mux-tests-ports-{first}.lock").open("a")
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for port in range(first, first + width):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                self._lock = lock
+                self.text = f"{first}-{first + width - 1}"
+                return
+            lock.close()
+        raise AssertionError("no free range of ports")
 
 
 class MuxUnderTest:
@@ -138,13 +154,14 @@ class MuxUnderTest:
         self.admin = f"http://127.0.0.1:{admin}"
         self.program = [MUX]
         self._process: asyncio.subprocess.Process | None = None
+        self._ports = FreeRange()
         self.config.write_text(
             template.format(
                 event=self.event,
                 public=public,
                 admin=admin,
                 control=control,
-                ports=free_range(),
+                ports=self._ports.text,
                 runtime="docker" if engine else "process",
                 images=["mux/example", "mux/example-stats"] if engine else EXAMPLES,
                 more=CAMP if engine else "",
