@@ -386,17 +386,15 @@ async def test_an_early_answer_reaches_a_client_that_is_still_sending(rig: Rig) 
     assert (await client.response()).status == 417
 
 
-@pytest.mark.parametrize("answer_bytes", [2, 20_000])
-async def test_an_answer_before_a_reset_reaches_a_client_that_is_still_sending(rig: Rig, answer_bytes: int) -> None:
-    """A workspace that takes no more of a body says why, and resets: the plane notices when it writes on."""
+async def answered_and_reset(rig: Rig, answer: bytes) -> Wire:
+    """A client in the middle of an upload, whose workspace has answered and reset; the plane notices when it writes."""
     come, said = asyncio.Event(), asyncio.Event()
 
     async def script(wire: Wire) -> None:
         await wire.head()
         come.set()
         await said.wait()
-        body = b"x" * answer_bytes
-        await wire.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await wire.send(answer)
         sock = wire.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -411,6 +409,15 @@ async def test_an_answer_before_a_reset_reaches_a_client_that_is_still_sending(r
     said.set()
     await rig.alice.all_closed()
     await client.send(b"3\r\nabc\r\n")
+    return client
+
+
+@pytest.mark.parametrize("answer_bytes", [2, 20_000])
+async def test_an_answer_before_a_reset_reaches_a_client_that_is_still_sending(rig: Rig, answer_bytes: int) -> None:
+    """A workspace that takes no more of a body says why, and resets."""
+    body = b"x" * answer_bytes
+    answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    client = await answered_and_reset(rig, answer)
     response = await client.response()
     assert (response.status, len(response.body)) == (413, answer_bytes)
     assert response.values("connection") == ["close"]
@@ -418,27 +425,7 @@ async def test_an_answer_before_a_reset_reaches_a_client_that_is_still_sending(r
 
 async def test_half_an_answer_before_a_reset_breaks_off(rig: Rig) -> None:
     """What came is passed on, and never ended in order."""
-    come, said = asyncio.Event(), asyncio.Event()
-
-    async def script(wire: Wire) -> None:
-        await wire.head()
-        come.set()
-        await said.wait()
-        await wire.send(b"HTTP/1.1 413 Content Too Large\r\n\r\nhalf")
-        sock = wire.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    rig.alice.script = script
-    client = await rig.client()
-    await client.send(request(b"PUT /camp/intro/x", CHUNKED, ORIGIN_LINE, body=b"3\r\nabc\r\n"))
-    await come.wait()
-    exchange = next(iter(rig.plane._clients)).exchange
-    assert isinstance(exchange, Exchange)
-    assert exchange.upstream is not None
-    exchange.upstream.transport.pause_reading()
-    said.set()
-    await rig.alice.all_closed()
-    await client.send(b"3\r\nabc\r\n")
+    client = await answered_and_reset(rig, b"HTTP/1.1 413 Content Too Large\r\n\r\nhalf")
     with pytest.raises(ConnectionResetError):
         await client.rest()
 
