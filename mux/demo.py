@@ -23,6 +23,7 @@ import aiohttp
 from mux.auth.codes import new_code
 from mux.child import say
 from mux.demo_runtime import EXAMPLES, IMAGES, Choice, Runtime, Wanted, choose
+from mux.listeners import ListenError
 from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, supervise
 
 PORT = 8000
@@ -108,11 +109,19 @@ def run(directory: Path, *, as_json: bool = False, port: int = PORT, runtime: Wa
         demo = Demo(directory, people, chosen, as_json=as_json)
         return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=demo.watch))
     except SupervisorError as error:
-        say(str(error))
+        say(without_event_file(error))
         return error.exit_code
     except OSError as error:
         say(f"{error.filename or directory}: {error.strerror}; the demo needs to write there")
         return 1
+
+
+def without_event_file(error: SupervisorError) -> str:
+    """Why mux does not start, for people whose event file was written for them: they choose ports by an option."""
+    cause = error.__cause__
+    if isinstance(cause, ListenError) and cause.remedy:
+        return f"{cause.message}; choose other ports, for instance with --port 9000"
+    return str(error)
 
 
 def kept_runtime(directory: Path) -> Runtime | None:

@@ -25,7 +25,17 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
 class ListenError(Exception):
-    """A socket cannot be had; the message is one clear line."""
+    """A socket cannot be had; the text is one clear line.
+
+    Args:
+        message: what is so.
+        remedy: what to do where an event file says the address; empty where that does not help.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+        self.message = message
+        self.remedy = remedy
 
 
 class HandedOver:
@@ -111,7 +121,7 @@ def listen_tcp(what: str, host: str, port: int, handed_over: HandedOver | None =
         listener.setblocking(False)
     except OSError as error:
         reason = "is in use by another program" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
-        raise ListenError(f"the {what} address {host}:{port} {reason}; set listen.{what} to another one") from error
+        raise ListenError(f"the {what} address {host}:{port} {reason}", f"set listen.{what} to another one") from error
     return listener
 
 

@@ -272,7 +272,9 @@ def _log_to_stderr() -> None:
     """JSON lines on stderr; readable ones on a terminal."""
     on_terminal = sys.stderr.isatty()
     # Tracebacks without local variables: some of those are secrets.
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    console = structlog.dev.ConsoleRenderer(
+        colors=not os.environ.get("NO_COLOR"), exception_formatter=structlog.dev.plain_traceback
+    )
     traceback = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
     structlog.configure(
         processors=[

@@ -1,8 +1,8 @@
 """What commands print: lines, tables, JSON, questions.
 
 Rules: on a terminal tables are drawn and severities coloured, elsewhere everything is plain text in aligned columns;
-``NO_COLOR`` (no-color.org) is respected. Texts may come from a ship or an attendee, so control characters are shown,
-never sent to the terminal.
+``NO_COLOR`` (no-color.org) is respected, and means no bold either. Texts may come from a ship or an attendee, so
+control characters are shown, never sent to the terminal.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mux.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows, and so can hide it."""
@@ -71,7 +74,6 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def _draw(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - only terminals need it
-    from rich.console import Console  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
@@ -80,13 +82,25 @@ def _draw(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         table.add_column(header, overflow="fold")
     for line in cells:
         table.add_row(*(Text(cell) for cell in line))
-    Console(no_color="NO_COLOR" in os.environ).print(table)
+    terminal().print(table)
+
+
+def terminal() -> Console:
+    """What tables and bars are drawn on; without any escape for those who want no colours."""
+    from rich.console import Console  # noqa: PLC0415 - only terminals need it
+
+    # `no_color` of rich leaves bold and dim.
+    return Console() if _wants_colours() else Console(color_system=None)
+
+
+def _wants_colours() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, colour: str) -> str:
     """``text`` in a colour (``red``, ``yellow``, ``green``), on terminals that want any."""
     codes = {"red": "31", "green": "32", "yellow": "33"}
-    if not on_terminal() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+    if not (on_terminal() and _wants_colours()):
         return text
     return f"\x1b[{codes[colour]}m{text}\x1b[0m"
 

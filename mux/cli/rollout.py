@@ -15,7 +15,7 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, warn
+from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, terminal, warn
 from mux.cli.rollout_progress import bars, eta, summary
 
 LOOK_S = 0.5
@@ -111,7 +111,7 @@ def _screen(*, as_json: bool) -> AbstractContextManager[Any]:
         return nullcontext(None)
     from rich.live import Live  # noqa: PLC0415 - only terminals need it
 
-    return Live(refresh_per_second=4)
+    return Live(console=terminal(), refresh_per_second=4)
 
 
 def _ended(found: dict[str, Any]) -> str:

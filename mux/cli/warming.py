@@ -16,7 +16,7 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, on_terminal, plain, say, say_json, say_painted, warn
+from mux.cli.output import confirmed, on_terminal, plain, say, say_json, say_painted, terminal, warn
 
 LOOK_S = 1.0
 """Between two looks at warming."""
@@ -151,7 +151,7 @@ def _screen(*, as_json: bool) -> AbstractContextManager[Any]:
         return nullcontext(None)
     from rich.live import Live  # noqa: PLC0415 - only terminals need it
 
-    return Live(refresh_per_second=4)
+    return Live(console=terminal(), refresh_per_second=4)
 
 
 def _bars(found: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 from typing import TextIO, cast
 
@@ -24,9 +25,10 @@ STRANGERS_FAULTS = (HttpProcessingError, RequestPayloadError, ConnectionError)
 def set_up_logs() -> None:
     """Configure structlog for this process."""
     stream = Unbreakable(sys.stderr)
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer()
-    )
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if stream.isatty():
+        colours = not os.environ.get("NO_COLOR")  # no-color.org
+        renderer = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

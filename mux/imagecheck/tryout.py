@@ -22,7 +22,7 @@ import aiohttp
 
 from mux.auth.codes import new_code
 from mux.child import say
-from mux.demo import ADMIN_SOCKET
+from mux.demo import ADMIN_SOCKET, without_event_file
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
 from mux.imagecheck.subject import Subject, Wishes, subject_of
@@ -63,7 +63,7 @@ def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
                 supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=tryout.watch)
             )
         except SupervisorError as error:
-            raise ImageCheckError(str(error)) from error
+            raise ImageCheckError(without_event_file(error)) from error
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         if not turn.again:

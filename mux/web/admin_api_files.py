@@ -118,7 +118,7 @@ async def delete(deps: AdminDeps, call: Call) -> BaseModel:
     user, name = await _attendee(deps, call.path["user"])
     status = deps.engine.status(deps.clock())
     if user in _seated(status) and "force" not in call.flags:
-        release = f"`mux seat release {quote(user)}` first, or force it"
+        release = f"`mux seat release {quote(user)}` first, or say --force"
         raise ApiError(409, "has_seat", f"{quoted(name or user)} has a seat, from which more would come: {release}")
     return await _delete(deps, user, name, status)
 
@@ -130,7 +130,10 @@ async def delete_all(deps: AdminDeps, call: Call) -> BaseModel:
     seated = [user for user in users if user in _seated(status)]
     if seated and "force" not in call.flags:
         raise ApiError(
-            409, "has_seat", f"{len(seated)} of them have seats, from which more would come: end the event, or force it"
+            409,
+            "has_seat",
+            f"{len(seated)} of them {'has a seat' if len(seated) == 1 else 'have seats'}, from which more would come: "
+            "end the event with `mux fleet reap` first, or say --force",
         )
     return AllDeleted(deleted=[await _delete(deps, user, names.get(user, ""), status) for user in users])
 

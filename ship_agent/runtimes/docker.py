@@ -227,7 +227,7 @@ class DockerRuntime:
     async def _start(self, spec: WorkspaceSpec, before: Held | None) -> None:
         image = await self._images.get(spec.project, spec.digest)
         docker_spec.check_allowed(spec.project, image)
-        program = (docker_command.start_of(spec, image).command or ("",))[0]
+        program = docker_command.start_of(spec, image).program
         egress = await look_up(spec.project)
         directory = before.directory if before else self._containers / spec.id
         if before is not None:

@@ -8,6 +8,7 @@ before any setting of the image's; once for Jupyter's servers of today, once for
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
@@ -18,6 +19,15 @@ PROGRAM_DEFAULT = "start-notebook.py"
 """By docker-stacks' contract."""
 HUB_PROGRAM = "jupyterhub-singleuser"
 """What images for a JupyterHub start; it does not run without one."""
+IDLE_PROGRAMS = frozenset({"bash", "ipython", "ipython3", "python", "python3", "R", "sh", "zsh"})
+"""What base images start, by themselves: an image that says no more leaves its start to others, as for Binder."""
+ANY_JUPYTER = (
+    *("sh", "-c"),
+    f'command -v {PROGRAM_DEFAULT} >/dev/null && exec {PROGRAM_DEFAULT} "$@"; '
+    'command -v jupyter-lab >/dev/null && exec jupyter lab "$@"; exec jupyter notebook "$@"',
+    "sh",
+)
+"""What such an image is started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,13 @@ class Start:
 
     command: tuple[str, ...] | None
     entrypoint: tuple[str, ...] | None = None
+
+    @property
+    def program(self) -> str:
+        """What the image must have, for people; empty for its own command."""
+        if self.command is None:
+            return ""
+        return "jupyter" if self.command[: len(ANY_JUPYTER)] == ANY_JUPYTER else self.command[0]
 
 
 def container_port(spec: WorkspaceSpec) -> int:
@@ -59,8 +76,16 @@ def start_of(spec: WorkspaceSpec, image: Image) -> Start:
     if jupyter_words(image.entrypoint) is not None:
         started = jupyter_words(image.entrypoint if alone else (*image.entrypoint, *image.command))
         return Start((*(started or ()), *arguments), ())
-    otherwise = ("jupyter", "lab") if HUB_PROGRAM in image.command else (PROGRAM_DEFAULT,)
-    return Start((*(jupyter_words(image.command) or otherwise), *arguments))
+    return Start((*(jupyter_words(image.command) or _otherwise(image.command)), *arguments))
+
+
+def _otherwise(command: tuple[str, ...]) -> tuple[str, ...]:
+    """What starts Jupyter in an image whose own words do not."""
+    if HUB_PROGRAM in command:
+        return ("jupyter", "lab")
+    if len(command) == 1 and posixpath.basename(command[0]) in IDLE_PROGRAMS:
+        return ANY_JUPYTER
+    return (PROGRAM_DEFAULT,)
 
 
 def _arguments(spec: WorkspaceSpec) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -85,3 +87,18 @@ def test_what_strangers_send_is_not_logged_and_what_libraries_say_is_one_line() 
     [line] = [json.loads(line) for line in done.stderr.splitlines()]
     assert (line["logger"], line["text"]) == ("asyncio", "a task failed")
     assert "why it did" in line["exception"]
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("1", False), ("", True)])
+def test_a_terminal_that_wants_no_colours_gets_none(no_color: str, coloured: bool) -> None:
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"NO_COLOR": no_color, "TERM": "xterm"}
+    program = (
+        "from mux.daemon.logs import set_up_logs; set_up_logs(); import structlog; structlog.get_logger().info('x')"
+    )
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=environment, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 4096)
+    os.close(ours)
+    assert b"info" in shown
+    assert (b"\x1b[" in shown) is coloured

@@ -109,6 +109,7 @@ async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> Non
     about_it = [line for line in said if str(taken) in line]
     assert len(about_it) == 1
     assert "in use" in about_it[0]
+    assert "--port 9000" in about_it[0]
     assert "Traceback" not in "\n".join(said)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
-from ship_agent.runtimes.docker_command import Start, start_of
+from ship_agent.runtimes.docker_command import ANY_JUPYTER, Start, start_of
 from ship_agent.runtimes.docker_spec import environment
 from ship_agent.runtimes.image_config import Image, image_of
 from ship_agent.runtimes.jupyter_words import jupyter_words
@@ -120,7 +120,9 @@ def test_a_text_that_starts_jupyter_somewhere_within_becomes_none_that_no_shell_
     ("config", "begins", "entrypoint"),
     [
         ({"Entrypoint": ["tini", "--", "start.sh"], "Cmd": ["start-notebook.sh"]}, ["start-notebook.sh"], None),
-        ({"Entrypoint": ["tini", "--"], "Cmd": ["bash"]}, ["start-notebook.py"], None),
+        ({"Entrypoint": ["tini", "--"]}, ["start-notebook.py"], None),
+        ({"Entrypoint": ["tini", "--"], "Cmd": ["/bin/bash"]}, list(ANY_JUPYTER), None),
+        ({"Cmd": ["serve.py"]}, ["start-notebook.py"], None),
         ({"Cmd": ["jupyterhub-singleuser", "--ip=0.0.0.0"]}, ["jupyter", "lab"], None),
         ({"Entrypoint": ["/repo2docker-entrypoint"], "Cmd": ["jupyter", "notebook", "--ip", "0.0.0.0"]},
          ["jupyter", "notebook"], None),
