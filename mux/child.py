@@ -24,6 +24,8 @@ STEADY_S = 30.0
 """A child that lived this long has not died in a row."""
 EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
+SAID = "mux: "
+"""How lines for people begin, among the lines of a log."""
 EXIT_ORPHANED = 75
 """``EX_TEMPFAIL`` of sysexits(3), of a child whose supervisor was gone before it began; nobody reads it."""
 
@@ -147,5 +149,5 @@ def describe(code: int) -> str:
 def say(text: str) -> None:
     """One line on standard error; lost when nobody can take it, which must not end the mux."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"mux: {text}\n")
+        sys.stderr.write(f"{SAID}{text}\n")
         sys.stderr.flush()

@@ -24,11 +24,14 @@ from mux.auth.codes import new_code
 from mux.child import say
 from mux.demo_runtime import EXAMPLES, IMAGES, Choice, Runtime, Wanted, choose
 from mux.listeners import ListenError
+from mux.logfile import last_words, logged_to
 from mux.supervisor import Settings, SupervisorError, lock, open_standard_streams, supervise
 
 PORT = 8000
 """Attendees' port; organizers have the next one, ships the one after it."""
 ADMIN_SOCKET = Path("run") / "admin.sock"
+LOG = "mux.log"
+"""Beside the event file: what the processes log. A terminal shows how far they are instead."""
 PEOPLE = (("ada", "attendee"), ("grace", "attendee"), ("alan", "attendee"), ("olivia", "organizer"))
 """Names and roles of the demo's people."""
 POLL_S = 0.5
@@ -107,7 +110,13 @@ def run(directory: Path, *, as_json: bool = False, port: int = PORT, runtime: Wa
         chosen = choose(runtime, kept_runtime(directory), os.environ)
         people = lay_out(directory, port, chosen.runtime)
         demo = Demo(directory, people, chosen, as_json=as_json)
-        return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=demo.watch))
+        with logged_to(directory / LOG):
+            code = asyncio.run(
+                supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=demo.watch)
+            )
+        for line in last_words(directory / LOG) if code else ():
+            say(line)
+        return code
     except SupervisorError as error:
         say(without_event_file(error))
         return error.exit_code
@@ -245,7 +254,8 @@ class Demo:
             f"  Organizers   {admin}",
             f"               {organizer.name:<8} {organizer.code}",
             "",
-            f"  Everything is kept in {self._directory}. Ctrl-C ends it; the next start goes on from there.",
+            f"  Everything is kept in {self._directory}, the log in {LOG} there.",
+            "  Ctrl-C ends it; the next start goes on from there.",
             "",
         ]
         sys.stdout.write("\n".join(lines) + "\n")

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mux.child import Child, describe, say
+from mux.child import SAID, Child, describe, say
 from mux.listeners import HandedOver, ListenError, listen_tcp, listen_unix
+from mux.logfile import STDERR
 from mux.notify import READY, STOPPING, Notifier
 from mux.succession import Predecessors, all_said, become_next
 
@@ -94,6 +95,7 @@ class Settings:
 async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
     """What to listen on, from the event file in force. Raises SupervisorError with what the preparation said."""
     words = [sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *["--apply"] * apply_file]
+    words += ["--terminal"] * os.isatty(STDERR)
     try:
         process = await asyncio.create_subprocess_exec(
             *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -107,15 +109,24 @@ async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
         telling.cancel()
         if process.returncode is None:
             process.kill()
-    said = [line.removeprefix("mux: ") for line in err.decode(errors="replace").splitlines()]
+    said = _said(err)
     if process.returncode != 0:
-        raise SupervisorError("\n".join(said) or "preparation failed", process.returncode or 1)
+        raise SupervisorError("\n".join(said) or "preparation failed; its log says why", process.returncode or 1)
     for line in said:
         say(line)
     try:
         return Settings.parse(json.loads(out))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise SupervisorError(f"preparation said something that is not understood: {error!r}") from error
+
+
+def _said(err: bytes) -> list[str]:
+    """The lines for people of what a child has written; its log goes where the logs of the others go."""
+    lines = err.decode(errors="replace").splitlines()
+    log = "".join(f"{line}\n" for line in lines if not line.startswith(SAID))
+    with contextlib.suppress(OSError):
+        os.write(STDERR, log.encode(errors="replace"))
+    return [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
 
 
 async def _tell_that_it_takes_long() -> None:
@@ -256,11 +267,13 @@ class Supervisor:
             return
         self._asked, self._asked_at = self._asked + 1, now
         self._stop.set()
-        if self._asked == URGENT_REQUESTS:
+        if self._asked == 1:
+            say("stopping")
+        elif self._asked == URGENT_REQUESTS:
             say("stopping at once; ships may be left running, the next start finds them")
             for child in (self.control, *self.proxies):
                 child.kill()
-        elif self._asked > 1:
+        else:
             say("still stopping; once more stops at once and may leave ships running")
 
     def request_next(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from mux.child import SAID
 from mux.daemon.descriptors import raise_descriptor_limit
 from mux.daemon.errors import EXIT_FAILURE, StartError
 from mux.daemon.https import public_certificate
@@ -28,17 +29,18 @@ def main() -> int:
         command.add_argument("--config", type=Path, required=True)
         if name == "prepare":
             command.add_argument("--apply", action="store_true")
+            command.add_argument("--terminal", action="store_true", help="log as for a terminal")
     command.add_argument("--data", type=Path, required=True)
     for name in ("admin", "control", "feed", "web"):
         command.add_argument(f"--{name}-fd", type=int, required=True)
     command.add_argument("--park-on-exit", action="store_true")
     options = parser.parse_args()
-    set_up_logs()
+    set_up_logs(terminal=options.command == "prepare" and options.terminal)
     try:
         if options.command == "prepare":
             prepared = asyncio.run(prepare(options.config.absolute(), os.environ, apply_file=options.apply))
             for warning in prepared.warnings:
-                sys.stderr.write(f"mux: {warning}\n")
+                _say(warning)
             sys.stdout.write(json.dumps(_settings(prepared)) + "\n")
             return 0
         # Not needed for preparing, which is what a restart of the supervisor waits for.
@@ -55,11 +57,17 @@ def main() -> int:
             run(options.config.absolute().parent, options.data, sockets, os.environ, park_on_exit=options.park_on_exit)
         )
     except StartError as error:
-        sys.stderr.write(f"mux: {error}\n")
+        _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_FAILURE
     return 0
+
+
+def _say(text: str) -> None:
+    """Lines for people, which the supervisor tells from those of the log by how they begin."""
+    for line in text.splitlines():
+        sys.stderr.write(f"{SAID}{line}\n")
 
 
 def _settings(prepared: Prepared) -> dict[str, object]:

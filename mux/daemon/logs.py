@@ -22,11 +22,15 @@ STRANGERS_FAULTS = (HttpProcessingError, RequestPayloadError, ConnectionError)
 """What a malformed request raises inside aiohttp; it is answered with 400, and is no defect."""
 
 
-def set_up_logs() -> None:
-    """Configure structlog for this process."""
+def set_up_logs(*, terminal: bool = False) -> None:
+    """Configure structlog for this process.
+
+    Args:
+        terminal: whether what it writes is passed on to one.
+    """
     stream = Unbreakable(sys.stderr)
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if stream.isatty():
+    if terminal or stream.isatty():
         colours = not os.environ.get("NO_COLOR")  # no-color.org
         renderer = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(

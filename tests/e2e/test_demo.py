@@ -80,7 +80,9 @@ class Demo:
         return found + (left_in(self.engine, self.directory / "demo/data/ships") if self.engine else [])
 
     def log_tail(self) -> str:
-        return (self.directory / "demo.log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        """What it said, and what its processes logged, as far as there were any."""
+        logs = [self.directory / "demo.log", self.directory / "demo/mux.log"]
+        return "".join(log.read_text(encoding="utf-8", errors="replace")[-4000:] for log in logs if log.exists())
 
 
 @pytest_asyncio.fixture(loop_scope="session")
