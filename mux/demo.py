@@ -205,11 +205,12 @@ class Demo:
 
     async def watch(self, settings: Settings) -> None:
         """Runs beside the mux until every seat is ready."""
-        self._tell(f"starting; runtime: {self._chosen}")
+        begins = f"starting; runtime: {self._chosen}"
+        self._tell(begins)
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
             while (status := await self._status(session)) is None or not _ready(status):
-                self._tell("starting" if status is None else _progress(status))
+                self._tell(begins if status is None else _progress(status))
                 await asyncio.sleep(POLL_S)
         self._tell_ready(settings)
 
