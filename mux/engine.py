@@ -28,6 +28,7 @@ from mux.core.commands import (
     Publish,
     RefuseLink,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -83,6 +84,7 @@ PERSIST_RETRY_MAX_S = 5.0
 _PERSIST = (
     SaveShip,
     SaveAssignment,
+    SaveBehind,
     ForgetAssignment,
     SaveSession,
     ForgetSession,

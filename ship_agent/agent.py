@@ -197,6 +197,7 @@ class Agent:
             self._starts.tails,
             started_over=self._wishes.ended,
             behind=behind,
+            unkept=self._keeping.unkept(self._target, self._view),
             saved=saved,
         )
         return Observed(

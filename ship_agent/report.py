@@ -40,6 +40,7 @@ def observed_workspaces(
     *,
     started_over: Mapping[str, StartedOver] | None = None,
     behind: Mapping[str, float] | None = None,
+    unkept: Mapping[str, str] | None = None,
     saved: Container[str] = (),
 ) -> list[ObservedWorkspace]:
     """Everything that the ship holds or should hold, what is wanted first, at most WORKSPACES_MAX.
@@ -51,9 +52,10 @@ def observed_workspaces(
         tails: redacted log tails of failures, by id.
         started_over: how the last wish to start over ended, by id.
         behind: how many seconds snapshots of files are behind, by id.
+        unkept: why files could not be sent to the mux, by id.
         saved: ids of those that are stopped, and have left nothing that is not in a snapshot.
     """
-    wishes, ages = started_over or {}, behind or {}
+    wishes, ages, troubles = started_over or {}, behind or {}, unkept or {}
     wanted = target.workspaces if target else {}
     room = TAILS_CHARS_MAX
     found = []
@@ -62,9 +64,13 @@ def observed_workspaces(
         if len(observed.log_tail) > room:
             observed = observed.model_copy(update={"log_tail": ""})
         room -= len(observed.log_tail)
-        said = {"started_over": wishes.get(identity), "behind_s": min(ages.get(identity, 0.0), BEHIND_MAX_S)}
-        observed = observed.model_copy(update={**said, "saved": identity in saved})
-        found.append(observed)
+        said = {
+            "started_over": wishes.get(identity),
+            "behind_s": min(ages.get(identity, 0.0), BEHIND_MAX_S),
+            "unkept": troubles.get(identity, "")[:DETAIL_CHARS_MAX],
+            "saved": identity in saved,
+        }
+        found.append(observed.model_copy(update=said))
     return found
 
 

@@ -157,6 +157,7 @@ def ship_report(observed: wire.Observed) -> ShipReport:
                 behind_s=each.behind_s,
                 saved=each.saved,
                 memory_kills=each.memory_kills,
+                unkept=clean_text(each.unkept, chars_max=LINE_CHARS_MAX),
             )
             for each in observed.workspaces
         ),

@@ -70,7 +70,7 @@ def terminated(world: World, ship: Ship) -> None:
     for seat in ship.seats:
         seat.workspaces.clear()
     forget_ship(world, ship)
-    world.disks_low.discard(ship.id)
+    world.forget_words(ship.id)
     leave_place(world, ship)
     for kind in ("heartbeat", "boot", "stage"):
         world.deadlines.clear((kind, ship.id))

@@ -254,6 +254,34 @@ class SaveWishes:
     paths: Mapping[ProjectName, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """How old the files are that a moved attendee comes back to.
+
+    Args:
+        seconds: the newest snapshot was so much older than the last change that the ship had told of.
+        unheard_s: for so long nothing had been heard of the ship, and changes of that time may be missing too.
+        at: when they were moved, in seconds since the epoch.
+    """
+
+    seconds: float
+    unheard_s: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBehind:
+    """Replace what an attendee is told of how old their files are.
+
+    Args:
+        user: whom.
+        ages: by project. Empty when there is nothing to tell any more.
+    """
+
+    user: UserId
+    ages: Mapping[ProjectName, Behind]
+
+
 Persist = (
     SaveShip
     | SaveAssignment
@@ -267,6 +295,7 @@ Persist = (
     | SaveRollout
     | ForgetRollout
     | SaveWishes
+    | SaveBehind
 )
 
 # --- published ------------------------------------------------------------------------------------------------------

@@ -85,7 +85,10 @@ class StartOverAsked:
 
 @dataclass(frozen=True, slots=True)
 class WishesWithdrawn:
-    """Somebody's wishes to start over are void: their entry or their files were deleted."""
+    """Somebody's wishes to start over are void, and so is what they are told of their files' age.
+
+    Their entry or their files were deleted.
+    """
 
     user: UserId
 

@@ -8,14 +8,16 @@ kept, is nothing that the core knows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mux.core.commands import Behind
 from mux.core.events import StartOverAsked, WishesWithdrawn
 from mux.core.model import ProjectName, StartedOver, StartOver, UserId, WorkspaceState
 from mux.core.ships import Ship, Workspace
 from mux.core.wishes import ended
 from mux.core.workspaces import wanted_changed
-from mux.core.world import Behind, World
+from mux.core.world import World
 
 PATH_CHARS_MAX = 4096
 """Of a wish's path, as the protocol bounds it: PATH_MAX of Linux."""
@@ -64,7 +66,8 @@ def start_over(world: World, event: StartOverAsked) -> None:
 
 
 def withdraw(world: World, event: WishesWithdrawn) -> None:
-    """No wish of somebody's stands any more, waiting or with a workspace that has not carried it out."""
+    """No wish of somebody's stands any more, waiting or with a workspace; nor is anything told of their files."""
+    _tell(world, event.user, {})
     if world.wishes.pop(event.user, None) is not None:
         world.changes.wishes[event.user] = None
     found = world.seat_of(event.user)
@@ -75,22 +78,54 @@ def withdraw(world: World, event: WishesWithdrawn) -> None:
 
 
 def left(world: World, ship: Ship, user: UserId, workspace: Workspace) -> None:
-    """An attendee is taken off a workspace: remember how old their snapshot is, to tell them when they come back.
-
-    Not stored: it is a word to people, and a mux that starts anew has not heard the ship either.
-    """
+    """An attendee is taken off a workspace: remember how old their snapshot is, to tell them when they come back."""
     heard_at = ship.last_seen if ship.last_seen is not None else world.started
     unheard_s = max(0.0, world.now - heard_at) if ship.unreachable else 0.0
-    key = (user, workspace.project)
-    world.behind.pop(key, None)
+    ages = dict(world.behind.get(user, {}))
+    ages.pop(workspace.project, None)
     if workspace.behind_s > 0 or unheard_s > 0:
-        world.behind[key] = Behind(workspace.behind_s, unheard_s, world.now)
+        ages[workspace.project] = Behind(workspace.behind_s, unheard_s, world.now)
+    _tell(world, user, ages)
 
 
 def behind(world: World, user: UserId, project: ProjectName, now: float) -> Behind | None:
     """How old the files are that an attendee was moved to, for a while after it."""
-    found = world.behind.get((user, project))
-    return found if found is not None and now - found.at < BEHIND_SHOWN_S else None
+    found = world.behind.get(user, {}).get(project)
+    return found if found is not None and now < _told_until(found) else None
+
+
+def restore(world: World, stored: Mapping[UserId, Mapping[ProjectName, Behind]]) -> None:
+    """Go on telling how old files are after a restart of the mux."""
+    for user, ages in stored.items():
+        world.behind[user] = dict(ages)
+        _tell_until(world, user)
+
+
+def told_long_enough(world: World, user: UserId) -> None:
+    """Forget how old somebody's files were, as far as they have been told for long enough."""
+    ages = world.behind.get(user, {})
+    _tell(world, user, {project: age for project, age in ages.items() if world.now < _told_until(age)})
+
+
+def _tell(world: World, user: UserId, ages: dict[ProjectName, Behind]) -> None:
+    """Have this told to somebody, and nothing else, whatever becomes of the mux."""
+    if ages == world.behind.get(user, {}):
+        return
+    world.changes.behind[user] = None
+    if ages:
+        world.behind[user] = ages
+        _tell_until(world, user)
+    else:
+        del world.behind[user]
+        world.deadlines.clear(("behind", user))
+
+
+def _tell_until(world: World, user: UserId) -> None:
+    world.deadlines.set(("behind", user), min(map(_told_until, world.behind[user].values())))
+
+
+def _told_until(age: Behind) -> float:
+    return age.at + BEHIND_SHOWN_S
 
 
 def files_views(world: World, user: UserId) -> tuple[FilesView, ...]:

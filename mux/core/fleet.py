@@ -29,6 +29,7 @@ from mux.core import (
     workspaces,
 )
 from mux.core.commands import (
+    Behind,
     Command,
     ForgetAssignment,
     ForgetRollout,
@@ -37,6 +38,7 @@ from mux.core.commands import (
     Placement,
     Publish,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -132,6 +134,7 @@ class Fleet:
         meter: Meter | None = None,
         rolling: Iterable[Rollout] = (),
         wishes: Mapping[UserId, Mapping[ProjectName, str]] | None = None,
+        behind: Mapping[UserId, Mapping[ProjectName, Behind]] | None = None,
     ) -> Fleet:
         """The core as it was stored. Ships count as silent from ``now`` (seconds since the epoch) on, not longer."""
         world = World(spec)
@@ -145,8 +148,9 @@ class Fleet:
             elif not controls.launching:
                 world.stopped_text = "launching was given up earlier."
         for record in ships:
-            _restore_ship(world, record)
+            liveness.restore(world, record)
         rollouts.restore(world, rolling)
+        files.restore(world, behind or {})
         for assignment in assignments:
             world.assignments[assignment.user] = assignment
             world.epochs[assignment.user] = max(assignment.epoch, world.epochs.get(assignment.user, 0))
@@ -298,6 +302,7 @@ class Fleet:
             entry = world.waiting.get(user)
             commands.append(SaveWaiting(entry) if entry else ForgetWaiting(user))
         commands += [SaveWishes(user, dict(world.wishes.get(user, {}))) for user in changes.wishes]
+        commands += [SaveBehind(user, dict(world.behind.get(user, {}))) for user in changes.behind]
         sessions: dict[Any, SessionEntry | None] = {}
         for session_hash in changes.sessions:
             session = world.sessions.get(session_hash)
@@ -343,20 +348,6 @@ class Fleet:
             self._routed[user] = frozenset(current)
         else:
             self._routed.pop(user, None)
-
-
-def _restore_ship(world: World, record: ShipRecord) -> None:
-    ship = Ship.restored(record, world.now)
-    world.ships[ship.id] = ship
-    world.touch(ship, save=ship.launched_at != record.launched_at)
-    if ship.state is ShipState.TERMINATED:
-        return
-    if ship.host:
-        world.places[ship.host, ship.port_first] = ship.id
-    fleet = world.spec.fleet
-    world.deadlines.set(("heartbeat", ship.id), world.now + fleet.heartbeat_grace_s)
-    if ship.state in (ShipState.PENDING, ShipState.BOOTING):
-        world.deadlines.set(("boot", ship.id), world.now + fleet.boot_deadline_s)
 
 
 def _spec_applied(world: World, event: EventSpecApplied) -> None:
@@ -486,6 +477,7 @@ _TIMERS: Mapping[str, Callable[[World, Any], None]] = {
     "session": attendance.end_session,
     "heartbeat": liveness.silent,
     "boot": machines.boot_overdue,
+    "behind": files.told_long_enough,
     "leave": notices.leave,
     "leaving": _nothing,
     "stage": machines.stage_overdue,

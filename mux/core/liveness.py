@@ -6,8 +6,8 @@ machine is gone, when its data path fails too, or when an organizer says so; nev
 
 from __future__ import annotations
 
-from mux.core import boots, disks
-from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDesired
+from mux.core import boots, disks, keeping
+from mux.core.commands import AcceptLink, CloseLink, Notify, RefuseLink, SendDesired, ShipRecord
 from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.machines import returned
 from mux.core.model import ShipId, ShipState, ShipWanted
@@ -17,6 +17,21 @@ from mux.core.rollout_trials import heard as heard_of_trials
 from mux.core.ships import Ship
 from mux.core.workspaces import heard
 from mux.core.world import World
+
+
+def restore(world: World, record: ShipRecord) -> None:
+    """A ship as it was stored. It counts as silent from now on, not longer."""
+    ship = Ship.restored(record, world.now)
+    world.ships[ship.id] = ship
+    world.touch(ship, save=ship.launched_at != record.launched_at)
+    if ship.state is ShipState.TERMINATED:
+        return
+    if ship.host:
+        world.places[ship.host, ship.port_first] = ship.id
+    fleet = world.spec.fleet
+    world.deadlines.set(("heartbeat", ship.id), world.now + fleet.heartbeat_grace_s)
+    if ship.state in (ShipState.PENDING, ShipState.BOOTING):
+        world.deadlines.set(("boot", ship.id), world.now + fleet.boot_deadline_s)
 
 
 def dialed(world: World, event: ShipDialed) -> None:
@@ -79,6 +94,7 @@ def reported(world: World, event: ShipReported) -> None:
         noticed(world, ship, notice)
     boots.staged(world, ship, event.report.stage)
     disks.reported(world, ship, event.report.resources)
+    keeping.reported(world, ship, event.report)
     if behind and world.now - ship.sent_at >= world.spec.fleet.heartbeat_s:
         ship.sent_at = 0.0
         world.touch(ship, save=False)

@@ -351,6 +351,7 @@ class WorkspaceReport:
         behind_s: how much older the newest snapshot of its files is than their last change that was seen.
         saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
         memory_kills: how many of its programs were seen to be killed for memory while it went on.
+        unkept: why its files could not be sent to the mux; empty if they could.
     """
 
     id: WorkspaceId
@@ -365,6 +366,7 @@ class WorkspaceReport:
     behind_s: float = field(default=0.0, compare=False)
     saved: bool = field(default=False, compare=False)
     memory_kills: int = 0
+    unkept: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

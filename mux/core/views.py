@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mux.core import disks
+from mux.core.commands import Behind
 from mux.core.files import behind, shared_files
+from mux.core.keeping import unkept_since
 from mux.core.model import (
     Doors,
     ProjectName,
@@ -29,7 +31,7 @@ from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - par
 from mux.core.ships import Seat, Ship
 from mux.core.warming import aim, launching_text
 from mux.core.workspaces import seat_ready
-from mux.core.world import Behind, World
+from mux.core.world import World
 
 CLOSED_TEXTS = {
     "early": "The event has not begun: seats are prepared some time before it does. This page enters by itself.",
@@ -65,6 +67,8 @@ class ProjectCard:
         offer: another image for it, if there is one.
         coming: another image that it gets without being asked.
         behind: how old the files are, for somebody who was moved to another seat and may miss changes.
+        unkept_since: since when its files cannot be kept apart from the ship, in seconds since the epoch; 0 if they
+            can.
     """
 
     name: ProjectName
@@ -74,6 +78,7 @@ class ProjectCard:
     offer: Offer | None = None
     coming: Coming | None = None
     behind: Behind | None = None
+    unkept_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,7 @@ def attendee_view(world: World, user: UserId, now: float | None = None) -> Atten
             offer=offer_to(rollout, ship, seat) if rollout else None,
             coming=coming_to(world, rollout, ship, seat, now) if rollout else None,
             behind=behind(world, user, spec.name, now),
+            unkept_since=unkept_since(world, ship, seat.workspaces.get(spec.name), now),
         )
         for spec, rollout in ((spec, world.rollouts.get(spec.name)) for spec in world.projects.values())
     )

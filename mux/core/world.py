@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mux.core.commands import Effect, Notify, Placement, SaveControls
+from mux.core.commands import Behind, Effect, Notify, Placement, SaveControls
 from mux.core.deadlines import Deadlines
 from mux.core.model import (
     Assignment,
@@ -51,23 +51,22 @@ class Changes:
     sessions: dict[SessionHash, None] = field(default_factory=dict)
     waiting: dict[UserId, None] = field(default_factory=dict)
     wishes: dict[UserId, None] = field(default_factory=dict)
+    behind: dict[UserId, None] = field(default_factory=dict)
     plan: bool = False
     effects: list[Effect] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
-    """How old the files are that a moved attendee comes back to.
+class Unkept:
+    """Files of a workspace that cannot be kept apart from its ship.
 
     Args:
-        seconds: the newest snapshot was so much older than the last change that the ship had told of.
-        unheard_s: for so long nothing had been heard of the ship, and changes of that time may be missing too.
-        at: when they were moved, in seconds since the epoch.
+        why: as the ship says; hostile until escaped.
+        since: when it said so first, in seconds since the epoch.
     """
 
-    seconds: float
-    unheard_s: float
-    at: float
+    why: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,10 @@ class World:
         self.pages: dict[RouteKey, dict[str, OpenPage]] = {}
         self.pages_back_at = 0.0
         self.save_requests: dict[WorkspaceId, SaveRequest] = {}
-        self.behind: dict[RouteKey, Behind] = {}
+        self.behind: dict[UserId, dict[ProjectName, Behind]] = {}
+        self.unkept: dict[ShipId, dict[WorkspaceId, Unkept]] = {}
+        self.unkept_told: dict[str, dict[ShipId, None]] = {}
+        self.unkept_warned: dict[ShipId, float] = {}
         self.leaving: dict[UserId, Leaving] = {}
         self.disks_low: set[ShipId] = set()
         self.started = 0.0
@@ -188,6 +190,16 @@ class World:
             return None
         ship = self.ships[assignment.ship]
         return ship, ship.seats[assignment.seat]
+
+    def forget_words(self, ship: ShipId) -> None:
+        """A ship has ended: what was told of it is told of nobody any more."""
+        self.disks_low.discard(ship)
+        self.unkept.pop(ship, None)
+        self.unkept_warned.pop(ship, None)
+        for why, ships in list(self.unkept_told.items()):
+            ships.pop(ship, None)
+            if not ships:
+                del self.unkept_told[why]
 
     def touch(self, ship: Ship, *, save: bool = True) -> None:
         """Mark a ship: look at it again before this call ends, and save it unless only what was heard has changed."""

@@ -207,6 +207,7 @@ class Control:
             meter=records.meter,
             rolling=records.rollouts,
             wishes=records.wishes,
+            behind=records.behind,
         )
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from mux.core.model import ProjectName, UserId
@@ -34,6 +34,8 @@ KEPT_MAX: Final = 100
 """Snapshots of one project of one attendee: a day's work."""
 RECOVERED_MAX: Final = 10
 """Recovered copies of one project of one attendee."""
+LEFT_OUT_MAX: Final = 20
+"""Files that were too large for a snapshot, as far as they are remembered: more than anybody reads."""
 UNUSED_S: Final = 3600.0
 """A chunk that no manifest names may belong to one that is under way; after so long it does not."""
 
@@ -73,6 +75,8 @@ class Snapshot:
         id: SHA-256 of the manifest.
         kind: ``recovered`` is what a lost ship still had when it came back.
         at: when it came in, in seconds since the epoch.
+        left_out: paths of files that were too large for it, percent-encoded, LEFT_OUT_MAX at most; None if it came in
+            before this start, and only its manifest says so.
     """
 
     user: UserId
@@ -80,6 +84,7 @@ class Snapshot:
     id: str
     kind: Kind
     at: float
+    left_out: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def file_name(self) -> str:
@@ -250,6 +255,11 @@ class Indexed:
         self.find = self._index.find
         self.all = self._index.all
         self.of_user = self._index.of_user
+
+
+def left_out_of(manifest: Manifest) -> tuple[str, ...]:
+    """What a snapshot names as too large for it, as far as that is remembered."""
+    return tuple(manifest.left_out[:LEFT_OUT_MAX])
 
 
 def deleted(gone: list[Snapshot], size_bytes: int) -> Deleted:

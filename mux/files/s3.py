@@ -18,7 +18,7 @@ import base64
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -26,7 +26,13 @@ import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from aiohttp import ClientPayloadError
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
 from mux.core.model import ProjectName, UserId
 from mux.files.base import (
@@ -43,6 +49,7 @@ from mux.files.base import (
     Snapshot,
     checked_chunk,
     deleted,
+    left_out_of,
     parsed,
     unpacked,
 )
@@ -76,6 +83,20 @@ SWEEP_EVERY = 20
 """Old snapshots that go before chunks are looked for that nobody names any more: that reads every manifest."""
 SWEEP_PAUSE_S: Final = 60.0
 """Between two such looks at an attendee who has no room left."""
+
+_CHECK_ALL = "check files.bucket, files.region and what the mux's credentials may"
+_CREDENTIALS = "give it a role, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_ADVICE = {
+    "AccessDenied": "the mux's credentials may not do this in that bucket, or its policy forbids it",
+    "ExpiredToken": "the mux's credentials have ended; give it others",
+    "InvalidAccessKeyId": "the mux's credentials are not known there; give it others",
+    "SignatureDoesNotMatch": "the mux's secret access key is wrong; give it another one",
+    "RequestTimeTooSkewed": "the clock of the mux's machine is wrong; set it",
+    "SlowDown": "it is asked too much, and is asked again",
+    "InternalError": "it is asked again",
+    "ServiceUnavailable": "it is asked again",
+}
+"""What to do, by S3's own code (Amazon S3 API Reference, "List of error codes")."""
 
 Connect = Callable[[], AbstractAsyncContextManager[Any]]
 """Makes botocore's client."""
@@ -229,6 +250,7 @@ class S3Store(Indexed):
                 return same
             await self._have_room(user, known, len(body))
             snapshot = self._index.next(user, project, kind, manifest_id(body), now)
+            snapshot = replace(snapshot, left_out=left_out_of(manifest))
             await self._put(self._manifest(snapshot), body)
             self._index.put(user, project, [*self._index.of(user, project), snapshot])
             self._manifest_bytes[user] = self._manifest_bytes.get(user, 0) + len(body)
@@ -417,9 +439,9 @@ def _translated() -> Iterator[None]:
         code = _code(error)
         if code in ("NoSuchKey", "404", "NotFound"):
             raise MissingError("it is not here; it may have been deleted") from error
-        raise FilesStoreError(
-            f"S3 says {code[:80]}; check files.bucket, files.region and what the mux's credentials may"
-        ) from error
+        raise FilesStoreError(f"S3 says {code[:80]}; {_ADVICE.get(code, _CHECK_ALL)}") from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        raise FilesStoreError(f"the mux has no credentials for S3 ({type(error).__name__}); {_CREDENTIALS}") from error
     except (BotoCoreError, ClientPayloadError, OSError, TimeoutError) as error:
         what = f"S3 does not answer: {type(error).__name__}"
         raise FilesStoreError(f"{what}; check files.endpoint and the network") from error

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mux.core.commands import Persist, SaveControls, ShipRecord
+from mux.core.commands import Behind, Persist, SaveControls, ShipRecord
 from mux.core.model import Assignment, ProjectName, Role, Session, SessionHash, UserId, Waiting
 from mux.core.rollout import Rollout
 from mux.core.spend import Meter
@@ -58,6 +58,7 @@ class Records:
         meter: what has been spent; None before the first save.
         rollouts: the latest of each project that has had one.
         wishes: to start over, that no workspace has, by user and project; see `SaveWishes`.
+        behind: how old the files are that moved attendees came back to, by user and project.
     """
 
     ships: tuple[ShipRecord, ...] = ()
@@ -69,6 +70,7 @@ class Records:
     meter: Meter | None = None
     rollouts: tuple[Rollout, ...] = ()
     wishes: Mapping[UserId, Mapping[ProjectName, str]] = field(default_factory=dict)
+    behind: Mapping[UserId, Mapping[ProjectName, Behind]] = field(default_factory=dict)
 
 
 CredentialKind = Literal["code", "password", "none"]

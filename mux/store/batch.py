@@ -17,6 +17,7 @@ from mux.core.commands import (
     ForgetWaiting,
     Persist,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -49,6 +50,7 @@ class Changes:
     meter: Meter | None = None
     rollouts: dict[ProjectName, Rollout | None] = field(default_factory=dict)
     wishes: dict[UserId, SaveWishes | None] = field(default_factory=dict)
+    behind: dict[UserId, SaveBehind | None] = field(default_factory=dict)
     seen: set[UserId] = field(default_factory=set)
 
 
@@ -84,4 +86,6 @@ def gather(batch: Sequence[Persist]) -> Changes:  # noqa: PLR0912 - one branch p
                 changes.rollouts[project] = None
             case SaveWishes(user, paths):
                 changes.wishes[user] = command if paths else None
+            case SaveBehind(user, ages):
+                changes.behind[user] = command if ages else None
     return changes

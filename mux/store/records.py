@@ -1,4 +1,4 @@
-"""How the records of a ship and of a rollout, and wishes, are written down: JSON, and back, exactly.
+"""How the records of a ship and of a rollout, wishes, and ages of files are written down: JSON, and back, exactly.
 
 Owns the encoding only. A field that a later version adds must have a default here for records written before it.
 Everything outside ASCII is escaped, so that no text of a ship (a NUL, say) is refused by a database.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mux.core.commands import KeptRecord, ShipRecord, WorkspaceRecord
+from mux.core.commands import Behind, KeptRecord, ShipRecord, WorkspaceRecord
 from mux.core.model import (
     PortName,
     ProjectName,
@@ -126,3 +126,18 @@ def load_wishes(text: str) -> dict[ProjectName, str]:
     """
     value: dict[str, str] = json.loads(text)
     return {ProjectName(project): path for project, path in value.items()}
+
+
+def dump_behind(ages: Mapping[ProjectName, Behind]) -> str:
+    """How old one attendee's files are, by project, as JSON text."""
+    return json.dumps({project: asdict(age) for project, age in ages.items()}, separators=(",", ":"))
+
+
+def load_behind(text: str) -> dict[ProjectName, Behind]:
+    """What :func:`dump_behind` wrote.
+
+    Raises:
+        ValueError, AttributeError, TypeError: it is not that.
+    """
+    value: dict[str, dict[str, float]] = json.loads(text)
+    return {ProjectName(project): Behind(**age) for project, age in value.items()}

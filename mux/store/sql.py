@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Table, bindparam, case, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mux.core.commands import Persist, SaveControls, SaveWishes, ShipRecord
+from mux.core.commands import Behind, Persist, SaveBehind, SaveControls, SaveWishes, ShipRecord
 from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, ShipId, ShipState, UserId, Waiting
 from mux.core.rollout import Rollout
 from mux.core.spend import Meter
@@ -23,7 +23,16 @@ from mux.store.base import ConflictError, Records
 from mux.store.batch import Changes, gather
 from mux.store.faults import DAMAGED_TEXT, StoreDamagedError
 from mux.store.people import People
-from mux.store.records import dump_rollout, dump_ship, dump_wishes, load_rollout, load_ship, load_wishes
+from mux.store.records import (
+    dump_behind,
+    dump_rollout,
+    dump_ship,
+    dump_wishes,
+    load_behind,
+    load_rollout,
+    load_ship,
+    load_wishes,
+)
 from mux.store.statements import upsert_rows, upserting
 
 TERMINATED_KEPT_S = 86_400.0
@@ -89,6 +98,10 @@ class SqlStore(People):
                     UserId(row.user_id): self._wishes(row.user_id, row.paths)
                     for row in await connection.execute(select(t.wishes).order_by(t.wishes.c.user_id))
                 },
+                behind={
+                    UserId(row.user_id): self._behind(row.user_id, row.ages)
+                    for row in await connection.execute(select(t.behind).order_by(t.behind.c.user_id))
+                },
             )
 
         return await self._read(work)
@@ -111,6 +124,13 @@ class SqlStore(People):
             return load_wishes(paths)
         except (ValueError, AttributeError) as error:
             raise StoreDamagedError(f"{self._place}: the wishes of {user} cannot be read: {DAMAGED_TEXT}") from error
+
+    def _behind(self, user: str, ages: str) -> dict[ProjectName, Behind]:
+        try:
+            return load_behind(ages)
+        except (ValueError, AttributeError, TypeError) as error:
+            what = f"{self._place}: the ages of the files of {user} cannot be read: {DAMAGED_TEXT}"
+            raise StoreDamagedError(what) from error
 
     async def commit(self, batch: Sequence[Persist]) -> None:
         """Carry out a batch in order, in one transaction.
@@ -137,6 +157,7 @@ class SqlStore(People):
         await _replace(connection, t.waiting, "user_id", changes.waiting, _waiting_row)
         await _replace(connection, t.rollouts, "project", changes.rollouts, _rollout_row)
         await _replace(connection, t.wishes, "user_id", changes.wishes, _wishes_row)
+        await _replace(connection, t.behind, "user_id", changes.behind, _behind_row)
         if changes.epochs:
             statement = upserting(connection.dialect, t.epochs)
             higher = case(
@@ -223,6 +244,10 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
 
 def _wishes_row(saved: SaveWishes) -> dict[str, Any]:
     return {"user_id": saved.user, "paths": dump_wishes(saved.paths)}
+
+
+def _behind_row(saved: SaveBehind) -> dict[str, Any]:
+    return {"user_id": saved.user, "ages": dump_behind(saved.ages)}
 
 
 def _controls_row(table: Table, controls: SaveControls) -> dict[str, Any]:

@@ -141,6 +141,15 @@ wishes = Table(
     Column("paths", Text, nullable=False),
 )
 
+# How old the files are that moved attendees came back to, as long as they are told.
+behind = Table(
+    "behind",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    # By project, as JSON (see records.py).
+    Column("ages", Text, nullable=False),
+)
+
 applied = Table(
     "applied",
     metadata,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from mux.files.left_out import LeftOut
 from mux.web.assets import add_assets
 from mux.web.camp import Camp
 from mux.web.deps import WebDeps
@@ -31,8 +32,9 @@ def attendee_app(deps: WebDeps) -> web.Application:
     app.router.add_get("/healthz", _healthz)
     add_assets(app)
     LoginPage(deps, pages, forms, visitors).add_routes(app)
-    Camp(deps, pages, forms, visitors, live).add_routes(app)
-    FilesPage(deps, pages, forms, visitors).add_routes(app)
+    left_out = LeftOut(deps.files)
+    Camp(deps, pages, forms, visitors, live, left_out=left_out).add_routes(app)
+    FilesPage(deps, pages, forms, visitors, left_out).add_routes(app)
     return app
 
 

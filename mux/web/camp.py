@@ -19,8 +19,9 @@ from aiohttp import web
 
 from mux.auth.redirects import local_path
 from mux.core.events import ProjectRequested
-from mux.core.model import ProjectName
-from mux.web.camp_view import Card, camp_message, camp_view, told, updates
+from mux.core.model import ProjectName, ProjectSpec
+from mux.files.left_out import LeftOut
+from mux.web.camp_view import Card, camp_message, camp_view, told, too_large, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import SESSION_ENDED, Live
@@ -52,15 +53,19 @@ class Camp:
         forms: form tokens.
         visitors: who is signed in.
         live: open pages.
+        left_out: which files are too large to be kept.
     """
 
-    def __init__(self, deps: WebDeps, pages: Pages, forms: Forms, visitors: SignedIn, live: Live) -> None:
+    def __init__(
+        self, deps: WebDeps, pages: Pages, forms: Forms, visitors: SignedIn, live: Live, *, left_out: LeftOut
+    ) -> None:
         self._engine = deps.engine
         self._clock = deps.clock
         self._pages = pages
         self._forms = forms
         self._visitors = visitors
         self._live = live
+        self._left_out = left_out
         self._working = Working(deps.engine)
         self._bounced: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -102,11 +107,14 @@ class Camp:
 
     async def notebook(self, request: web.Request) -> web.StreamResponse:
         """``/camp/live/<project>``: the same for pages of a notebook, which also say how they are."""
-        project = ProjectName(request.match_info["project"])
-        if all(each.name != project for each in self._engine.projects()):
+        name = request.match_info["project"]
+        project = next((each for each in self._engine.projects() if each.name == name), None)
+        if project is None:
             return self._unknown(request)
         visitor = self._visitors.visitor(request)
-        page = NotebookPage(self._engine, self._working, visitor.user, project) if visitor else None
+        page = NotebookPage(self._engine, self._working, visitor.user, project.name) if visitor else None
+        if visitor is not None:
+            self._left_out.learn_soon(visitor.user, project)
         try:
             return await self._serve(request, lambda whose: self._notebook_message(whose, project), page)
         finally:
@@ -208,10 +216,11 @@ class Camp:
         view = self._engine.attendee_view(visitor.user, self._clock())
         return camp_message(camp_view(view, self._route_ready(visitor)))
 
-    def _notebook_message(self, visitor: Visitor, project: ProjectName) -> str:
+    def _notebook_message(self, visitor: Visitor, project: ProjectSpec) -> str:
         view = camp_view(self._engine.attendee_view(visitor.user, self._clock()), self._route_ready(visitor))
-        notices = [notice for notice in view["notices"] if notice["project"] in ("", project)]
-        return notebook_message(self._engine.notebook_view(visitor.user, project), notices)
+        notices = [notice for notice in view["notices"] if notice["project"] in ("", project.name)]
+        notices += too_large(project.name, self._left_out.of(visitor.user, project))
+        return notebook_message(self._engine.notebook_view(visitor.user, project.name), notices)
 
     def _route_ready(self, visitor: Visitor) -> Callable[[ProjectName], bool]:
         return lambda project: self._engine.route_ready(visitor.user, project)

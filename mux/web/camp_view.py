@@ -5,16 +5,17 @@ Pure: from views to dictionaries. Texts are passed on as they are; templates and
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 import orjson
 
+from mux.core.commands import Behind
 from mux.core.model import ProjectName
 from mux.core.rollout_views import Coming, Offer
 from mux.core.views import AttendeeView, ProjectCard, WaitingView
-from mux.core.world import Behind
 
 STATE_WORDS = {
     "ready": ("Ready", "Open"),
@@ -28,6 +29,17 @@ STATE_WORDS = {
 
 OFFER_TEXT = "Your files stay; what is running is started anew, and notebooks have to be run again."
 ACCEPTED_TEXT = "Your update comes in a moment. Your files stay."
+UNKEPT_TEXT = (
+    "What you changed last is on your machine alone: it cannot be kept elsewhere now. You can go on working; the "
+    "organizers have been told."
+)
+NAMES_MAX = 3
+"""Files of which a notice gives the names."""
+TOO_LARGE = (
+    "is larger than 256 MB and therefore not kept: it is gone if your machine is lost.",
+    "are larger than 256 MB and therefore not kept: they are gone if your machine is lost.",
+)
+"""What is said of one file, and of several, above `ship_agent.protocol.snapshot.FILE_BYTES_MAX`."""
 
 
 class Card(TypedDict):
@@ -55,9 +67,9 @@ class Notice(TypedDict):
     """Something that an attendee is told, and may answer.
 
     ``id`` stays while it is the same; a page that was told to close it need not show it again. ``kind``: ``update``,
-    another image; ``broadcast``, an organizer's words. ``project``: which it is about; empty for all. ``number``: to be
-    said back with the answer, 0 where there is none. ``action``: the words on its button; empty where there is nothing
-    to answer.
+    another image; ``broadcast``, an organizer's words; ``unkept`` and ``too_large``, what is not kept. ``project``:
+    which it is about; empty for all. ``number``: to be said back with the answer, 0 where there is none. ``action``:
+    the words on its button; empty where there is nothing to answer.
     """
 
     id: str
@@ -83,7 +95,10 @@ def camp_view(view: AttendeeView, route_ready: Callable[[ProjectName], bool]) ->
         "waiting": _waiting(view.waiting) if view.waiting else None,
         "projects": [_card(card, route_ready(card.name)) for card in view.projects],
         "notice": view.notice,
-        "notices": [*_broadcast(view), *(notice for card in view.projects for notice in _updates(card))],
+        "notices": [
+            *_broadcast(view),
+            *(notice for card in view.projects for notice in (*_updates(card), *_unkept(card))),
+        ],
     }
 
 
@@ -122,6 +137,42 @@ def _updates(card: ProjectCard) -> Iterator[Notice]:
         yield _update(card.name, card.offer)
     elif card.coming is not None:
         yield _coming(card.name, card.coming)
+
+
+def _unkept(card: ProjectCard) -> Iterator[Notice]:
+    if card.unkept_since:
+        yield {
+            "id": f"unkept/{card.name}/{card.unkept_since:.0f}",
+            "kind": "unkept",
+            "project": card.name,
+            "number": 0,
+            "text": UNKEPT_TEXT,
+            "action": "",
+        }
+
+
+def too_large(project: ProjectName, names: Sequence[str]) -> Iterator[Notice]:
+    """The notice of files that are too large to be kept, if there are any. Other files are another notice."""
+    if names:
+        known_by = hashlib.sha256("\0".join(names).encode("utf-8", "replace")).hexdigest()[:16]
+        yield {
+            "id": f"too-large/{project}/{known_by}",
+            "kind": "too_large",
+            "project": project,
+            "number": 0,
+            "text": f"{too_large_text(names)} Download what you need of it.",
+            "action": "",
+        }
+
+
+def too_large_text(names: Sequence[str]) -> str:
+    """What it means for files that they are too large to be kept; not the names of all if there are many."""
+    named = [f"“{name}”" for name in names[:NAMES_MAX]]
+    if len(names) > NAMES_MAX:
+        named.append(f"{len(names) - NAMES_MAX} more")
+    if len(named) == 1:
+        return f"{named[0]} {TOO_LARGE[0]}"
+    return f"{', '.join(named[:-1])} and {named[-1]} {TOO_LARGE[1]}"
 
 
 def _coming(project: ProjectName, coming: Coming) -> Notice:
@@ -189,6 +240,8 @@ def _card(card: ProjectCard, route_ready: bool) -> Card:
         text = ""
     if card.behind is not None:
         text = f"{text}\n{_behind(card.behind)}".strip()
+    if card.unkept_since:
+        text = f"{text}\n{UNKEPT_TEXT}".strip()
     return {
         "name": card.name,
         "title": card.title or card.name,

@@ -19,6 +19,8 @@ from mux.core.model import ProjectName, ProjectSpec, UserId
 from mux.files.archive import archive, parts_of
 from mux.files.base import FilesStore, FilesStoreError
 from mux.files.changed import Work, shown, work
+from mux.files.left_out import LeftOut
+from mux.web.camp_view import too_large_text
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.pages import Pages, Refusal, json_refusal, redirect, wants_json
@@ -48,15 +50,17 @@ class FilesPage:
         pages: templates.
         forms: form tokens.
         visitors: who is signed in.
+        left_out: which files are too large to be kept.
     """
 
-    def __init__(self, deps: WebDeps, pages: Pages, forms: Forms, visitors: SignedIn) -> None:
+    def __init__(self, deps: WebDeps, pages: Pages, forms: Forms, visitors: SignedIn, left_out: LeftOut) -> None:
         self._engine = deps.engine
         self._store: FilesStore = deps.files
         self._clock = deps.clock
         self._pages = pages
         self._forms = forms
         self._visitors = visitors
+        self._left_out = left_out
         self._downloading: set[UserId] = set()
 
     def add_routes(self, app: web.Application) -> None:
@@ -73,6 +77,8 @@ class FilesPage:
             return self._no_session(request)
         view = self._view(visitor, project)
         found, trouble = await self._work(visitor, project)
+        await self._left_out.learn(visitor.user, project)
+        too_large = self._left_out.of(visitor.user, project)
         return self._pages.page(
             "files.html",
             who=await self._visitors.who(request, visitor),
@@ -85,6 +91,7 @@ class FilesPage:
             changed=found.changed[:LISTED_MAX] if found else (),
             more=max(0, len(found.changed) - LISTED_MAX) if found else 0,
             trouble=trouble,
+            too_large=too_large_text(too_large) if too_large else "",
             refresh_s=REFRESH_S,
         )
 

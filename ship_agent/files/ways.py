@@ -38,7 +38,7 @@ class Contents:
     """What is in the images of a ship. A content never changes, so that it is read once."""
 
     def __init__(self) -> None:
-        self._trees: OrderedDict[str, Tree] = OrderedDict()
+        self._trees: OrderedDict[Path, Tree] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, directory: Path, digest: str, label: str) -> Content:
@@ -50,9 +50,9 @@ class Contents:
             label: what the image is called in names of files.
         """
         with self._lock:  # one thread reads, those who want the same wait for it
-            if digest not in self._trees:
-                self._trees[digest] = read_content(directory)
-            self._trees.move_to_end(digest)
+            if directory not in self._trees:
+                self._trees[directory] = read_content(directory)
+            self._trees.move_to_end(directory)
             while len(self._trees) > CONTENTS_MAX:
                 self._trees.popitem(last=False)
-            return Content(directory, digest, label, self._trees[digest])
+            return Content(directory, digest, label, self._trees[directory])

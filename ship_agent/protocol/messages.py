@@ -311,6 +311,7 @@ class ObservedWorkspace(Message):
             that change is in the snapshot.
         saved: it is stopped since its attendee is leaving, and all that it left is in the newest snapshot.
         memory_kills: how many of its programs were seen to be killed for memory while it went on; a kernel, say.
+        unkept: why what was changed could not be sent to the mux at the last try; empty if it could, or need not be.
     """
 
     id: Id
@@ -328,6 +329,7 @@ class ObservedWorkspace(Message):
     behind_s: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     saved: bool = False
     memory_kills: Count = 0
+    unkept: Line = ""
 
 
 class Resources(Message):

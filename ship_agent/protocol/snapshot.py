@@ -86,7 +86,7 @@ class Manifest(Message):
         taken_at: seconds since the epoch, by the ship's clock.
         entries: what was made or changed; directories before what is in them.
         gone: paths of the image that the attendee deleted.
-        left_out: paths of files that are too large.
+        left_out: paths of files that are too large, and not as the image has them.
     """
 
     version: Literal[1] = 1
@@ -111,6 +111,11 @@ class Manifest(Message):
         for gone in self.gone:
             _check_path(gone)
         return self
+
+    @property
+    def differs(self) -> bool:
+        """Whether the directory was anything but the image's content."""
+        return bool(self.entries or self.gone or self.left_out)
 
     def chunks(self) -> Iterator[str]:
         """Every chunk that the files consist of, some more than once."""

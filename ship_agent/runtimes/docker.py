@@ -176,7 +176,7 @@ class DockerRuntime:
             held = self._held.get(spec.id)
             if held is None or (held.running and not path):
                 raise RuntimeFailure("files_in_use", "it runs, or was never started")
-            image = await self._images.get(spec.project, spec.digest)
+            image = await self._images.get(spec.project, spec.digest, records.kept_home(held, spec.digest))
             return await finish(self._contents.start_over(spec, held.directory, image, path))
 
     async def stop(self, workspace: str, grace_s: float) -> None:
@@ -225,7 +225,7 @@ class DockerRuntime:
     # --- start ------------------------------------------------------------------------------------------------------
 
     async def _start(self, spec: WorkspaceSpec, before: Held | None) -> None:
-        image = await self._images.get(spec.project, spec.digest)
+        image = await self._images.get(spec.project, spec.digest, records.kept_home(before, spec.digest))
         docker_spec.check_allowed(spec.project, image)
         program = docker_command.start_of(spec, image).program
         egress = await look_up(spec.project)
@@ -238,7 +238,7 @@ class DockerRuntime:
         await self._contents.bring_files(spec, directory, image)
         shared = await asyncio.to_thread(self.shared.give, spec, directory / "home", docker_spec.SHARED_INSIDE)
         # Until its container runs, this start is not shown: an end that is none would be counted as a failed start.
-        record = records.starting(spec, before.record if before else None, egress.rules, program)
+        record = records.starting(spec, before.record if before else None, egress.rules, program, image.home)
         held = Held(directory, record, shared=shared)
         try:
             if "host_network" not in spec.project.allow:
@@ -362,6 +362,7 @@ class DockerRuntime:
                     await self._engine.delete_container(container["Id"])
                 else:
                     held.container = container["Id"]
+                    held.record = replace(held.record, home=held.record.home or records.mounted_at(container, held))
             await self._engine.delete_volumes()
         await asyncio.to_thread(self.shared.open, {name: held.record.shared for name, held in self._held.items()})
         await self._seats.open(

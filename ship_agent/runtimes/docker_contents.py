@@ -1,6 +1,8 @@
 """What images of containers give an attendee to begin with: taken out of the image once, kept by digest.
 
-Owns ``DIR/contents``: one directory for each digest, named by its 64 hex digits, complete or not there at all.
+Owns ``DIR/contents``: one directory for each digest and place in the image, complete or not there at all, named by the
+64 hex digits of the one and eight of the other's SHA-256. The place is part of it since older workspaces of an image
+may have their files elsewhere than newer ones.
 
 Rules: what was taken out before the machine last booted is taken out again, since a crash may lose what was not yet on
 the disk. It is never changed: workspaces are merged with it.
@@ -9,7 +11,9 @@ the disk. It is never changed: workspaces are merged with it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 from pathlib import Path
 
 import structlog
@@ -26,6 +30,8 @@ from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
 from ship_agent.runtimes.shim import process_mark
 
 log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}")
 
 
 class DockerContents:
@@ -70,11 +76,11 @@ class DockerContents:
             return await asyncio.to_thread(way.reset, content)
 
     async def _get(self, project: Project, digest: str, image: Image) -> Content:
-        directory = self._path(digest)
+        directory = self._directory / f"{_hex(digest)}.{hashlib.sha256(image.content.encode()).hexdigest()[:8]}"
         async with self._locks.setdefault(digest, asyncio.Lock()):
             if not await asyncio.to_thread(directory.is_dir):
-                fresh = await asyncio.to_thread(self._begin, digest)
-                await self._engine.seed(f"content {digest}", fresh, image)
+                fresh = await asyncio.to_thread(self._begin, directory.name)
+                await self._engine.seed(f"content {directory.name}", fresh, image)
                 with translated("the image's content"):
                     await asyncio.to_thread(fresh.rename, directory)
             with translated("the image's content"):
@@ -84,22 +90,19 @@ class DockerContents:
     async def forget(self, digest: str) -> None:
         """Delete a content that nothing needs. Raises RuntimeFailure."""
         async with self._locks.setdefault(digest, asyncio.Lock()):
-            await asyncio.to_thread(self._delete, self._path(digest))
+            await asyncio.to_thread(self._delete, digest)
         self._locks.pop(digest, None)
 
-    def _path(self, digest: str) -> Path:
-        return self._directory / digest.removeprefix("sha256:")
-
-    def _begin(self, digest: str) -> Path:
+    def _begin(self, name: str) -> Path:
         with translated("the image's content"):
-            fresh = self._directory / f"{TEMPORARY}{digest.removeprefix('sha256:')}"
+            fresh = self._directory / f"{TEMPORARY}{name}"
             remove_tree(fresh)
             fresh.mkdir(mode=0o755)
             return fresh
 
-    def _delete(self, path: Path) -> None:
+    def _delete(self, digest: str) -> None:
         with translated("the images' contents"):
-            if path.is_dir():
+            for path in list(self._directory.glob(f"{_hex(digest)}.*")):
                 debris = path.with_name(f"{TEMPORARY}{path.name}")
                 remove_tree(debris)
                 path.rename(debris)
@@ -112,7 +115,11 @@ class DockerContents:
             boot = process_mark(os.getpid()).partition(":")[0]
             same_boot = marker.exists() and marker.read_text(encoding="utf-8") == boot
             for path in self._directory.iterdir():
-                if path != marker and (not same_boot or path.name.startswith(TEMPORARY)):
+                if path != marker and not (same_boot and _NAME.fullmatch(path.name)):
                     remove_tree(path)
             if not same_boot:
                 marker.write_text(boot, encoding="utf-8")
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

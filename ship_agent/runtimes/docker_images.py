@@ -82,15 +82,15 @@ class DockerImages:
                     here.add(digest)
         self._here = frozenset(here)
 
-    async def get(self, project: Project, digest: str) -> Image:
-        """What matters of an image that is here. Raises RuntimeFailure."""
+    async def get(self, project: Project, digest: str, kept_home: str = "") -> Image:
+        """What matters of an image that is here; ``kept_home``: see `image_of`. Raises RuntimeFailure."""
         with translated(f"the image of {project.name}"):
             found = None
             if digest in self._taken:
                 found = await self._find(self._taken[digest], digest)
         if found is None:
             raise RuntimeFailure("image_missing", f"the image of {project.name} is not here; pull it first")
-        return image_of(found)
+        return image_of(found, kept_home)
 
     async def pull(self, project: Project, digest: str, progress: Progress) -> None:
         """Have an image here: what the engine already has is taken, else it is fetched. Raises RuntimeFailure."""

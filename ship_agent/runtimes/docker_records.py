@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -62,6 +62,7 @@ class Record:
         ended: whether its last run has ended.
         secrets: values that may be in its log.
         shared: what it shares by, see `WorkspaceSpec`; None where that is not known.
+        home: where in its container its files are; empty where that is not known, as of an older agent.
     """
 
     run_key: str
@@ -83,6 +84,7 @@ class Record:
     ended: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
     shared: str | None = ""
+    home: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -154,7 +156,7 @@ class Held:
         return time.monotonic() - self.memory_killed_at < MEMORY_KILL_FRESH_S
 
 
-def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], program: str) -> Record:
+def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], program: str, home: str) -> Record:
     """What is kept of a start that is about to be made; should the agent be killed now, it reads as an end."""
     secrets = dict.fromkeys((*(last.secrets if last else ()), *spec.secrets.values(), spec.token))
     return Record(
@@ -175,7 +177,20 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], 
         ended=True,
         secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
         shared=spec.shared,
+        home=home,
     )
+
+
+def kept_home(held: Held | None, digest: str) -> str:
+    """Where a workspace that was begun on an image goes on having its files; empty if nothing says so."""
+    return held.record.home if held is not None and held.record.digest == digest else ""
+
+
+def mounted_at(container: Mapping[str, Any], held: Held) -> str:
+    """Where a container has its workspace's files, as the engine lists it; empty if nowhere."""
+    home = str(held.directory / "home")
+    mounts = container.get("Mounts") or ()
+    return next((str(mount.get("Destination", "")) for mount in mounts if mount.get("Source") == home), "")
 
 
 def runs_since(record: Record, began: str) -> Record:

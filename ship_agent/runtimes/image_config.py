@@ -73,8 +73,16 @@ class Image:
         return bool(self.entrypoint) and posixpath.basename(self.entrypoint[0]) in _INITS
 
 
-def image_of(inspected: Mapping[str, Any]) -> Image:
-    """What matters of what the engine says. Raises RuntimeFailure when it cannot be a workspace's image."""
+def image_of(inspected: Mapping[str, Any], kept_home: str = "") -> Image:
+    """What matters of what the engine says.
+
+    Args:
+        inspected: the engine's words.
+        kept_home: where a workspace of this image has its files since it was begun, by what the image meant then.
+
+    Raises:
+        RuntimeFailure: it cannot be a workspace's image.
+    """
     config = inspected.get("Config") or {}
     variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
     labels = config.get("Labels") or {}
@@ -84,7 +92,9 @@ def image_of(inspected: Mapping[str, Any]) -> Image:
     own = variables.get("HOME") or ""
     home = posixpath.normpath(own or (workdir if _can_be_home(workdir) else "") or HOME_DEFAULT)
     starts_jupyter = jupyter_words(command) is not None or jupyter_words(entrypoint) is not None
-    if CONTENT_LABEL not in labels and starts_jupyter and _can_be_home(workdir) and not within(workdir, home):
+    if kept_home:
+        home = kept_home
+    elif CONTENT_LABEL not in labels and starts_jupyter and _can_be_home(workdir) and not within(workdir, home):
         home = workdir
     content = posixpath.normpath(labels.get(CONTENT_LABEL) or home)
     if not _can_be_home(home):

@@ -39,6 +39,9 @@ class Files(Protocol):
     def behind(self) -> Mapping[str, float]:
         """Where the newest snapshot is older than the last change that was seen: by how many seconds."""
 
+    def unkept(self) -> Mapping[str, str]:
+        """What could not be sent at the last try, and why."""
+
     async def restore(self, name: str, directory: Path, snapshot: str) -> None:
         """Have a snapshot's files in a directory. Raises FilesFailure or FilesError."""
 
@@ -75,6 +78,18 @@ class Keeping:
                 found[identity] = age
         return found
 
+    def unkept(self, target: Target | None, view: View) -> dict[str, str]:
+        """Why what a workspace sees could not be sent at the last try, by id."""
+        troubles = self._files.unkept() if self._files is not None else {}
+        if target is None or not troubles:
+            return {}
+        found = {}
+        for identity, here in view.workspaces.items():
+            names = (identity, *(name for name, _ in _shares(here, target)))
+            if why := next((troubles[name] for name in names if name in troubles), ""):
+                found[identity] = why
+        return found
+
     def saved(self, target: Target | None, view: View) -> frozenset[str]:
         """Workspaces that are stopped since their attendees are leaving, and have left nothing that is not kept."""
         if target is None or not self._watched:
@@ -91,11 +106,11 @@ class Keeping:
         return frozenset(found)
 
     async def tell_behind(self, report_soon: Callable[[], None]) -> None:
-        """Have the mux know how old snapshots are, in case this machine is lost: no report comes afterwards."""
-        told: Mapping[str, float] = {}
+        """Have the mux know how old snapshots are, in case this machine is lost, and what it does not get."""
+        told: tuple[Mapping[str, float], Mapping[str, str]] = {}, {}
         while self._files is not None:
             await asyncio.sleep(BEHIND_S)
-            before, told = told, self._files.behind()
+            before, told = told, (self._files.behind(), self._files.unkept())
             if told != before:
                 report_soon()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -42,6 +43,8 @@ LEVEL: Final = 6
 ADDRESS_BYTES_MAX: Final = 16_384
 ELSEWHERE_BYTES_MAX: Final = 65_536
 """Of what a store of files says besides files."""
+
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -151,8 +154,8 @@ class FilesClient:
             method, address.url, body, address.headers, True, bytes_max=bytes_max, whose="the store of files"
         )
         if status not in good:
-            # Not its words: they may quote the address.
-            raise FilesError(f"the store of files answered with {status}", retryable=True)
+            # Not all of its words: they may quote the address.
+            raise FilesError(f"the store of files answered with {status}{_code(answer)}", retryable=True)
         return answer
 
     async def _send(
@@ -192,6 +195,12 @@ def _read(model: type[ModelT], answer: bytes | str) -> ModelT:
     except ValidationError:
         # Not the error's text, nor as its cause: it may quote an address.
         raise FilesError("the mux gave an answer that is none", retryable=True) from None
+
+
+def _code(answer: bytes) -> str:
+    """What S3 calls the error (Amazon S3 API Reference, "REST error responses"), with a space before it."""
+    found = _ERROR_CODE.search(answer)
+    return f" {found[1].decode()}" if found else ""
 
 
 def _unpacked(packed: bytes, chunk: str) -> bytes:

@@ -3,8 +3,9 @@
 Owns when a snapshot is taken: as soon as something new looks the same twice, and every WRITING_S while nothing does.
 Knows directories by name, see `ship_agent.snapshots.base`; whose they are is the mux's to know.
 
-Rules: the directories are looked at one after the other and never take more than a share of one core; a mux that cannot
-be reached holds up nothing but the snapshots; a directory is restored only while nothing runs on it.
+Rules: the directories are looked at one after the other and never take more than a share of one core; what is sent or
+fetched goes several at once, so that a store that answers slowly holds up nobody else's; a mux that cannot be reached
+holds up nothing but the snapshots; a directory is restored only while nothing runs on it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -40,8 +41,15 @@ RETRY_S: Final = 5.0
 REFUSED_S: Final = 300.0
 OFFERS_MAX: Final = 4
 """Offers of one snapshot: files may change while their chunks are sent."""
+SENDING_MAX: Final = 4
+"""Snapshots that are sent at once; those of who leaves go beside them."""
 RESTORING_MAX: Final = 4
 """Directories that are restored at once: more would share the same network."""
+CHUNKS_AT_ONCE: Final = 4
+"""Of one snapshot: each costs a way to the mux, and one to where files are kept."""
+FETCH_TRIES: Final = 3
+FETCH_PAUSE_S: Final = 1.0
+"""For each chunk that is fetched: with the first that does not come, all would have to be fetched again."""
 
 
 @dataclass(slots=True)
@@ -49,12 +57,14 @@ class _Watched:
     """One directory. ``kept`` is what it was at ``kept_at``, when it was looked at for the mux's last snapshot (before
     there is one, when it was first looked at); ``last`` is the look before, ``changed_at`` when one last differed.
     ``still``: nobody writes to it any more; ``saved``: and what it has been since is in the mux's last snapshot.
+    ``last_at``: when that look before was; ``sending``: a snapshot is under way; ``began_at``: when the last was begun.
     """
 
     directory: Path
     known: Known = field(default_factory=Known)
     kept: Look | None = None
     last: Look | None = None
+    last_at: float = 0.0
     kept_at: float = 0.0
     changed_at: float = 0.0
     dirty_since: float = 0.0
@@ -62,6 +72,8 @@ class _Watched:
     trouble: str = ""
     still: bool = False
     saved: bool = False
+    sending: bool = False
+    began_at: float = 0.0
 
 
 class SnapshotKeeper:
@@ -79,6 +91,9 @@ class SnapshotKeeper:
         self._held: frozenset[str] = frozenset()
         self._restoring = asyncio.Semaphore(RESTORING_MAX)
         self._stilled = asyncio.Event()
+        self._taking = asyncio.Lock()
+        self._looked_s = 0.0
+        self._sending: set[asyncio.Task[None]] = set()
 
     def watch(self, directories: Mapping[str, Path], held: frozenset[str], still: frozenset[str] = frozenset()) -> None:
         """These directories from now on; those before and not among them no longer.
@@ -112,21 +127,28 @@ class SnapshotKeeper:
             if watched.last is not None and watched.last != watched.kept and watched.changed_at > watched.kept_at
         }
 
+    def unkept(self) -> Mapping[str, str]:
+        """See `ship_agent.snapshots.base.Files`."""
+        return {name: watched.trouble for name, watched in self._watched.items() if watched.trouble}
+
     async def run(self, told: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled. ``told`` is called when `saved` has become more."""
         try:
             while True:
                 await self._client.linked.wait()
-                started = time.monotonic()
                 self._stilled.clear()
-                for name in sorted(self._watched, key=lambda name: not self._watched[name].still):
+                for name in sorted(self._watched, key=self._turn):
                     if self._stilled.is_set():
                         break  # who leaves waits for theirs
                     await self._attend(name, told)
+                looked_s, self._looked_s = self._looked_s, 0.0
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S + min(REST * (time.monotonic() - started), WRITING_S)):
+                    async with asyncio.timeout(LOOK_S + min(REST * looked_s, WRITING_S)):
                         await self._stilled.wait()
         finally:
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
             await self._client.close()
 
     async def restore(self, name: str, directory: Path, snapshot: str) -> None:
@@ -143,8 +165,8 @@ class SnapshotKeeper:
         log.info("files restored", of=name, files=len(manifest.entries))
 
     async def _fetch(self, name: str, manifest: Manifest, staging: Path) -> None:
-        for chunk in dict.fromkeys(manifest.chunks()):
-            block = await self._client.chunk(name, chunk)
+        async def fetch(chunk: str) -> None:
+            block = await self._fetched(name, chunk)
             try:
                 await asyncio.to_thread((staging / chunk).write_bytes, block)
             except OSError as error:
@@ -152,19 +174,55 @@ class SnapshotKeeper:
                     "disk_full", "no room for the attendee's files; free some space on the ship", retryable=True
                 ) from error
 
+        await _several(dict.fromkeys(manifest.chunks()), fetch)
+
+    async def _fetched(self, name: str, chunk: str) -> bytes:
+        for _ in range(FETCH_TRIES - 1):
+            try:
+                return await self._client.chunk(name, chunk)
+            except FilesError as error:
+                if not error.retryable:
+                    raise
+            await asyncio.sleep(FETCH_PAUSE_S)
+        return await self._client.chunk(name, chunk)
+
+    def _turn(self, name: str) -> tuple[bool, float]:
+        """Who leaves first, then whoever has waited longest."""
+        return not self._watched[name].still, self._watched[name].began_at
+
     async def _attend(self, name: str, told: Callable[[], None]) -> None:
         watched = self._watched.get(name)
         now = time.monotonic()
         if watched is None or name in self._held or watched.saved or now < watched.not_before:
             return
+        await self._guarded(name, watched, self._look(name, watched, now, told))
+
+    async def _look(self, name: str, watched: _Watched, now: float, told: Callable[[], None]) -> None:
+        """Look at a directory, and have a snapshot of it sent if one is due and there is a turn for it."""
         still = watched.still
+        due = await self._due(watched, now)
+        if watched.sending:
+            return  # looked at all the same: how old the snapshot is goes on counting
+        if not due:
+            _note_kept(watched, told, still=still)
+        elif still or len(self._sending) < SENDING_MAX:
+            watched.sending, watched.began_at = True, now
+            sent = self._guarded(name, watched, self._sent(name, watched, told, still=still))
+            task = asyncio.create_task(sent, name=f"snapshot of {name}")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _sent(self, name: str, watched: _Watched, told: Callable[[], None], *, still: bool) -> None:
         try:
-            if await self._due(watched, now):
-                await self._snapshot(name, watched)
-                watched.trouble = ""
-            if still and watched.still and watched.kept is not None and watched.last == watched.kept:
-                watched.saved = True
-                told()
+            await self._snapshot(name, watched)
+            _note_kept(watched, told, still=still)
+        finally:
+            watched.sending = False
+
+    async def _guarded(self, name: str, watched: _Watched, work: Awaitable[None]) -> None:
+        """Do something for one directory; what goes wrong puts off no other one."""
+        try:
+            await work
         except FilesFailure as failure:
             self._put_off(name, watched, str(failure), RETRY_S)
         except FilesError as error:
@@ -173,17 +231,19 @@ class SnapshotKeeper:
         except Exception:
             # A defect that one directory brings out must not end the others' snapshots.
             log.exception("snapshot failed", of=name)
+            watched.trouble = "a defect, which is in the log of the ship's agent"
             watched.not_before = time.monotonic() + (RETRY_S if watched.still else REFUSED_S)
 
     async def _due(self, watched: _Watched, now: float) -> bool:
         """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
         here = await asyncio.to_thread(look, watched.directory)
-        before, watched.last = watched.last, here
+        self._looked_s += time.monotonic() - now
+        before, watched.last, watched.last_at = watched.last, here, now
+        if here != before:
+            watched.changed_at = now
         if here == watched.kept:
             watched.kept_at, watched.dirty_since = now, 0.0
             return False
-        if here != before:
-            watched.changed_at = now
         watched.kept_at = watched.kept_at or now
         last = before or {}
         watched.dirty_since = watched.dirty_since or now
@@ -192,11 +252,13 @@ class SnapshotKeeper:
 
     async def _snapshot(self, name: str, watched: _Watched) -> None:
         for _ in range(OFFERS_MAX):
-            looked_at = time.monotonic()
-            taken = await asyncio.to_thread(take, watched.directory, watched.known, time.time())
+            async with self._taking:
+                looked_at = time.monotonic()
+                taken = await asyncio.to_thread(take, watched.directory, watched.known, time.time())
+                self._looked_s += time.monotonic() - looked_at
             if self._watched.get(name) is not watched or name in self._held:
                 return
-            if watched.kept is None and not taken.manifest.entries and not taken.manifest.gone:
+            if watched.kept is None and not taken.manifest.differs:
                 break  # as the image made it: there is nothing to keep
             body = taken.manifest.body()
             if len(body) > MANIFEST_BYTES_MAX:
@@ -208,19 +270,24 @@ class SnapshotKeeper:
             await self._send(name, watched.directory, taken, missing)
         else:
             raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
-        watched.kept = watched.last = taken.look
+        watched.kept = taken.look
+        if watched.last_at <= looked_at:
+            watched.last, watched.last_at = taken.look, looked_at
         watched.kept_at = looked_at
         watched.dirty_since = 0.0
 
     async def _send(self, name: str, directory: Path, taken: Taken, missing: list[str]) -> None:
-        for chunk in missing:
+        async def send(chunk: str) -> None:
             source = taken.sources.get(chunk)
             if source is None:
                 raise FilesError("the mux asks for what was not offered", retryable=False)
             block = await asyncio.to_thread(read_chunk, directory, source, chunk)
             if block is None:
-                return  # it is another file by now: the next snapshot has it
+                raise _ChangedError
             await self._client.put(name, chunk, block)
+
+        with contextlib.suppress(_ChangedError):  # the next snapshot has it
+            await _several(missing, send)
 
     def _put_off(self, name: str, watched: _Watched, why: str, pause_s: float) -> None:
         watched.not_before = time.monotonic() + pause_s
@@ -229,11 +296,42 @@ class SnapshotKeeper:
             log.warning("an attendee's files are not kept on the mux", of=name, why=why)
 
 
+class _ChangedError(Exception):
+    """A file is another one by now than when the snapshot was taken."""
+
+
 def finished(kept: Look, last: Look, here: Look) -> bool:
     """Whether something differs from what is kept, and has stayed the same between the last two looks."""
     return any(
         here.get(path) != kept.get(path) and here.get(path) == last.get(path) for path in here.keys() | kept.keys()
     )
+
+
+def _note_kept(watched: _Watched, told: Callable[[], None], *, still: bool) -> None:
+    """Note what is so of a directory that is kept as it was last seen. ``still``: nobody wrote to it meanwhile."""
+    if watched.kept is None or watched.last != watched.kept:
+        return
+    watched.trouble = ""
+    if still and watched.still:
+        watched.saved = True
+        told()
+
+
+async def _several(chunks: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
+    """Do something with each chunk, CHUNKS_AT_ONCE at a time. The first error ends all of it, and is raised."""
+    left = iter(chunks)
+
+    async def one_after_the_other() -> None:
+        for chunk in left:
+            await work(chunk)
+
+    tasks = [asyncio.create_task(one_after_the_other()) for _ in range(CHUNKS_AT_ONCE)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _emptied(directory: Path) -> None:

@@ -120,9 +120,10 @@ def take(home: Path, known: Known, now: float) -> Taken:
         for path in sorted(seen):
             there = seen[path]
             if there.kind == "file" and there.size > FILE_BYTES_MAX:
-                left_out.append(quoted(path))
+                if not _is_images_large(root, path, seen, known, content.get(path)):
+                    left_out.append(quoted(path))
                 continue
-            hashed = _hashed(root, path, seen, known) if there.kind == "file" else None
+            hashed = _hashed(root, path, seen, known, FILE_BYTES_MAX) if there.kind == "file" else None
             there = seen.get(path, there)
             if (there.kind == "file" and hashed is None) or _is_images(there, hashed, content.get(path)):
                 continue
@@ -223,8 +224,8 @@ def _record(path: Path, known: Known) -> Record | None:
     return known.record[1]
 
 
-def _hashed(root: Rooted, path: bytes, seen: Look, known: Known) -> Hashed | None:
-    """The hashes of a file; None if it cannot be read. What is seen of it is brought up to what was read."""
+def _hashed(root: Rooted, path: bytes, seen: Look, known: Known, bytes_max: int) -> Hashed | None:
+    """The hashes of a file; None if it cannot be read, or has more bytes. What is seen of it becomes what was read."""
     last = known.hashed.get(path)
     if last is not None and last[0] == seen[path]:
         return last[1]
@@ -236,7 +237,7 @@ def _hashed(root: Rooted, path: bytes, seen: Look, known: Known) -> Hashed | Non
     try:
         for _ in range(READS_MAX):
             before = _seen_file(os.fstat(opened))
-            if before.size > FILE_BYTES_MAX:
+            if before.size > bytes_max:
                 return None
             hashed = _read(opened, before.size)
             if hashed is not None and _seen_file(os.fstat(opened)) == before:
@@ -272,6 +273,14 @@ def _pread(opened: int, size: int, at: int) -> bytes:
         size -= len(block)
         at += len(block)
     return b"".join(parts)
+
+
+def _is_images_large(root: Rooted, path: bytes, seen: Look, known: Known, image: Entry | None) -> bool:
+    """Whether a file that is too large is as the image has it; it is read, once, only if it has the image's size."""
+    if image is None or image.kind != "file" or image.size != seen[path].size:
+        return False
+    hashed = _hashed(root, path, seen, known, image.size)
+    return _is_images(seen[path], hashed, image)
 
 
 def _is_images(there: Seen, hashed: Hashed | None, image: Entry | None) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from mux.core.commands import (
     AcceptLink,
+    Behind,
     CloseLink,
     Command,
     ForgetAssignment,
@@ -24,6 +25,7 @@ from mux.core.commands import (
     Publish,
     RefuseLink,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -107,6 +109,7 @@ class Kept:
     meter: Meter | None = None
     rollouts: dict[ProjectName, Rollout] = field(default_factory=dict)
     wishes: dict[UserId, dict[ProjectName, str]] = field(default_factory=dict)
+    behind: dict[UserId, dict[ProjectName, Behind]] = field(default_factory=dict)
 
     def carry_out(self, command: Command) -> bool:  # noqa: PLR0912 - one branch per command
         """True if it was one to persist."""
@@ -140,6 +143,10 @@ class Kept:
                 self.wishes.pop(user, None)
                 if paths:
                     self.wishes[user] = dict(paths)
+            case SaveBehind(user, ages):
+                self.behind.pop(user, None)
+                if ages:
+                    self.behind[user] = dict(ages)
             case _:
                 return False
         return True
@@ -158,6 +165,7 @@ class Kept:
             meter=self.meter,
             rolling=self.rollouts.values(),
             wishes=self.wishes,
+            behind=self.behind,
         )
 
 
@@ -179,6 +187,7 @@ class SimulatedShip:
     bad_reason: str = "exited"
     slow_at: str = ""
     behind_s: float = 0.0
+    unkept: str = ""
     saves: bool = True
     running: dict[WorkspaceId, WorkspaceReport] = field(default_factory=dict)
     quiet: dict[WorkspaceId, float] = field(default_factory=dict)
@@ -213,6 +222,7 @@ class SimulatedShip:
             epoch=workspace.epoch,
             digest=workspace.digest,
             behind_s=self.behind_s,
+            unkept=self.unkept,
             saved=self.saves and workspace.wanted == "suspended",
             started_over=None if wish is None else StartedOver(wish.number, done=True, kept="before-reset"),
         )

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from mux.core.commands import SaveShip, SendDesired
+from mux.core.commands import Behind, SaveShip, SendDesired
 from mux.core.events import (
     DoorsSet,
     LinkLost,
@@ -22,7 +22,6 @@ from mux.core.events import (
 from mux.core.files import BEHIND_SHOWN_S, PATH_CHARS_MAX, FilesView, files_views
 from mux.core.model import Doors, ProjectName, ShipId, StartedOver, StartOver, UserId
 from mux.core.views import attendee_view
-from mux.core.world import Behind
 from mux.store.records import dump_ship, load_ship
 from tests.core.room import Room, event_spec, project
 
@@ -104,6 +103,34 @@ def test_who_was_moved_is_told_how_old_their_files_are_for_a_while() -> None:
     assert moved is not None
     assert (moved.seconds, moved.unheard_s) == (12.5, 0.0)
     assert attendee_view(room.fleet.world, ADA, room.now + BEHIND_SHOWN_S).projects[0].behind is None
+
+
+def test_who_was_moved_is_told_after_a_restart_of_the_mux_too_and_no_longer_than_without() -> None:
+    room = seated()
+    ship = room.seats()[ADA][0]
+    tell(room, ship, 12.5)
+    room.do(ShipDeclaredLost(ship))
+    room.restart()
+    room.settle()
+    assert room.seats()[ADA][0] != ship
+    moved = told(room)
+    assert moved is not None
+    assert (moved.seconds, moved.unheard_s) == (12.5, 0.0)
+    assert room.kept.behind == {ADA: {INTRO: moved}}
+    room.restart()
+    room.do(after=moved.at + BEHIND_SHOWN_S - room.now)
+    assert told(room) is None
+    assert room.kept.behind == room.fleet.world.behind == {}
+
+
+def test_nothing_is_told_of_files_that_were_deleted() -> None:
+    room = seated()
+    ship = room.seats()[ADA][0]
+    tell(room, ship, 12.5)
+    room.do(ShipDeclaredLost(ship))
+    assert room.kept.behind
+    room.do(WishesWithdrawn(ADA))
+    assert room.kept.behind == room.fleet.world.behind == {}
 
 
 def test_what_a_silent_ship_may_not_have_told_is_said_too() -> None:

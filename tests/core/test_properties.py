@@ -207,6 +207,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert self.room.kept.sessions == world.sessions
         assert self.room.kept.waiting == world.waiting
         assert self.room.kept.wishes == world.wishes
+        assert self.room.kept.behind == world.behind
         for ship in world.ships.values():
             assert self.room.kept.ships[ship.id] == ship.record()
 

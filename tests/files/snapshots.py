@@ -41,6 +41,7 @@ async def keep(
     now: float,
     of_image: Sequence[bytes] = (),
     gone: Sequence[bytes] = (),
+    left_out: Sequence[bytes] = (),
     kind: Kind = "snapshot",
     others: Sequence[SnapshotEntry] = (),
 ) -> Snapshot:
@@ -49,5 +50,11 @@ async def keep(
         for block in blocks_of(content):
             await store.put_object(user, hashlib.sha256(block).hexdigest(), zlib.compress(block))
     entries = [file_entry(path, content, of_image=path in of_image) for path, content in files.items()]
-    manifest = Manifest(digest="", taken_at=now, entries=[*others, *entries], gone=[quoted(path) for path in gone])
+    manifest = Manifest(
+        digest="",
+        taken_at=now,
+        entries=[*others, *entries],
+        gone=[quoted(path) for path in gone],
+        left_out=[quoted(path) for path in left_out],
+    )
     return await store.put_manifest(user, project, kind, manifest.body(), now)

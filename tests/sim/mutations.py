@@ -121,6 +121,8 @@ MUTATIONS = (
              "            workspace.start_over = None\n", "            pass\n"),
     Mutation("a wish to start over that waits is forgotten with the mux", "fleet",
              "commands += [SaveWishes(user, dict(world.wishes.get(user, {}))) for user in changes.wishes]", "pass"),
+    Mutation("how old the files of whoever was moved are is forgotten with the mux", "fleet",
+             "commands += [SaveBehind(user, dict(world.behind.get(user, {}))) for user in changes.behind]", "pass"),
     Mutation("evicting leaves people where they are", "fleet", "    if event.evict:\n", "    if False:\n"),
     Mutation("a ship that failed is ended with people on it", "machines",
              "if ship.gone or ship.assigned or not", "if ship.gone or not"),

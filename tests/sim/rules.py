@@ -193,6 +193,7 @@ class Rules:
             ("queue", kept.waiting, world.waiting),
             ("rollouts", kept.rollouts, world.rollouts),
             ("wishes", kept.wishes, world.wishes),
+            ("ages of files", kept.behind, world.behind),
         ):
             if stored != known:
                 raise BrokenRuleError("forgotten", f"the {what} in the store are not those in force")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from mux.core.commands import (
+    Behind,
     ForgetAssignment,
     ForgetRollout,
     ForgetSession,
@@ -12,6 +13,7 @@ from mux.core.commands import (
     KeptRecord,
     Persist,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -132,6 +134,7 @@ rollouts = st.builds(
     waves=counts,
     waves_s=times,
 )
+ages = st.builds(Behind, seconds=times, unheard_s=times, at=times)
 commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveShip, ships),
     st.builds(
@@ -148,4 +151,5 @@ commands: st.SearchStrategy[Persist] = st.one_of(
     st.builds(SaveRollout, rollouts),
     st.builds(ForgetRollout, texts.map(ProjectName)),
     st.builds(SaveWishes, _few_users, st.dictionaries(texts.map(ProjectName), texts, max_size=2)),
+    st.builds(SaveBehind, _few_users, st.dictionaries(texts.map(ProjectName), ages, max_size=2)),
 )

@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.core.commands import (
+    Behind,
     ForgetAssignment,
     ForgetRollout,
     ForgetSession,
     ForgetWaiting,
     Persist,
     SaveAssignment,
+    SaveBehind,
     SaveControls,
     SaveRollout,
     SaveSession,
@@ -36,6 +39,8 @@ from mux.store.sql import TERMINATED_KEPT_S, SqlStore, sqlite_url
 from tests.store.conftest import Backend
 from tests.store.samples import ROLLOUT, SHIP, assignment, person, session, terminated
 from tests.store.strategies import commands
+
+_V = TypeVar("_V")
 
 CONTROLS = SaveControls(
     doors=Doors.OPEN,
@@ -57,6 +62,7 @@ CONTROLS = SaveControls(
 )
 METER = Meter(spent=12.345, ship_seconds=3600.5, ships=2, rate_micros=800_000, at=99.5)
 WISHES = {ProjectName("intro"): "", ProjectName("lazy"): "a%20b/c.ipynb"}
+AGES = {ProjectName("intro"): Behind(12.5, 0.0, 98.75), ProjectName("lazy"): Behind(0.0, 61.25, 99.5)}
 
 
 # --- the core's records ---------------------------------------------------------------------------------------------
@@ -84,6 +90,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
             SaveSpend(METER),
             SaveRollout(ROLLOUT),
             SaveWishes(UserId("cyd"), WISHES),
+            SaveBehind(UserId("ada"), AGES),
         ]
     )
     await first.close()
@@ -98,6 +105,7 @@ async def test_a_batch_comes_back_as_it_was_saved_after_a_restart(backend: Backe
         meter=METER,
         rollouts=(ROLLOUT,),
         wishes={UserId("cyd"): WISHES},
+        behind={UserId("ada"): AGES},
     )
 
 
@@ -128,6 +136,13 @@ async def test_wishes_are_replaced_and_forgotten(store: SqlStore) -> None:
     fewer = {ProjectName("b"): "Übung%20\x00.ipynb"}
     await store.commit([SaveWishes(UserId("ada"), fewer), SaveWishes(UserId("bob"), {})])
     assert (await store.load(0.0)).wishes == {UserId("ada"): fewer}
+
+
+async def test_ages_of_files_are_replaced_and_forgotten(store: SqlStore) -> None:
+    await store.commit([SaveBehind(UserId("ada"), AGES), SaveBehind(UserId("bob"), AGES)])
+    later = {ProjectName("intro"): Behind(0.25, 3.5, 1e9)}
+    await store.commit([SaveBehind(UserId("ada"), later), SaveBehind(UserId("bob"), {})])
+    assert (await store.load(0.0)).behind == {UserId("ada"): later}
 
 
 async def test_a_seat_cannot_have_two_attendees_and_nothing_of_the_batch_is_kept(store: SqlStore) -> None:
@@ -208,10 +223,10 @@ async def test_an_empty_batch_is_fine(store: SqlStore) -> None:
     await store.commit([])
 
 
-def _take_wishes(wishes: dict[UserId, Mapping[ProjectName, str]], command: SaveWishes) -> None:
-    wishes.pop(command.user, None)
-    if command.paths:
-        wishes[command.user] = command.paths
+def _replace(of: dict[UserId, Mapping[ProjectName, _V]], user: UserId, value: Mapping[ProjectName, _V]) -> None:
+    of.pop(user, None)
+    if value:
+        of[user] = value
 
 
 def _take_rollout(rollouts: dict[str, Rollout], command: Persist) -> None:
@@ -230,10 +245,11 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
     meter: Meter | None = None
     rollouts: dict[str, Rollout] = {}
     wishes: dict[UserId, Mapping[ProjectName, str]] = {}
+    behind: dict[UserId, Mapping[ProjectName, Behind]] = {}
     for batch in batches:
         seats, epochs, sessions, queue = (dict(part) for part in state)
         new_ships, new_controls, new_meter, new_rollouts = dict(ships), controls, meter, dict(rollouts)
-        new_wishes = dict(wishes)
+        new_wishes, new_behind = dict(wishes), dict(behind)
         for command in batch:
             match command:
                 case SaveShip(ship):
@@ -256,13 +272,15 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
                 case SaveSpend(saved_meter):
                     new_meter = saved_meter
                 case SaveWishes():
-                    _take_wishes(new_wishes, command)
+                    _replace(new_wishes, command.user, command.paths)
+                case SaveBehind():
+                    _replace(new_behind, command.user, command.ages)
                 case _:
                     _take_rollout(new_rollouts, command)
         places = [(given.ship, given.seat) for given in seats.values()]  # type: ignore[attr-defined]
         if len(places) == len(set(places)):
             state, ships, controls, meter = (seats, epochs, sessions, queue), new_ships, new_controls, new_meter
-            rollouts, wishes = new_rollouts, new_wishes
+            rollouts, wishes, behind = new_rollouts, new_wishes, new_behind
     seats, epochs, sessions, queue = state
     return Records(
         ships=tuple(ships[ship] for ship in sorted(ships)),
@@ -274,6 +292,7 @@ def _carried_out(batches: list[list[Persist]]) -> Records:  # noqa: PLR0912 - on
         meter=meter,
         rollouts=tuple(rollouts[project] for project in sorted(rollouts)),
         wishes=wishes,
+        behind=behind,
     )
 
 

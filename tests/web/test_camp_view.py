@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mux.core.commands import Behind
 from mux.core.model import ProjectName
 from mux.core.views import AttendeeView, ProjectCard
-from mux.core.world import Behind
-from mux.web.camp_view import camp_view
+from mux.web.camp_view import UNKEPT_TEXT, camp_view
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,12 @@ def test_a_moved_attendee_is_told_how_old_the_files_are(seconds: float, unheard_
     assert text in shown
     assert shown.startswith("You were moved to another machine.")
     assert ("older" in shown, "heard" in shown) == (seconds > 0, unheard_s > 0)
+
+
+def test_who_has_files_that_cannot_be_kept_is_told_on_the_card_and_in_the_notebook() -> None:
+    card = ProjectCard(ProjectName("intro"), "Intro", "ready", "Ready.", unkept_since=12.0)
+    view = camp_view(AttendeeView(None, (card, ProjectCard(ProjectName("b"), "B", "ready", "Ready."))), lambda _: True)
+    assert [UNKEPT_TEXT in each["text"] for each in view["projects"]] == [True, False]
+    assert [(notice["kind"], notice["project"], notice["text"]) for notice in view["notices"]] == [
+        ("unkept", "intro", UNKEPT_TEXT)
+    ]

@@ -17,6 +17,7 @@ from mux.core.rollout_views import Coming
 from mux.core.views import AttendeeView, ProjectCard
 from mux.web import live, notebook
 from mux.web.camp_view import camp_view
+from tests.files.snapshots import keep
 from tests.web.page_parts import House
 
 ADA, INTRO = UserId("u-ada"), ProjectName("intro")
@@ -218,3 +219,37 @@ async def test_without_a_session_or_for_no_project_there_is_no_channel(home: Hou
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await (await home.signed_in()).live("/camp/live/nowhere")
     assert refused.value.status == 404
+
+
+async def notices(home: House) -> list[dict[str, Any]]:
+    """What the page of Ada's notebook shows now."""
+    word = await (await (await home.signed_in()).get(CHANNEL)).json()
+    return list(word["notices"])
+
+
+async def test_files_that_are_too_large_are_named_in_the_notebook_and_on_the_page_of_files(home: House) -> None:
+    assert await notices(home) == []
+    (intro,) = (each for each in home.engine.specs if each.name == INTRO)
+    home.engine.specs = (replace(intro, shared=("data",)),)
+    now = home.clock()
+    await keep(home.files, ADA, INTRO, {b"a": b"a"}, now=now, left_out=[b"<b>big.bin", b"two", b"three"])
+    await keep(home.files, ADA, ProjectName("shared.data"), {}, now=now, left_out=[b"four"])
+    (notice,) = await notices(home)
+    text = "“<b>big.bin”, “two”, “three” and 1 more are larger than 256 MB and therefore not kept:"
+    assert notice["text"].startswith(text)
+    page = await (await (await home.signed_in()).get("/files/intro")).text()
+    assert "“&lt;b&gt;big.bin”, “two”" in page
+    assert "Not kept, and gone if your machine is lost: files larger than 256 MB, and the folder “.cache”." in page
+
+    await keep(home.files, ADA, ProjectName("shared.data"), {}, now=now + 1, left_out=[])
+    await keep(home.files, ADA, INTRO, {b"a": b"a"}, now=now + 1, left_out=[b"two"])
+    (other,) = await notices(home)
+    assert other["text"].startswith("“two” is larger than 256 MB")
+    assert other["id"] != notice["id"], "one that was closed is not this one"
+
+    await home.files.open()  # as a mux does that starts: what is in the manifests is read when a page asks
+    async with asyncio.timeout(60):
+        while await notices(home) != [other]:
+            await asyncio.sleep(0.01)
+    await home.files.delete(ADA)
+    assert await notices(home) == []

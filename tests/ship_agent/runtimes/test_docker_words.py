@@ -133,7 +133,7 @@ def test_a_kill_for_memory_counts_once_the_container_has_outlived_it(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("ship_agent.runtimes.docker_records.time.monotonic", lambda: now)
-    held = Held(tmp_path, docker_records.starting(spec(), None, (), ""), container="c", running=True)
+    held = Held(tmp_path, docker_records.starting(spec(), None, (), "", ""), container="c", running=True)
     counts = []
     for passed in (0.0, OUTLIVED_S):
         held.lost_to_memory()

@@ -33,6 +33,7 @@ class Recorder:
         self._ages = ages or {}
         self.still: frozenset[str] = frozenset()
         self.kept: frozenset[str] = frozenset()
+        self.troubles: dict[str, str] = {}
 
     async def run(self, told: Callable[[], None]) -> None:
         raise NotImplementedError
@@ -42,6 +43,9 @@ class Recorder:
 
     def saved(self) -> frozenset[str]:
         return self.kept
+
+    def unkept(self) -> Mapping[str, str]:
+        return self.troubles
 
     def behind(self) -> Mapping[str, float]:
         return self._ages

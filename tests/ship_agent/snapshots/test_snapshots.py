@@ -23,6 +23,7 @@ from ship_agent.protocol.snapshot import (
     SnapshotEntry,
     read_manifest,
 )
+from ship_agent.snapshots import take as take_module
 from ship_agent.snapshots.keeper import finished
 from ship_agent.snapshots.restore import restore
 from ship_agent.snapshots.take import RECORD, Known, Taken, look, read_chunk, take
@@ -302,3 +303,20 @@ def test_a_home_whose_overlay_is_not_mounted_is_no_home_that_was_emptied(tmp_pat
     with pytest.raises(FilesFailure, match="not mounted") as failure:
         take(home, Known(), NOW)
     assert failure.value.retryable
+
+
+def test_files_that_are_too_large_are_named_unless_they_are_as_the_image_has_them(
+    ship: Callable[[str], Ship], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(take_module, "FILE_BYTES_MAX", 10)
+    one = ship("one")
+    assert not one.take().manifest.differs, "the image's notebook is larger, and theirs again whatever happens"
+    (one.home / "mine.bin").write_bytes(b"0" * 11)
+    assert one.take().manifest.left_out == ["mine.bin"]
+    same_size = "THE image's notebook"
+    (one.home / "intro.ipynb").write_text(same_size)
+    assert one.take().manifest.left_out == ["intro.ipynb", "mine.bin"]
+    (one.home / "intro.ipynb").write_text(f"{same_size}, and more")
+    (one.home / "mine.bin").write_bytes(b"0" * 10)
+    taken = one.take().manifest
+    assert (taken.left_out, [entry.path for entry in taken.entries]) == (["intro.ipynb"], ["mine.bin"])
