@@ -169,7 +169,12 @@ def make_runtime(name: str, directory: Path, join: Join | None = None, *, files:
     if name == ProcessRuntime.name:
         if files == "overlay" and not can_mount(directory):
             raise CommandError("overlays cannot be mounted here; that needs root on Linux: use --files sync")
-        return ProcessRuntime(directory, files=files)
+        address = join.address if join else LOOPBACK
+        if not ipaddress.ip_address(address).is_loopback:
+            raise CommandError(
+                f"{address} is not of loopback, and the runtime process no security boundary: use docker"
+            )
+        return ProcessRuntime(directory, address=address, files=files)
     if files == "overlay":
         raise CommandError("overlays are for the runtime process: containers would not see them; use --files sync")
     if name == DockerRuntime.name:

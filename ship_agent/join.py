@@ -12,7 +12,8 @@ Owns the format of ``join.json`` and of the key file. Knows nothing of the link 
     join_token   secret that the first agent key is bound with
     runtime      ``process`` or ``docker``
     boot         identity of this boot of the machine: fresh at each launch and start, kept at an agent's restart
-    address      IPv4 address of this machine that containers' ports are published on; may be missing: 127.0.0.1
+    address      IPv4 address of this machine on which workspaces answer; may be missing: 127.0.0.1. The runtime
+                 ``process`` takes one of loopback alone
     metadata_url where the machine hears what its owner has announced for it; may be missing: nothing is asked
 
 ``launch.json`` is what a machine was launched with: the same without boot and address, which only the machine knows.

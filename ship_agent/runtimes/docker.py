@@ -37,11 +37,12 @@ from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missin
 from ship_agent.runtimes.docker_events import Happened, follow
 from ship_agent.runtimes.docker_firewall import Firewall, has_ipv6
 from ship_agent.runtimes.docker_images import DockerImages
-from ship_agent.runtimes.docker_network import Egress, Networks, check_port, look_up, resolvers
+from ship_agent.runtimes.docker_network import Egress, Networks, look_up, resolvers
 from ship_agent.runtimes.docker_records import Held, Record
 from ship_agent.runtimes.docker_seats import Reservation, Seats
 from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_WORKSPACE, Place
 from ship_agent.runtimes.image_config import Image
+from ship_agent.runtimes.ports import check_port
 from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.runtimes.tasks import finish
 

@@ -258,17 +258,3 @@ def resolvers() -> tuple[str, ...]:
             if is_one and not ipaddress.IPv4Address(words[1]).is_loopback:
                 found.append(words[1])
     return tuple(dict.fromkeys(found))[:RESOLVERS_MAX]
-
-
-def check_port(address: str, port: int) -> None:
-    """Raises RuntimeFailure if something listens on a port of this machine's address."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise RuntimeFailure(
-                "port_in_use",
-                f"port {port} is in use by another program: {error.strerror}; end that program",
-                retryable=True,
-            ) from error

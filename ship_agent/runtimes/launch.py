@@ -73,8 +73,14 @@ def variable_part(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def command(spec: WorkspaceSpec, home: Path) -> list[str]:
-    """The command: the project's own with its placeholders filled, or JupyterLab. Raises RuntimeFailure."""
+def command(spec: WorkspaceSpec, home: Path, address: str) -> list[str]:
+    """The command: the project's own with its placeholders filled, or JupyterLab. Raises RuntimeFailure.
+
+    Args:
+        spec: of the workspace.
+        home: its directory.
+        address: where JupyterLab listens.
+    """
     if spec.project.command:
         values = {"{port}": str(spec.port), "{base_path}": spec.project.base_path, "{home}": str(home)}
         return [_filled(argument, values) for argument in spec.project.command]
@@ -83,7 +89,7 @@ def command(spec: WorkspaceSpec, home: Path) -> list[str]:
             "command_missing",
             f"the project {spec.project.name} is of kind http and has no command; give it one in the event file",
         )
-    return _jupyterlab(spec, home)
+    return _jupyterlab(spec, home, address)
 
 
 def hooks(image: Path) -> list[tuple[str, list[str]]]:
@@ -111,13 +117,13 @@ def _filled(argument: str, values: dict[str, str]) -> str:
     return argument
 
 
-def _jupyterlab(spec: WorkspaceSpec, home: Path) -> list[str]:
+def _jupyterlab(spec: WorkspaceSpec, home: Path, address: str) -> list[str]:
     """JupyterLab of the agent's own Python. The token comes from JUPYTER_TOKEN (jupyter_server, IdentityProvider)."""
     arguments = [
         sys.executable,
         "-m",
         "jupyterlab",
-        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.ip={address}",
         f"--ServerApp.port={spec.port}",
         "--ServerApp.port_retries=0",
         f"--ServerApp.base_url={spec.project.base_path}",

@@ -31,6 +31,7 @@ from ship_agent.runtimes import logs
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups
 from ship_agent.runtimes.images import TEMPORARY, ImageStore, remove_tree, translated
+from ship_agent.runtimes.ports import check_port
 from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.runtimes.shim import KILL_MAX_S, process_mark
 from ship_agent.runtimes.tasks import finish
@@ -39,7 +40,6 @@ from ship_agent.runtimes.workspace import (
     SHIM_LOST,
     Exit,
     Kept,
-    check_port,
     clear_groups,
     live_shim,
     prepare_files,
@@ -77,14 +77,22 @@ class ProcessRuntime:
 
     Args:
         directory: the ship's directory; ``images`` and ``workspaces`` are made in it.
+        address: IPv4 address of this machine, of loopback, on which JupyterLab listens.
         cgroups: where control groups may be made; found out by `open` if None.
         files: how the files of new workspaces are kept.
     """
 
     name = "process"
-    address = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, cgroups: Cgroups | None = None, files: WayName = "sync") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        address: str = "127.0.0.1",
+        cgroups: Cgroups | None = None,
+        files: WayName = "sync",
+    ) -> None:
+        self.address = address
         self._directory = directory.resolve()
         self._workspaces = self._directory / "workspaces"
         self._images = ImageStore(self._directory / "images")
@@ -179,9 +187,11 @@ class ProcessRuntime:
         directory = held.directory if held else self._workspaces / spec.id
         await asyncio.to_thread(sweep, directory, held.kept.cgroups if held else ())
         for port in (spec.port, *spec.ports.values()):
-            check_port(port)
+            check_port(self.address, port)
         shared = await asyncio.to_thread(self._prepare, spec, directory)
-        kept = await asyncio.to_thread(write_launch, spec, directory, image, self._cgroups, shared)
+        kept = await asyncio.to_thread(
+            write_launch, spec, directory, image, self._cgroups, shared, address=self.address
+        )
         # Until its shim runs, this start is not shown: an end that is none would be counted as a failed start. Were the
         # shim not to start, the files are still there to be found and removed.
         ended = SHIM_LOST

@@ -22,7 +22,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -182,27 +181,12 @@ def prepare_files(directory: Path, way: Way, content: Callable[[], Content]) -> 
         return brought
 
 
-def check_port(port: int) -> None:
-    """Raises RuntimeFailure if something else listens on a port of 127.0.0.1."""
-    with socket.socket() as probe:
-        # Connections of an earlier run that linger in TIME_WAIT are no obstacle; a listener is.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise RuntimeFailure(
-                "port_in_use",
-                f"port {port} is in use by another program: {error.strerror}; end that program",
-                retryable=True,
-            ) from error
-
-
 def write_launch(
-    spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgroups, shared: Mapping[str, str]
+    spec: WorkspaceSpec, directory: Path, image: Path, cgroups: Cgroups, shared: Mapping[str, str], *, address: str
 ) -> Kept:
     """Write what the shim is to run, make the control groups, and keep what was started. Raises RuntimeFailure."""
     before = Kept.load(directory)
-    command = launch.command(spec, directory / "home")
+    command = launch.command(spec, directory / "home", address)
     if before is not None:
         remove_groups(map(Path, before.cgroups))  # counts of an earlier run go with them
     with translated("the workspace's files"):

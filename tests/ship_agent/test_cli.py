@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import URLError
@@ -20,6 +21,7 @@ import psutil
 import pytest
 
 from mux.control.ca import ControlCa
+from ship_agent.cli import CommandError, make_runtime
 from ship_agent.join import Join, write_join
 from ship_agent.protocol.messages import Desired, Workspace
 from tests.ship_agent.conftest import Ship
@@ -239,3 +241,11 @@ async def test_a_runtime_that_it_lacks_is_named(machine: Machine) -> None:
 
     said = "ship-agent: this agent has no runtime 'other'; it has: process, docker\n"
     assert (ended.returncode, ended.stderr) == (1, said)
+
+
+def test_workspaces_that_are_processes_answer_at_the_ships_address_which_is_of_loopback(tmp_path: Path) -> None:
+    join = Join("ship-0001", "camp", "wss://127.0.0.1:1/control", "", "token", "process", "boot-1", "127.64.0.7")
+    assert make_runtime("process", tmp_path, join).address == "127.64.0.7"
+    assert make_runtime("process", tmp_path).address == "127.0.0.1"
+    with pytest.raises(CommandError, match=r"10\.0\.0\.7 is not of loopback, .*: use docker"):
+        make_runtime("process", tmp_path, replace(join, address="10.0.0.7"))
