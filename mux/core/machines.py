@@ -21,6 +21,9 @@ from mux.core.workspaces import empty, let_go
 from mux.core.world import World
 
 PAUSED_TEXT = "mux is paused by an organizer: it launches, parks and ends nothing."
+NEVER_JOINED = (
+    ": its agent never joined; see what the console of its machine says, and whether that reaches the control port"
+)
 MISSING_MAX = 2
 """Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
 LISTINGS_APART = 0.9
@@ -296,7 +299,9 @@ def end_all(world: World) -> None:
 
 def boot_overdue(world: World, ship_id: ShipId) -> None:
     """A ship did not become available in time: it has failed, and is replaced."""
-    _overdue(world, ship_id, f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch")
+    ship = world.ships.get(ship_id)
+    unheard = NEVER_JOINED if ship is not None and ship.state is ShipState.PENDING else ""
+    _overdue(world, ship_id, f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{unheard}")
 
 
 def stage_overdue(world: World, ship_id: ShipId) -> None:

@@ -367,6 +367,18 @@ def test_a_ship_that_does_not_boot_in_time_is_replaced() -> None:
     assert room.states() == {TWO: ShipState.AVAILABLE}
 
 
+def test_whoever_reads_why_a_ship_failed_learns_whether_its_agent_ever_joined() -> None:
+    room = Room(event_spec(attendees=4, boot_deadline_s=60, heartbeat_grace_s=900))
+    room.answer_all()
+    room.dial(ONE)
+    room.answer_all()
+    room.do(after=61)
+    late = "not available within 60 s of its launch"
+    assert room.fleet.world.ships[ONE].failed.startswith(late)
+    assert "never joined" not in room.fleet.world.ships[ONE].failed
+    assert room.fleet.world.ships[TWO].failed.startswith(f"{late}: its agent never joined; see what the console")
+
+
 def test_what_projects_may_beyond_the_rule_is_shown() -> None:
     room = Room(event_spec(project("intro"), project("deep", allow=("root",))))
     assert fleet_status(room.fleet.world).opt_ins == {"deep": ("root",)}
