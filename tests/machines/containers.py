@@ -11,12 +11,11 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tests.fakes.ec2 import Cloud, Instance, State
+from tests.fakes.in_turn import InTurn
 
 LABEL = "rig.network"
 STOP_S = 30
@@ -150,14 +149,14 @@ class Containers:
     def __init__(self, rig: Rig, cloud: Cloud) -> None:
         self._rig = rig
         self._cloud = cloud
-        self._doing: list[asyncio.Task[None]] = []
-        cloud.behind.on_running = lambda instance: self._next(self._run(instance))
-        cloud.behind.on_stopped = lambda instance: self._next(self._stop(instance))
-        cloud.behind.on_terminated = lambda instance: self._next(self._remove(instance))
+        self._doing = InTurn("machines")
+        cloud.behind.on_running = lambda instance: self._doing.add(self._run, instance)
+        cloud.behind.on_stopped = lambda instance: self._doing.add(self._stop, instance)
+        cloud.behind.on_terminated = lambda instance: self._doing.add(self._remove, instance)
 
     async def settled(self) -> None:
         """Wait until everything that was to be done is done. Raises what went wrong."""
-        await asyncio.gather(*self._doing)
+        await self._doing.settled()
 
     async def names(self) -> list[str]:
         """Of all containers, which are the ids of their instances."""
@@ -172,22 +171,10 @@ class Containers:
 
     async def close(self) -> None:
         """Remove every container, and the network."""
-        for task in self._doing:
-            task.cancel()
-        await asyncio.gather(*self._doing, return_exceptions=True)
+        await self._doing.close()
         for name in await self.names():
             await self._docker("rm", "--force", "--volumes", name)
         await self._docker("network", "rm", self._rig.network.name)
-
-    def _next(self, what: Coroutine[Any, Any, None]) -> None:
-        before = self._doing[-1:]
-
-        async def after() -> None:
-            if before:
-                await asyncio.wait(before)
-            await what
-
-        self._doing.append(asyncio.create_task(after(), name="machines"))
 
     async def _run(self, instance: Instance) -> None:
         if instance.boots > 1:

@@ -8,6 +8,9 @@ Its rules:
 - Only what mux uses. Whatever else a request says is refused with ``NotInFake``, never ignored.
 - :mod:`~tests.fakes.ec2.cloud` owns what exists and its life; actions are functions of a cloud and parameters;
   :mod:`~tests.fakes.ec2.wire` knows shapes only; :mod:`~tests.fakes.ec2.serving` is the only module with sockets.
+- Behind an instance stands nothing, unless a rig listens to what becomes of instances (`Behind`): a process that is a
+  ship agent (:mod:`tests.fakes.agents`), or a container that boots with systemd and cloud-init, and has an engine of
+  its own (:mod:`tests.machines.containers`). Both ask the instance's metadata service (:mod:`~tests.fakes.ec2.imds`).
 - Where EC2's behaviour is not documented, the stricter reading is taken, and the docstring there says so.
 """
 
