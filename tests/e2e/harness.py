@@ -32,6 +32,8 @@ READY_S_MAX = 180.0
 STOP_S_MAX = 60.0
 LOOK_S = 0.25
 """Between two looks at something that gives no sign of its own: a process table, a status."""
+WHOLE = (" serve", "mux.daemon run", "--name=proxy")
+"""What stands in the command lines of a mux: supervisor, control process, proxies."""
 BELOW_EPHEMERAL = range(10_000, 20_000)
 """Linux gives clients ports from 32768 up, ships have theirs from 20000 up: one below stays free over a restart."""
 SHIPS = range(30_000, 32_700, 100)
@@ -153,6 +155,7 @@ class MuxUnderTest:
         self.public = f"http://localhost:{public}"
         self.admin = f"http://127.0.0.1:{admin}"
         self.program = [MUX]
+        self.serve = ["serve", "--park-on-exit"]
         self._process: asyncio.subprocess.Process | None = None
         self._ports = FreeRange()
         self.config.write_text(
@@ -173,7 +176,7 @@ class MuxUnderTest:
         """Start it, or start it again; returns when the admin API answers."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.program, "--config", str(self.config), "serve", "--park-on-exit",
+                *self.program, "--config", str(self.config), *self.serve,
                 env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         await self.reachable()
@@ -213,6 +216,12 @@ class MuxUnderTest:
             self._process.send_signal(signal.SIGINT)
             async with asyncio.timeout(STOP_S_MAX):
                 await self._process.wait()
+
+    async def kill_whole(self) -> None:
+        """``kill -9`` of everything that is the mux, at once; ships go on."""
+        await kill(process for part in WHOLE for process in self.processes_of(part))
+        assert self._process is not None
+        await self._process.wait()
 
     async def run(self, *words: str) -> str:
         """One `mux` command; its output. Fails the test when the command does."""

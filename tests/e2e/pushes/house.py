@@ -238,14 +238,7 @@ class House(MuxUnderTest):
 
     async def kill_mux(self) -> None:
         """``kill -9`` of everything that is the mux, at once, and start it again; ships go on."""
-        chosen = [
-            *self.processes_of(" serve"),
-            *self.processes_of("mux.daemon run"),
-            *self.processes_of("--name=proxy"),
-        ]
-        await kill(chosen)
-        assert self._process is not None
-        await self._process.wait()
+        await self.kill_whole()
         await self.start()
 
     async def close(self) -> None:
