@@ -96,7 +96,7 @@ class Quick:
                 connection.transport.write(self._sent)
                 return True
         match = PLAIN_LINE.match(data)
-        if match is None:
+        if match is None or len(data) > HEAD_BYTES_MAX:
             return False
         place = router.place(match[3])
         if place is None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.core.routes import Delta, SessionEntry
+from mux.proxy import limits
 from mux.proxy.body import CHUNKED
 from mux.proxy.bounded import Bounded
 from mux.proxy.dates import Dates
@@ -340,6 +341,17 @@ async def test_heads_that_differ_in_a_line_are_passed_on_whole(rig: Rig) -> None
         assert got.startswith(b"GET /camp/intro/%d HTTP/1.1\r\n" % (number // 3))
         assert b"X-Turn: %d\r\n" % number in got and got.count(b"Authorization: token secret-alice") == 1
         assert b"mux_session" not in got
+
+
+async def test_a_line_that_is_too_long_is_refused_before_a_head_that_is_known(rig: Rig) -> None:
+    for _ in range(3):
+        assert (await rig.ask(request())).body == b"alice"
+    response = await rig.ask(request(b"GET /camp/intro/" + b"a" * limits.HEAD_BYTES_MAX))
+    assert (response.status, response.code) == (414, "line_too_long")
+    room = limits.HEAD_BYTES_MAX - len(request(b"GET /camp/intro/"))
+    assert (await rig.ask(request(b"GET /camp/intro/" + b"a" * room))).body == b"alice"
+    assert (await rig.ask(request(b"GET /camp/intro/" + b"a" * (room + 1)))).code == "head_too_large"
+    assert len(rig.alice.requests) == 4
 
 
 async def test_large_heads_are_not_remembered(rig: Rig) -> None:
