@@ -57,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         "direct",
         "exchange",
         "holder",
+        "holds_since",
         "peer",
         "phase",
         "transport",
@@ -80,6 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
         self.holder: Holder | None = None
+        self.holds_since = 0.0
 
     # -- asyncio.Protocol -----------------------------------------------------------------------------------------
 
@@ -371,6 +373,22 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     # -- deadlines ------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """Bytes of requests and responses that wait here, and of its upstream's."""
+        if self.idle and not self.write_paused:
+            return 0
+        size = self._reader.buffered + self.transport.get_write_buffer_size()
+        return size + self.exchange.held if isinstance(self.exchange, Exchange) else size
+
+    def let_go(self) -> None:
+        """Its holder has too much, see Holdings."""
+        text = "Too much of what you send or ask for waits here to be taken. Close some tabs or scripts."
+        if self.exchange is not None:
+            self.exchange.refuse(Refusal(429, "too_much_held", text))
+        else:
+            self.break_off("too_much_held")
 
     def sweep(self, now: float) -> None:
         """End what has waited for too long. ``now`` on the loop's clock."""

@@ -2,10 +2,15 @@
 
 Sans-I/O. Owns the reading of Cookie and Set-Cookie (RFC 6265). Rules: the mux's cookies never reach a workspace; what
 a workspace sets stays inside its own path, has no Domain, and never bears one of the mux's names; every other cookie
-is passed on byte for byte.
+is passed on byte for byte; nobody can make a field cost more by filling it with semicolons.
 """
 
 from __future__ import annotations
+
+import functools
+import re
+
+from mux.proxy.limits import COOKIE_ATTRIBUTES_MAX
 
 MUX_PREFIXES = (b"mux_", b"mux-", b"__host-mux", b"__secure-mux")
 """Names that begin so are the mux's, in any case."""
@@ -17,24 +22,29 @@ def is_mux_cookie(name: bytes, session_cookie: bytes) -> bool:
     return key == session_cookie.lower() or key.startswith(MUX_PREFIXES)
 
 
+# Both are matched against a field that was given a semicolon in front: each cookie then begins with one.
+@functools.lru_cache(maxsize=16)
+def _values_of(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb";[ \t]*%b[ \t]*=([^;]*)" % re.escape(name))
+
+
+@functools.lru_cache(maxsize=16)
+def _muxs(session_cookie: bytes) -> re.Pattern[bytes]:
+    """Each cookie that ``is_mux_cookie`` means."""
+    names = [re.escape(session_cookie) + rb"[ \t]*(?=[=;]|\Z)", *map(re.escape, MUX_PREFIXES)]
+    return re.compile(rb";[ \t]*(?:%b)[^;]*" % b"|".join(names), re.IGNORECASE)
+
+
 def cookie_values(headers: list[bytes], name: bytes) -> set[bytes]:
     """The different values that a cookie has in all Cookie fields of a request."""
-    found = set()
-    for header in headers:
-        for pair in header.split(b";"):
-            key, equals, value = pair.partition(b"=")
-            if equals and key.strip(b" \t") == name:
-                found.add(value.strip(b" \t"))
-    return found
+    find = _values_of(name).findall
+    return {value.strip(b" \t") for header in headers for value in find(b";" + header)}
 
 
 def without_mux_cookies(header: bytes, session_cookie: bytes) -> bytes:
     """A Cookie value without the mux's cookies; the others byte for byte; empty if none is left."""
-    pairs = header.split(b";")
-    kept = [pair for pair in pairs if not is_mux_cookie(pair.partition(b"=")[0].strip(b" \t"), session_cookie)]
-    if len(kept) == len(pairs):
-        return header
-    return b";".join(kept).strip(b" \t")
+    kept, removed = _muxs(session_cookie).subn(b"", b";" + header)
+    return kept[1:].strip(b" \t") if removed else header
 
 
 def confined_set_cookie(
@@ -49,6 +59,8 @@ def confined_set_cookie(
         path: path of the request, from which browsers take the default (RFC 6265 section 5.1.4).
         below: paths of the workspace that are not inside the prefix are put below it; else they are widened to it.
     """
+    if value.count(b";") > COOKIE_ATTRIBUTES_MAX:
+        return None
     pair, *attributes = value.split(b";")
     name, equals, _ = pair.partition(b"=")
     name = name.strip(b" \t")

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy import limits, sockets
@@ -30,8 +28,6 @@ from mux.proxy.upstream import LostAtOnceError, Pool, UpstreamConnection
 if TYPE_CHECKING:
     from mux.proxy.client import ClientConnection
     from mux.proxy.plane import Plane
-
-log = structlog.get_logger(__name__)
 
 
 class Exchange:
@@ -86,7 +82,7 @@ class Exchange:
 
     def _new_reader(self) -> ResponseReader:
         key = self.request.values(b"sec-websocket-key")[0] if self.request.upgrade else None
-        return ResponseReader(self.request.method, key)
+        return ResponseReader(self.request.method, key, self.request.minor)
 
     @property
     def repeatable(self) -> bool:
@@ -226,10 +222,17 @@ class Exchange:
             self._pending.append(data)
 
     @property
+    def held(self) -> int:
+        """Bytes that wait for the upstream, and those in pipes."""
+        upstream = self.upstream
+        waits = sum(map(len, self._pending)) if upstream is None else upstream.transport.get_write_buffer_size()
+        return waits + sum(splice.held for splice in (self._up, self._down) if splice is not None)
+
+    @property
     def wants_body(self) -> bool:
         """Whether more of the body may be read now."""
         if self.upstream is None:
-            return sum(map(len, self._pending)) < limits.BODY_PENDING_BYTES_MAX
+            return self.held < limits.BODY_PENDING_BYTES_MAX
         return not self.upstream.write_paused
 
     def client_writable(self, writable: bool) -> None:
@@ -422,7 +425,7 @@ class Exchange:
         self.upstream = None
         connection.user = None
         in_order = self.client.request_done and self._reader.reusable
-        if in_order and self.request.minor == 1 and not connection.lost:
+        if in_order and not connection.lost:
             connection.transport.resume_reading()
             connection.pool.give(connection, self._plane.now(), self.destination.idle_max)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, LENGTH_DIGITS_MAX
+from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, LENGTH_DIGITS_MAX, LIST_ITEMS_MAX
 from mux.proxy.refusal import Malformed
 
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
@@ -94,7 +94,12 @@ def values_of(fields: list[Field], key: bytes) -> list[bytes]:
 
 
 def list_items(values: list[bytes]) -> list[bytes]:
-    """Items of a comma list over several field lines, lower case, empty ones left out (RFC 9110 section 5.6.1)."""
+    """Items of a comma list over several field lines, lower case, empty ones left out (RFC 9110 section 5.6.1).
+
+    Raises Malformed if there are too many.
+    """
+    if sum(value.count(b",") for value in values) >= LIST_ITEMS_MAX:
+        raise Malformed("list_too_long", f"a list of more than {LIST_ITEMS_MAX} items (RFC 9110 section 5.6.1)", 431)
     return [item for value in values for part in value.split(b",") if (item := part.strip(b" \t").lower())]
 
 

@@ -13,6 +13,13 @@ HEAD_BYTES_MAX: Final = 32 * 1024
 HEAD_FIELDS_MAX: Final = 100
 """Fields of one head. A browser sends about 20; each one costs processor time."""
 
+LIST_ITEMS_MAX: Final = 64
+"""Items of Connection or Upgrade. One or two are usual; thousands of empty ones, which a recipient is to pass over
+(RFC 9110 section 5.6.1.2), cost ten milliseconds a head."""
+
+COOKIE_ATTRIBUTES_MAX: Final = 32
+"""Attributes of one Set-Cookie; nine have a meaning."""
+
 LENGTH_DIGITS_MAX: Final = 15
 """Digits of a Content-Length: 10^15 is more than any disk, and exact in every number type."""
 
@@ -169,7 +176,18 @@ CONNECTION_BYTES_MAX: Final = (
 )
 """What one client connection and its upstream hold in buffers at their worst: requests to come, what neither side
 takes, and the last request and answer. A body that goes through the kernel has its pipe instead of the second. Not in
-it: the kernel's socket buffers, TLS, and what a turn of the event loop puts off to the next."""
+it: the kernel's socket buffers, TLS, and PUT_OFF_BYTES_MAX, of all together."""
+
+HELD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What all connections of one attendee, or of one address without a login, hold in buffers for longer than HELD_S:
+hundreds of paused downloads. One attendee may have thousands of connections, and CONNECTION_BYTES_MAX for each would be
+more than most machines have."""
+
+HELD_BYTES_MIN: Final = 64 * 1024
+"""What a connection holds at least to be counted."""
+
+HELD_S: Final = 5.0
+"""So long: whoever takes what they ask for has each connection's buffers empty now and then."""
 
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""
@@ -231,6 +249,10 @@ LISTEN_BACKLOG: Final = 4096
 TURN_S: Final = 0.02
 """After which a turn of the event loop takes no new requests: new connections, timers and changes of routes wait for
 its end."""
+
+PUT_OFF_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What one turn of the event loop puts off to the next, of all connections: the heads of twenty thousand browsers.
+Beyond it each connection that brings something is not read until then, so it adds one read at most."""
 
 ACCEPTS_MAX: Final = 256
 """Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon

@@ -26,6 +26,7 @@ from mux.proxy.counters import Tally
 from mux.proxy.dates import Dates
 from mux.proxy.descriptors import Descriptors
 from mux.proxy.front import Front
+from mux.proxy.holdings import Holdings
 from mux.proxy.live import Live, Registry
 from mux.proxy.memo import Door, Memo
 from mux.proxy.paths import PathTally
@@ -344,8 +345,11 @@ class Plane:
 
     def sweep(self, now: float) -> None:
         """Look at every deadline. ``now`` on the loop's clock."""
+        holdings = Holdings(now)
         for client in list(self._clients):
             client.sweep(now)
+            if holdings.too_much(client):
+                client.let_go()
         self.pools.sweep(now)
         if self._swept is not self.router:  # what was on its way to a pool while the switch dropped it
             self._swept = self.router

@@ -114,7 +114,7 @@ def parse_request(head: bytes) -> RequestHead:
     _expect(fields, minor)
     upgrade = minor == 1 and b"upgrade" in options and _upgrade(method, fields, body)
     _second_opinion(head)
-    keep_alive = minor == 1 and b"close" not in options
+    keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)
     return RequestHead(method, target, minor, fields, host, scheme, body, options, keep_alive, upgrade)
 
 

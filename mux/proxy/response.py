@@ -77,12 +77,14 @@ class ResponseReader:
         method: of the request: a response to HEAD has no body.
         websocket_key: of the request if it is a WebSocket handshake: only then, and only with the right answer to it,
             101 is accepted.
+        minor: of the request's version: an upstream that was asked in HTTP/1.0 keeps a connection only if it says so.
     """
 
-    __slots__ = ("_body", "_buffer", "_interims", "_method", "_scanned", "_websocket_key", "done", "head")
+    __slots__ = ("_body", "_buffer", "_interims", "_method", "_minor", "_scanned", "_websocket_key", "done", "head")
 
-    def __init__(self, method: bytes, websocket_key: bytes | None) -> None:
+    def __init__(self, method: bytes, websocket_key: bytes | None, minor: int = 1) -> None:
         self._method = method
+        self._minor = minor
         self._websocket_key = websocket_key
         self._buffer = bytearray()
         self._scanned = 0
@@ -170,7 +172,7 @@ class ResponseReader:
         raw = bytes(self._buffer[:size])
         del self._buffer[:size]
         self._scanned = 0
-        head = parse_response(raw, self._method)
+        head = parse_response(raw, self._method, self._minor)
         if head.interim:
             self._interims += 1
             if self._interims > INTERIM_RESPONSES_MAX:
@@ -190,8 +192,8 @@ class ResponseReader:
             raise Malformed("switch_malformed", "101 that does not answer the handshake (RFC 6455 section 4.2.2)")
 
 
-def parse_response(raw: bytes, method: bytes) -> ResponseHead:
-    """Parse a complete response head to a request with ``method``. Raises Malformed."""
+def parse_response(raw: bytes, method: bytes, asked: int = 1) -> ResponseHead:
+    """Parse a complete response head to a request with ``method`` of HTTP/1.``asked``. Raises Malformed."""
     lines = split_head(raw)
     match = _STATUS_LINE.fullmatch(lines[0])
     if match is None:
@@ -200,7 +202,8 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     fields = parse_fields(lines[1:])
     body = _body(status, method, minor, fields)
     options = list_items(values_of(fields, b"connection"))
-    keep_alive = body != UNTIL_CLOSE and b"close" not in options and (minor == 1 or b"keep-alive" in options)
+    persists = minor == asked == 1 or b"keep-alive" in options  # RFC 9112 section 9.3
+    keep_alive = body != UNTIL_CLOSE and b"close" not in options and persists
     return ResponseHead(status, match[3] or b"", minor, fields, body, keep_alive)
 
 

@@ -158,6 +158,11 @@ class Splice:
             self._sink.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
 
     @property
+    def held(self) -> int:
+        """Bytes in the pipe."""
+        return self._in_pipe
+
+    @property
     def left(self) -> int:
         """Bytes that have not reached the sink's socket."""
         return self._left + self._in_pipe

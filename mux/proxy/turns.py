@@ -3,7 +3,8 @@
 Owns what is put off to the next turn. Knows nothing of HTTP. Rule: libuv looks for events up to 48 times in one turn
 while each look finds 1,024 of them (``uv__io_poll``), and runs timers, dials and new connections after it. A room that
 keeps more sockets ready than that would stop all of these for half a second; so a turn takes no new requests once it
-has lasted for TURN_S, and ends when those under way are through.
+has lasted for TURN_S, and ends when those under way are through. Of one connection libuv takes up to 32 reads each time
+(``uv__read``), so whoever sends fast could fill the memory in one turn: what is put off is bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from mux.proxy.limits import TURN_S
+from mux.proxy.limits import PUT_OFF_BYTES_MAX, TURN_S
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,10 @@ class Late(Protocol):
         """Take bytes."""
         ...
 
+    def update_reading(self) -> None:
+        """Read on, if the connection wants to."""
+        ...
+
 
 class Turns:
     """The turns of one loop.
@@ -42,13 +47,16 @@ class Turns:
         self._loop = loop
         self._marked = False
         self._kept: list[tuple[Late, bytes]] = []
+        self._bytes = 0
+        self._stopped: list[Late] = []
         self.ends = 0.0
         """On the loop's clock: until then nobody needs to ask."""
 
     def put_off(self, now: float, connection: Late, data: bytes) -> bool:
         """Keep bytes for the next turn, if this one has lasted for too long; whether they are kept.
 
-        Once some are kept, all others of their connection must be, until the next turn or ``catch_up``.
+        Once some are kept, all others of their connection must be, until the next turn or ``catch_up``. Whoever brings
+        more than is kept in all is not read until then.
 
         Args:
             now: on the loop's clock.
@@ -57,6 +65,10 @@ class Turns:
         """
         if self._marked:
             self._kept.append((connection, data))
+            self._bytes += len(data)
+            if self._bytes > PUT_OFF_BYTES_MAX:
+                connection.transport.pause_reading()
+                self._stopped.append(connection)
             return True
         self._marked = True
         self.ends = now + TURN_S
@@ -71,14 +83,18 @@ class Turns:
         """Take what was put off now."""
         if not self._kept:
             return
-        kept, self._kept = self._kept, []
+        kept, self._kept, self._bytes = self._kept, [], 0
+        stopped, self._stopped = self._stopped, []
         for connection, data in kept:
             try:
                 connection.received(data)
             except Exception as error:  # a defect with one is not the others'
                 log.exception("a connection failed", error=repr(error))
                 connection.transport.abort()
+        for connection in stopped:
+            connection.update_reading()
 
     def forget(self) -> None:
         """Nobody is served any more."""
         self._kept.clear()
+        self._stopped.clear()

@@ -69,6 +69,9 @@ class Taking:
             raise self._fault
         self._taken.append(data)
 
+    def update_reading(self) -> None:
+        pass
+
 
 async def test_what_comes_late_in_a_turn_is_taken_in_the_next_and_in_order() -> None:
     turns, taken = Turns(asyncio.get_running_loop()), list[bytes]()
@@ -334,3 +337,25 @@ async def test_bytes_that_were_put_off_come_before_what_a_drained_buffer_begins(
     connection.data_received(b"BBBB")
     assert (await client.response()).body == b"alice"
     assert rig.alice.bodies[-1] == b"AAAABBBB"
+
+
+async def test_no_more_is_put_off_than_is_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound, size = 1000, 8 << 20
+    monkeypatch.setattr("mux.proxy.turns.PUT_OFF_BYTES_MAX", bound)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"alice"
+    [connection] = rig.plane._clients
+    turns, loop = rig.plane.turns, asyncio.get_running_loop()
+    turns._loop = Mock()  # the turn has no end
+    turns.put_off(0.0, connection, b"")
+    post = request(b"POST /camp/intro/x", b"Origin: http://camp.test:8000", b"Content-Length: %d" % size)
+    sending = asyncio.create_task(client.send(post + bytes(size)))
+    await eventually(lambda: turns._bytes > bound)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert turns._bytes <= bound + limits.READ_BYTES_MAX
+    turns._loop = loop
+    turns._next()
+    assert (await client.response()).body == b"alice"
+    assert rig.alice.bodies[-1] == bytes(size)
+    await sending

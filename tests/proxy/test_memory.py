@@ -11,7 +11,7 @@ from mux.proxy import limits
 from mux.proxy.client import ClientConnection
 from mux.proxy.exchange import Exchange
 from mux.proxy.upstream import UpstreamConnection
-from tests.proxy.rig import Rig, Wire, request
+from tests.proxy.rig import ALICE, BOB, Rig, Wire, request
 from tests.proxy.test_messages import ORIGIN_LINE, eventually
 
 BOTH_LOOPS = True
@@ -100,4 +100,56 @@ async def test_requests_that_wait_hold_no_more_than_is_said(rig: Rig, reads: lis
     assert len(reads) == before, "nothing is read any more"
     assert max(reads) <= limits.READ_BYTES_MAX
     sending.cancel()
+    over.set()
+
+
+async def test_one_attendee_holds_no_more_than_is_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paused downloads of one attendee are ended from a sum on; the others' go on."""
+    number = 6
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await flood(wire, CHUNK)
+
+    rig.alice.script = rig.bob.script = script
+    wires = []
+    for user in (*[ALICE] * number, BOB):
+        wire = await rig.client()
+        await wire.send(request(user=user))
+        await wire.head()
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # as above
+        wires.append(wire)
+    clients = rig.plane._clients
+    await eventually(lambda: all(client.write_paused for client in clients))
+    held = min(client.held for client in clients)
+    monkeypatch.setattr(limits, "HELD_BYTES_MAX", 3 * held)
+    now = rig.plane.now()
+    rig.plane.sweep(now)
+    assert len(clients) == number + 1, "for a moment everybody may"
+    rig.plane.sweep(now + limits.HELD_S)
+    await eventually(lambda: rig.plane.tally.values['mux_proxy_broken_off_total{reason="too_much_held"}'] >= number - 3)
+    await eventually(lambda: sum(client.holder == ALICE for client in clients) <= 3)
+    assert [client.write_paused for client in clients if client.holder == BOB] == [True]
+
+
+async def test_requests_that_wait_are_part_of_what_an_attendee_holds(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await over.wait()
+
+    rig.alice.script = script
+    wire = await rig.client()
+    sending = asyncio.create_task(flood(wire, request() * 100))
+    await eventually(lambda: len(rig.plane._clients) == 1)
+    (client,) = rig.plane._clients
+    await eventually(lambda: client._reader.buffered >= limits.PIPELINE_BYTES_MAX)
+    monkeypatch.setattr(limits, "HELD_BYTES_MAX", 0)
+    now = rig.plane.now()
+    rig.plane.sweep(now)
+    rig.plane.sweep(now + limits.HELD_S)
+    sending.cancel()
+    assert b" 429 " in (await wire.closed()).split(b"\r\n")[0]
     over.set()

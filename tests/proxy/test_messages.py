@@ -459,15 +459,53 @@ async def test_max_forwards_is_counted_down(rig: Rig) -> None:
 
 
 async def test_http_1_0_is_answered_and_closed(rig: Rig) -> None:
-    """RFC 9112 section 9.3: no persistence; RFC 9110 section 15.2: no interim responses."""
+    """RFC 9112 section 9.3: no persistence unless asked for; RFC 9110 section 15.2: no interim responses."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     rig.alice.script = answering(rig.alice, hints + OK)
     rig.plane.wall = lambda: NOW
     client = await rig.client()
-    await client.send(b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"Connection: keep-alive\r\n\r\n")
+    await client.send(b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"\r\n")
     assert await client.rest() == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n" + DATE + b"\r\nok"
     assert rig.alice.requests[0].startswith(b"GET /camp/intro/ HTTP/1.0\r\n")
     assert b"\r\nConnection: close\r\n" in rig.alice.requests[0]
+
+
+async def test_http_1_0_is_kept_for_whoever_asks_for_it(rig: Rig) -> None:
+    """RFC 9112 section 9.3 and appendix C.2.2: as an origin server does it, and on both connections."""
+    kept = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"
+    rig.alice.script = answering(rig.alice, kept)
+    rig.plane.wall = lambda: NOW
+    client = await rig.client()
+    asked = b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"Connection: Keep-Alive\r\n\r\n"
+    for _ in range(2):
+        await client.send(asked)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n" + DATE + b"\r\nok"
+        assert await client.exactly(len(head)) == head
+    assert rig.alice.connections == 1
+    assert rig.alice.requests[0].count(b"Connection: keep-alive\r\n") == 1
+    await client.send(request(b"GET /camp/intro/x", b"Connection: close"))
+    assert (await client.response()).body == b"ok"
+
+
+async def test_http_1_0_ends_with_an_answer_that_has_no_length(rig: Rig) -> None:
+    """RFC 9112 section 6.3, rule 8."""
+    rig.alice.script = answering(rig.alice, b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nto the end", close=True)
+    client = await rig.client()
+    await client.send(b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"Connection: keep-alive\r\n\r\n")
+    answer = await client.rest()
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nto the end")
+
+
+async def test_a_connection_that_was_asked_in_http_1_0_is_used_again_only_if_the_workspace_says_so(rig: Rig) -> None:
+    """RFC 9112 section 9.3: servers answer HTTP/1.0 as HTTP/1.1, and close."""
+    rig.chill()
+    rig.alice.script = answering(rig.alice, OK)
+    client = await rig.client()
+    for _ in range(2):
+        await client.send(b"GET /camp/intro/ HTTP/1.0\r\n" + HOST + cookie() + b"Connection: keep-alive\r\n\r\n")
+        assert (await client.response()).body == b"ok"
+    assert rig.alice.connections == 2
 
 
 async def test_chunked_to_http_1_0_is_a_502(rig: Rig) -> None:

@@ -252,6 +252,12 @@ async def test_connection_may_not_name_what_decides(rig: Rig, name: bytes) -> No
     await refused(rig, request(b"GET /camp/intro/", b"Connection: keep-alive, " + name), 400, "connection_names")
 
 
+@pytest.mark.parametrize("items", [b"," * limits.LIST_ITEMS_MAX, b"x," * limits.LIST_ITEMS_MAX])
+async def test_a_list_of_too_many_items_is_refused(rig: Rig, items: bytes) -> None:
+    """RFC 9110 section 5.6.1.2: empty items are passed over, but not so many that others are kept waiting."""
+    await refused(rig, request(b"GET /camp/intro/", b"Connection: " + items), 431, "list_too_long")
+
+
 @pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x"])
 async def test_another_expectation_is_refused(rig: Rig, value: bytes) -> None:
     """RFC 9110 section 10.1.1: 417 for an expectation that cannot be met."""
