@@ -44,9 +44,11 @@ _TRAILER_LINE = re.compile(rb"[\t \x21-\x7e\x80-\xff]+\r\n")
 
 WHOLE_ORIGIN = frozenset(
     b"alt-svc clear-site-data expect-ct nel public-key-pins report-to service-worker-allowed set-cookie2 set-login "
-    b"strict-transport-security".split()
+    b"strict-transport-security x-accel-expires x-accel-redirect x-lighttpd-send-file x-reproxy-url x-sendfile "
+    b"x-sendfile2".split()
 )
-"""Fields that would speak for the whole origin, which workspaces share with the login page."""
+"""Fields that would speak for the whole origin, which workspaces share with the login page; and those by which an
+upstream has a web server in front of the mux send another file, or keep an attendee's answer for others."""
 
 # Fields that would change framing, routing, authentication or content handling when a recipient merges trailers into
 # the head (RFC 9110 section 6.5.1).

@@ -116,6 +116,7 @@ def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> b
         b"X-Forwarded-Proto: " + site.scheme,
         b"X-Forwarded-Host: " + request.host,
         b'Forwarded: for=%b;host="%b";proto=%b' % (peer.forwarded, request.host, site.scheme),
+        b"Via: 1.%d mux" % request.minor,  # RFC 9110 section 7.6.3
     ]
     if destination.strip:
         lines.append(b"X-Forwarded-Prefix: " + destination.prefix)
@@ -128,7 +129,7 @@ def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> b
     if request.upgrade:
         lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
     elif request.minor == 0:
-        lines.append(b"Connection: close")
+        lines.append(b"Connection: keep-alive" if request.keep_alive else b"Connection: close")
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
@@ -169,6 +170,8 @@ def client_head(
         lines.append(b"Connection: Upgrade%b\r\nUpgrade: %b" % (b", close" if close else b"", b", ".join(protocols)))
     elif close and not response.interim:
         lines.append(b"Connection: close")
+    elif not close and request.minor == 0:
+        lines.append(b"Connection: keep-alive")  # RFC 9112 appendix C.2.2
     return b"\r\n".join(lines) + b"\r\n" + (b"" if dated else date) + b"\r\n"
 
 
