@@ -35,7 +35,9 @@ def _contribution(world: World, ship: Ship) -> Contribution:
         return Contribution(costs=costs, rate_micros=rate_micros)
     assigned = ship.assigned
     seats = len(ship.seats)
-    going = bool(ship.draining or ship.failed or ship.kept)
+    # One whose machine will be taken keeps newcomers away: others are launched in time for them.
+    noticed = ship.cordoned and bool(ship.notices)
+    going = bool(ship.draining or ship.failed or ship.kept or noticed)
     doubtful = ship.unreachable and not going
     parked = ship.wanted is ShipWanted.PARKED
     usable = assigned if going or doubtful else seats

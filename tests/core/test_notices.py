@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mux.core.commands import TerminateShip
+from mux.core.commands import LaunchShip, TerminateShip
 from mux.core.events import MachineEnded, MachineNoticed, ProviderNoticed, ShipReported
 from mux.core.model import ShipId, ShipNotice, ShipState
 from tests.core.room import Room, event_spec
@@ -57,6 +57,19 @@ def test_a_notice_that_is_repeated_is_told_once_and_an_organizer_may_know_better
     assert not room.fleet.world.ships[FIRST].cordoned
     assert len([each for each in room.notices if each.code == "machine_noticed"]) == 1
     assert {ship for ship, _ in room.seats().values()} == {FIRST}
+
+
+def test_seats_that_an_announcement_keeps_newcomers_from_are_launched_elsewhere() -> None:
+    room = ready_room()
+    other = ShipId("ship-0002")
+    commands = room.do(MachineNoticed(other, ShipNotice("rebalance", None, "")))
+    assert [command.ship for command in commands if isinstance(command, LaunchShip)] == ["ship-0003"]
+    room.settle()
+    room.log_in("cyd", "dee")
+    assert {ship for ship, _ in room.seats().values()} == {FIRST, "ship-0003"}
+    assert room.states()[other] is ShipState.AVAILABLE, "it may yet stay: an organizer may know better"
+    commands = room.do(MachineNoticed(FIRST, ShipNotice("rebalance", None, "")))
+    assert not any(isinstance(command, LaunchShip) for command in commands), "nobody leaves it for that"
 
 
 def test_a_ship_that_says_so_itself_is_believed_about_itself_and_bounded() -> None:
