@@ -100,7 +100,8 @@ class Ec2Table(Table):
         Key(
             kinds.choice("on_demand", "spot", "spot_first"),
             "on_demand: machines stay. spot: cheaper, and EC2 may take them back with two minutes' notice. "
-            "spot_first: spot, and on demand while EC2 has no spot machine or the account's quota of them is used up.",
+            "spot_first: spot, and on demand while EC2 has no spot machine, the account's quota of them is used up or "
+            "it lacks their role.",
             "on_demand",
         ),
     ] = "on_demand"

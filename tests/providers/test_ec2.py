@@ -243,6 +243,39 @@ def test_spot_first_launches_on_demand_while_there_is_no_spot_machine(fleets: bo
     on_an_account(test, Settings(quotas=Quotas(spot_vcpu=2 if trouble == "quota" else 10_000)))
 
 
+@pytest.mark.parametrize("fleets", [True, False])
+def test_without_the_role_of_spot_machines_spot_first_goes_on_on_demand_and_says_so_once(fleets: bool) -> None:
+    async def test(account: Account) -> None:
+        cloud = account.cloud
+        if not fleets:
+            cloud.keys[KEY_ID] = replace(cloud.keys[KEY_ID], denied=frozenset({"ec2:CreateFleet"}))
+        provider = account.provider(market="spot_first")
+        await provider.open()
+        for number in range(1, 4):
+            await provider.launch(order(ShipId(f"ship-{number:04d}")))
+            await asyncio.sleep(120)  # spot is tried again
+        assert [one.spot for one in account.alive] == [False] * 3
+        [said] = account.said("no_spot")
+        assert "make it once with aws iam create-service-linked-role" in said
+        assert "on demand, which costs more" in said
+        cloud.settings = replace(cloud.settings, spot_role=True)
+        assert (await provider.launch(order(ShipId("ship-0009")))).spot, "somebody has made it"
+
+    on_an_account(test, Settings(spot_role=False))
+
+
+def test_without_the_role_of_spot_machines_spot_alone_stops() -> None:
+    async def test(account: Account) -> None:
+        provider = account.provider(market="spot")
+        await provider.open()
+        with pytest.raises(ProviderError, match="AWSServiceRoleForEC2Spot") as caught:
+            await provider.launch(order(SHIP))
+        assert caught.value.fatal
+        assert account.alive == []
+
+    on_an_account(test, Settings(spot_role=False))
+
+
 def test_a_spot_order_whose_answer_is_lost_is_not_followed_by_one_on_demand() -> None:
     async def test(account: Account) -> None:
         account.faults.script("CreateFleet", *[Fault.LOST] * 4)

@@ -2,9 +2,10 @@
 
 Owns how often a ship was tried. A try that EC2 has answered with a refusal is over; one whose answer was lost is made
 again under the same client token, by this process or the next, and finds what it made. Rules: pools without capacity
-are passed over, spot ones for those on demand where the event allows both; throttling is waited out; whatever else EC2
-says of a launch is told. A client token says nothing of the market: an order on demand after one for a spot machine
-whose answer was lost is refused by EC2, and what was made is found.
+are passed over, spot ones for those on demand where the event allows both, as also where the account may have no spot
+machine; throttling is waited out; whatever else EC2 says of a launch is told. A client token says nothing of the
+market: an order on demand after one for a spot machine whose answer was lost is refused by EC2, and what was made is
+found.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mux.core.model import ShipId
 from mux.providers.base import ProviderError
 from mux.providers.ec2 import orders
 from mux.providers.ec2.api import Ec2Api
-from mux.providers.ec2.faults import Ec2Error, Kind, fault_of
+from mux.providers.ec2.faults import NO_SPOT_ROLE, Ec2Error, Kind, fault_of
 from mux.providers.ec2.instances import Instance, read
 from mux.providers.ec2.settings import Ec2Settings
 
@@ -32,7 +33,8 @@ FLEET_REFUSED = frozenset({"UnauthorizedOperation", "InvalidFleetConfig"})
 FLEET_CALLS = frozenset({"CreateFleet", "CreateLaunchTemplate", "CreateLaunchTemplateVersion"})
 """Calls that the way round, RunInstances, does without."""
 NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
-SPOT_QUOTAS = frozenset({"MaxSpotInstanceCountExceeded", "MaxSpotFleetRequestCountExceeded"})
+NO_SPOT = frozenset({"MaxSpotInstanceCountExceeded", "MaxSpotFleetRequestCountExceeded", NO_SPOT_ROLE})
+"""Beside a lack of capacity: what an account has no spot machines for, and others nevertheless."""
 _WORST_FIRST = (Kind.QUOTA, Kind.DENIED, Kind.THROTTLED, Kind.AGAIN, Kind.WRONG, Kind.UNSUPPORTED)
 
 
@@ -61,6 +63,7 @@ class Launching:
         self._asked: dict[ShipId, orders.Request] = {}
         self._empty_until: dict[tuple[orders.Pool, bool], float] = {}
         self._no_spot_until = float("-inf")
+        self._no_role_told = False
         self._by_fleet = True
         self._template_made = False
         self._root_device = ""
@@ -78,12 +81,20 @@ class Launching:
             try:
                 return await self._make(ship, data, spot=True)
             except Ec2Error as fault:
-                if fault.kind is not Kind.CAPACITY and fault.ec2_code not in SPOT_QUOTAS:
+                if fault.kind is not Kind.CAPACITY and fault.ec2_code not in NO_SPOT:
                     raise
-                self._no_spot_until = asyncio.get_running_loop().time() + EMPTY_S
-                self._attempts[ship] = self._attempts.get(ship, 0) + 1
-                self._say("no_spot", f"{fault} Until then ships are launched on demand, which costs more.")
+                self._without_spot(ship, fault)
         return await self._make(ship, data, spot=self._settings.market == "spot")
+
+    def _without_spot(self, ship: ShipId, fault: Ec2Error) -> None:
+        """For a while, ships on demand. A role that is missing stays so until somebody makes it: that is told once."""
+        self._no_spot_until = asyncio.get_running_loop().time() + EMPTY_S
+        self._answered(ship)
+        self._attempts[ship] = self._attempts.get(ship, 0) + 1
+        lasts = fault.ec2_code == NO_SPOT_ROLE
+        if not (lasts and self._no_role_told):
+            self._say("no_spot", f"{fault} Until then ships are launched on demand, which costs more.")
+        self._no_role_told = lasts or self._no_role_told
 
     async def _make(self, ship: ShipId, data: orders.Request, *, spot: bool) -> Instance:
         if self._by_fleet:

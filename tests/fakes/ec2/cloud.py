@@ -38,6 +38,7 @@ class Settings:
         fleet_pools_tried: an instant fleet tries no more pools than that and answers ``UnfulfillableCapacity`` for
             the rest.
         page_size: what a listing without MaxResults is cut at.
+        spot_role: the account has the role that spot orders need.
     """
 
     boot_s: tuple[float, float] = (8, 40)
@@ -48,6 +49,7 @@ class Settings:
     ended_listed_s: float = 3600
     fleet_pools_tried: int = 3
     page_size: int = 1000
+    spot_role: bool = True
     quotas: Quotas = field(default_factory=Quotas)
 
 

@@ -118,6 +118,11 @@ def planned(cloud: Cloud, made: Params, caller: Principal) -> Plan:
     market = made.get("InstanceMarketOptions", {})
     options = market.get("SpotOptions", {})
     spot = market.get("MarketType") == "spot"
+    if spot and not cloud.settings.spot_role:
+        raise ApiError(
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+            "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances.",
+        )
     if spot:
         check_spot(cloud, offer, options.get("MaxPrice"))
         if options.get("InstanceInterruptionBehavior", "terminate") != "terminate":
