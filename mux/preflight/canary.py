@@ -42,8 +42,8 @@ REMOVE_S_MAX = 600.0
 """Clouds take minutes to end a machine."""
 STOP_S_MAX = 130.0
 """A little more than a supervisor takes at most."""
-KEPT_TABLES = ("event", "project", "fleet", "ec2", "registry")
-"""Of the event file: what a ship is made from. Nobody logs in, and there is no timetable."""
+KEPT_TABLES = ("event", "project", "fleet", "ec2", "registry", "warming")
+"""Of the event file: what a ship is made from, and how long it may take. Nobody logs in; there is no timetable."""
 SIZES = ("attendees", "spare_seats", "ready_seats", "ports")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mux.preflight import ec2_groups, ec2_quotas
-from mux.preflight.ec2_facts import REFUSED_CODES, Ec2Facts, Ec2Wanted, doubtful
+from mux.preflight.ec2_facts import REFUSED_CODES, SPOT_ROLE, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
 
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
@@ -31,6 +31,7 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
     return [
         ok("credentials", facts.account),
         *_permissions(facts),
+        *_spot_role(wanted, facts),
         *_types(wanted, facts),
         *ec2_quotas.vcpus(wanted, facts),
         *ec2_quotas.storage(wanted, facts),
@@ -74,6 +75,23 @@ def _permissions(facts: Ec2Facts) -> Iterator[Finding]:
 def _told(code: str) -> bool:
     # A dry run about what does not exist is answered so after the permission was looked at.
     return code in ALLOWED_CODES | REFUSED_CODES or code.endswith((".NotFound", "NotFoundException"))
+
+
+def _spot_role(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
+    if True not in wanted.markets:
+        return
+    check = "spot role"
+    if facts.spot_role:
+        yield ok(check, f"the account has {SPOT_ROLE}")
+    elif facts.spot_role is None:
+        code = facts.faults.get("iam:GetRole", "nothing")
+        remedy = f"allow that to mux's role, or see that the account has {SPOT_ROLE}"
+        yield warning(check, f"cannot be found out: iam:GetRole was answered with {code}", remedy)
+    else:
+        said = f"the account has no {SPOT_ROLE}, without which EC2 launches no spot machine"
+        instead = ": ships are launched on demand, which costs more" if False in wanted.markets else ""
+        remedy = "make it once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        yield (warning if instead else failure)(check, f"{said}{instead}", remedy)
 
 
 def _types(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

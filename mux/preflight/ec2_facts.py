@@ -9,6 +9,9 @@ from types import MappingProxyType
 
 QUOTA_GP3 = ("ebs", "L-7A658B76")
 """Storage of gp3 volumes, in TiB."""
+SPOT_ROLE = "AWSServiceRoleForEC2Spot"
+"""What spot orders need, and AWS makes by itself for its console alone (EC2 user guide, "Service-linked role for Spot
+Instance requests")."""
 
 REFUSED_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure"})
 ON_MACHINES = frozenset({"ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"})
@@ -167,6 +170,7 @@ class Ec2Facts:
     Args:
         account: number and caller; empty without credentials.
         permissions: permission to the code that a dry run was answered with.
+        spot_role: whether the account has the role that spot orders need; None for not asked, or no answer.
         simulated: what IAM says of those that were denied for what does not exist; fewer where it does not say.
         types, subnets: those that the event names and that exist.
         rules: of every security group that was seen.
@@ -195,4 +199,5 @@ class Ec2Facts:
     parked: Mapping[Quota, tuple[int, ...]] = field(default_factory=dict)
     ship_instance: str = ""
     skew_s: float | None = None
+    spot_role: bool | None = None
     faults: Mapping[str, str] = field(default_factory=dict)

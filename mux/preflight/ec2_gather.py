@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mux.preflight import ec2_permissions
 from mux.preflight.ec2_facts import (
     QUOTA_GP3,
+    SPOT_ROLE,
     Ec2Facts,
     Ec2Wanted,
     MachineImageFacts,
@@ -40,7 +41,7 @@ RUNNING = ("pending", "running", "stopping", "shutting-down")
 
 
 class Ec2Gatherer:
-    """Asks EC2, STS and Service Quotas.
+    """Asks EC2, IAM, STS and Service Quotas.
 
     Args:
         wanted: what the event asks for.
@@ -77,10 +78,11 @@ class Ec2Gatherer:
         simulated, why_not = await ec2_permissions.simulated(
             lambda: make("iam", **options), caller, self._wanted, codes, facts.ship_instance
         )
+        spot_role = await self._spot_role(lambda: make("iam", **options)) if True in self._wanted.markets else None
         faults = self._faults | ({"iam:SimulatePrincipalPolicy": why_not} if why_not else {})
         return replace(
             facts, account=f"account {caller.split(':')[4]}, {caller}", skew_s=skew_s, quotas=found, permissions=codes,
-            simulated=simulated, faults=faults,
+            simulated=simulated, spot_role=spot_role, faults=faults,
         )  # fmt: skip
 
     async def _caller(self, sts: Any) -> tuple[str, float | None]:
@@ -91,6 +93,13 @@ class Ec2Gatherer:
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         skew_s = time.time() - parsedate_to_datetime(date).timestamp() if date else None
         return str(answer["Arn"]), skew_s
+
+    async def _spot_role(self, client: Callable[[], AbstractAsyncContextManager[Any]]) -> bool | None:
+        """Whether the account has the role of spot orders; None where IAM does not say."""
+        async with client() as iam:
+            if await self._ask("iam:GetRole", iam.get_role, RoleName=SPOT_ROLE):
+                return True
+        return False if self._faults["iam:GetRole"] == "NoSuchEntity" else None
 
     async def _described(self, ec2: Any) -> Ec2Facts:
         wanted = self._wanted

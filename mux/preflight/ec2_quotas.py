@@ -24,7 +24,9 @@ def vcpus(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
     launched = {each.quota(spot) for each in facts.types for spot in wanted.markets}
     for quota in facts.parked:
         if quota not in launched:
-            yield _held(quota, 0, False, wanted, facts)
+            # A spot machine that somebody stopped is started as one.
+            spot = quota in {each.spot for each in FAMILIES.values()}
+            yield _held(quota, 0, spot, wanted, facts)
 
 
 def _launched(spot: bool, wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

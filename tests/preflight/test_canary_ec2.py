@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mux.config import load
-from mux.preflight.canary import canary
+from mux.preflight.canary import canary, cut_down
 from mux.preflight.finding import Outcome
 from tests.e2e.harness import clean_environment, free_ports
 from tests.fakes.ec2 import KEY_ID, REGION, SHIPS_GROUP, State, served
@@ -78,3 +78,25 @@ async def test_a_canary_that_never_boots_is_told_and_leaves_nothing_behind(
         assert [one.tags["mux:store"] for one in cloud.instances.values() if one.state is State.RUNNING] == ["another"]
         assert len(cloud.instances) == 2, "one ship was launched, however many the event has"
         assert len(cloud.templates) == 1, "the canary's own went with it"
+
+
+def test_a_canary_is_as_patient_as_the_event_and_has_none_of_its_times_and_limits(tmp_path: Path) -> None:
+    path = tmp_path / "event.toml"
+    text = EVENT.format(
+        digest="a" * 64,
+        region=REGION,
+        endpoint="http://127.0.0.1:9",
+        image=IMAGE,
+        subnet=SUBNET_A,
+        group=SHIPS_GROUP,
+        control=8443,
+    )
+    more = (
+        '[warming]\npull_deadline_s = 3600\n\n[timetable]\nwarm_at = "2099-01-01 08:00"\n\n'
+        "[spend]\nlimit = 1.0\nprice_per_ship_hour = 0.1\n"
+    )
+    path.write_text(f"{text}\n{more}")
+    (tmp_path / "canary.toml").write_text(cut_down(path.read_text(), load(path, {}), tmp_path))
+    cut = load(tmp_path / "canary.toml", {})
+    assert cut.warming.pull_deadline_s == 3600
+    assert (cut.timetable.warm_at, cut.spend.limit, cut.fleet.attendees) == (None, None, 4)

@@ -139,6 +139,15 @@ async def test_parked_ships_are_asked_for_again() -> None:
     assert on_spot["vCPU quota, on-demand"].outcome is Outcome.FAILURE, "what is parked was launched on demand"
 
 
+def test_a_stopped_spot_machine_counts_against_the_quota_of_its_market(good: Ec2Facts) -> None:
+    """mux parks none, but somebody may have stopped one that bears the event's tag."""
+    assert STANDARD.spot is not None
+    facts = replace(good, ships=1, parked={STANDARD.spot: (8,)}, quotas={**good.quotas, STANDARD.spot: 4.0})
+    found = by_check(judged(WANTED, facts))
+    assert found["vCPU quota, spot"].outcome is Outcome.FAILURE
+    assert found["vCPU quota, on-demand"].outcome is Outcome.OK
+
+
 async def test_families_with_quotas_of_their_own_are_held_against_those() -> None:
     wanted = replace(WANTED, instance_types=("g5.xlarge",))
     cloud = Cloud(replace(PROMPT, quotas=Quotas(told={"L-DB2E81BA": 16.0, "L-3819A6DF": 64.0})))
@@ -149,6 +158,31 @@ async def test_families_with_quotas_of_their_own_are_held_against_those() -> Non
     either = by_check(judged(replace(wanted, markets=(True, False)), facts))
     assert either["vCPU quota, spot G and VT"].outcome is Outcome.OK
     assert either["vCPU quota, on-demand G and VT"].outcome is Outcome.WARNING
+
+
+@pytest.mark.parametrize(
+    ("markets", "there", "outcome", "words"),
+    [
+        ((True,), True, Outcome.OK, "the account has AWSServiceRoleForEC2Spot"),
+        ((True,), False, Outcome.FAILURE, "launches no spot machine"),
+        ((True, False), False, Outcome.WARNING, "ships are launched on demand"),
+    ],
+)
+async def test_an_account_that_never_had_a_spot_machine_is_told_beforehand(
+    markets: tuple[bool, ...], there: bool, outcome: Outcome, words: str
+) -> None:
+    wanted = replace(WANTED, markets=markets)
+    cloud = Cloud(replace(PROMPT, spot_role=there))
+    found = by_check(judged(wanted, await gathered(cloud, wanted)))["spot role"]
+    assert (found.outcome, words in found.said) == (outcome, True)
+    assert ("create-service-linked-role --aws-service-name spot" in found.remedy) == (not there)
+
+
+async def test_where_iam_does_not_say_whether_there_are_spot_machines_that_is_a_warning(cloud: Cloud) -> None:
+    wanted = replace(WANTED, markets=(True,))
+    cloud.keys[KEY_ID] = replace(cloud.keys[KEY_ID], denied=frozenset({"iam:GetRole"}))
+    found = by_check(judged(wanted, await gathered(cloud, wanted)))["spot role"]
+    assert (found.outcome, "AccessDenied" in found.said) == (Outcome.WARNING, True)
 
 
 async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None:

@@ -75,8 +75,8 @@ class Api:
         action = form.get("Action", "")
         if action == "GetCallerIdentity":
             return self._identity(lower, request_id)
-        if action == "SimulatePrincipalPolicy":
-            return self._simulation(form, lower, request_id)
+        if action in ("SimulatePrincipalPolicy", "GetRole"):
+            return self._iam(action, form, lower, request_id)
         return await self._ec2(action, form, lower, request_id)
 
     def headers(self, answer: Answer) -> dict[str, str]:
@@ -145,10 +145,13 @@ class Api:
         ElementTree.SubElement(result, "Account").text = ACCOUNT
         return Answer(200, ElementTree.tostring(root))
 
-    def _simulation(self, form: Mapping[str, str], headers: Mapping[str, str], request_id: str) -> Answer:
+    def _iam(self, action: str, form: Mapping[str, str], headers: Mapping[str, str], request_id: str) -> Answer:
         try:
             refusal = ApiError("InvalidClientTokenId", "The security token included in the request is invalid.")
-            return Answer(200, iam.simulated(form, self._caller(headers, refusal)))
+            caller = self._caller(headers, refusal)
+            if action == "GetRole":
+                return Answer(200, iam.role(form, caller, spot=self.cloud.settings.spot_role))
+            return Answer(200, iam.simulated(form, caller))
         except ApiError as error:
             return _refusal(iam.NAMESPACE, error, request_id)
 

@@ -1,7 +1,8 @@
-"""IAM, as far as its simulation of policies goes: what it would say of calls about things with certain tags.
+"""IAM, as far as the role of spot orders goes, and its simulation of policies: what it would say of calls about things
+with certain tags.
 
-Takes one permission at a time, and answers for each resource, as IAM does. Nobody's policies are looked at but the
-caller's own.
+The simulation takes one permission at a time, and answers for each resource, as IAM does. Nobody's policies are looked
+at but the caller's own.
 """
 
 from __future__ import annotations
@@ -37,6 +38,26 @@ def simulated(form: Mapping[str, str], caller: Principal) -> bytes:
             one = ElementTree.SubElement(each, "member")
             ElementTree.SubElement(one, "EvalResourceName").text = arn
             ElementTree.SubElement(one, "EvalResourceDecision").text = decision
+    return ElementTree.tostring(root)
+
+
+def role(form: Mapping[str, str], caller: Principal, *, spot: bool) -> bytes:
+    """The answer to GetRole; ``spot``: the role of spot orders exists, the only one that may. Raises what IAM says."""
+    name = form["RoleName"]
+    if "iam:GetRole" in caller.denied:
+        raise ApiError("AccessDenied", f"User: {caller.arn} is not authorized to perform: iam:GetRole")
+    if name != "AWSServiceRoleForEC2Spot" or not spot:
+        raise ApiError("NoSuchEntity", f"The role with name {name} cannot be found.")
+    root = ElementTree.Element("GetRoleResponse", xmlns=NAMESPACE)
+    told = ElementTree.SubElement(ElementTree.SubElement(root, "GetRoleResult"), "Role")
+    for field, value in (
+        ("Path", "/aws-service-role/spot.amazonaws.com/"),
+        ("RoleName", name),
+        ("RoleId", "AROAEXAMPLE"),
+        ("Arn", f"arn:aws:iam::123456789012:role/aws-service-role/spot.amazonaws.com/{name}"),
+        ("CreateDate", "2020-01-01T00:00:00Z"),
+    ):
+        ElementTree.SubElement(told, field).text = value
     return ElementTree.tostring(root)
 
 
