@@ -1,26 +1,22 @@
 """The agent bundle on the control listener: for machines that are to become ships, and for nobody else.
 
-Owns who may have it and how many at once. Knows nothing of what is in it.
+Owns how many have it at once; who may is said in `awaited`. Knows nothing of what is in it.
 
-Rules: it takes the join token of a ship that the core still waits for; once a key is bound, the token is spent here
-too. Nothing of a request is logged. A machine that finds all places taken is told so and comes again.
+Rules: nothing of a request is logged. A machine that finds all places taken is told so and comes again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 
-from mux.core.model import ShipId
-from mux.keys import Keyring
+from mux.control.awaited import Awaited
 from mux.providers.agent_bundle import AgentBundle
 
 DOWNLOADS_MAX: Final = 16
 """At once: TLS costs the control process about 2 ms a megabyte, and it has links to keep."""
 PIECE_BYTES: Final = 256 * 1024
-SCHEME: Final = "Bearer "
 
 
 class BundleEndpoint:
@@ -28,21 +24,12 @@ class BundleEndpoint:
 
     Args:
         bundle: what is served; read for each download.
-        keys: checks join tokens.
-        awaited: whether a ship is wanted and no key is bound to it yet.
+        awaited: who may have it.
         downloads_max: bound of downloads at once.
     """
 
-    def __init__(
-        self,
-        bundle: AgentBundle,
-        *,
-        keys: Keyring,
-        awaited: Callable[[ShipId], bool],
-        downloads_max: int = DOWNLOADS_MAX,
-    ) -> None:
+    def __init__(self, bundle: AgentBundle, awaited: Awaited, downloads_max: int = DOWNLOADS_MAX) -> None:
         self._bundle = bundle
-        self._keys = keys
         self._awaited = awaited
         self._downloads_max = downloads_max
         self._downloads = 0
@@ -52,14 +39,7 @@ class BundleEndpoint:
         return [web.get("/ship/bundle/{sha256}", self._handle, allow_head=False)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        ship = ShipId(request.headers.get("Mux-Ship", ""))
-        token = request.headers.get("Authorization", "").removeprefix(SCHEME)
-        if (
-            not (ship.isascii() and token.isascii())
-            or not self._keys.join_token_ok(ship, token)
-            or not self._awaited(ship)
-        ):
-            raise web.HTTPForbidden(text="The bundle is for machines that are awaited, with their join token.\n")
+        self._awaited.ship(request)
         if request.match_info["sha256"] != self._bundle.sha256:
             raise web.HTTPNotFound(text="The mux has another bundle by now. Launch the machine anew.\n")
         if self._downloads >= self._downloads_max:

@@ -81,6 +81,7 @@ def parked(world: World, ship: Ship) -> None:
     """A ship's machine has stopped: its files stay, what was heard of it means nothing any more."""
     if ship.state is not ShipState.PARKED:
         ship.life.to(ShipState.PARKED)
+    ship.begins_anew()
     unlink(world, ship)
     for workspace in ship.workspaces.values():
         workspace.healthy = False

@@ -168,6 +168,21 @@ class ListingFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BootTold:
+    """A machine told how it becomes a ship, before an agent spoke for it.
+
+    Args:
+        ship: whose machine.
+        doing: what it is doing, or why it cannot become a ship; its own text, hostile until escaped.
+        failed: it has given up.
+    """
+
+    ship: ShipId
+    doing: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ShipDialed:
     """A ship proved that it holds ``key``. ``token_ok``: its join token was valid (needed only while no key is bound).
 
@@ -402,6 +417,7 @@ Event = (
     | ProviderNoticed
     | MachinesListed
     | ListingFailed
+    | BootTold
     | ShipDialed
     | ShipReported
     | PathsReported

@@ -15,6 +15,7 @@ from typing import Any
 
 from mux.core import (
     attendance,
+    boots,
     calls,
     files,
     leaving,
@@ -51,6 +52,7 @@ from mux.core.commands import (
 from mux.core.errors import InvariantError
 from mux.core.events import (
     AttendeesActive,
+    BootTold,
     BroadcastSet,
     DoorsSet,
     Event,
@@ -373,10 +375,6 @@ def _user_revoked(world: World, event: UserRevoked) -> None:
         attendance.leave_queue(world, event.user)
 
 
-def _seat_released(world: World, event: SeatReleased) -> None:
-    leaving.leave_seat(world, event.user)
-
-
 def _listing_failed(world: World, _event: ListingFailed) -> None:
     world.listing = False
 
@@ -420,7 +418,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     LoggedIn: lambda world, event: attendance.log_in(world, event.user, event.session, event.expires_at),
     LoggedOut: lambda world, event: attendance.end_session(world, event.session),
     UserRevoked: _user_revoked,
-    SeatReleased: _seat_released,
+    SeatReleased: lambda world, event: leaving.leave_seat(world, event.user),
     ProjectRequested: lambda world, event: attendance.request_project(world, event.user, event.project),
     StartOverAsked: files.start_over,
     WishesWithdrawn: files.withdraw,
@@ -433,6 +431,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     ProviderNoticed: notices.provider_noticed,
     MachinesListed: machines.listed,
     ListingFailed: _listing_failed,
+    BootTold: boots.told,
     ShipDialed: liveness.dialed,
     ShipReported: liveness.reported,
     PathsReported: paths.reported,

@@ -321,7 +321,7 @@ def _overdue(world: World, ship_id: ShipId, why: str) -> None:
         # It has no machine that could be late.
         boots.watch_boot(world, ship)
         return
-    phase = f", last heard: {ship.report.phase}" if ship.report and ship.report.phase else ""
+    phase = f", last heard: {ship.phase}" if ship.phase else ""
     ship.failed = f"{why}{phase}"
     world.touch(ship)
     if ship.assigned:

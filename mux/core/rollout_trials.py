@@ -12,7 +12,8 @@ from dataclasses import replace
 from mux.core.commands import Notify
 from mux.core.model import ReportedState, ShipReport, WorkspaceId, WorkspaceReport, WorkspaceState
 from mux.core.rollout import Rollout, RolloutState, takes_part
-from mux.core.ships import Ship, Trial, Workspace
+from mux.core.ships import Ship, Workspace
+from mux.core.trial import Trial
 from mux.core.workspaces import PORT_IN_USE, wanted_changed
 from mux.core.world import World
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from mux.core.model import WorkspaceState
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_waves import bound, idle_now, offered, user_of, waiting
-from mux.core.ships import Seat, Ship, Trial, Workspace
+from mux.core.ships import Seat, Ship, Workspace
+from mux.core.trial import Trial
 from mux.core.world import World
 
 NAMED_MAX = 3

@@ -34,6 +34,7 @@ from mux.core.model import (
     WorkspaceReport,
     WorkspaceState,
 )
+from mux.core.trial import Trial
 
 Call = Literal["launch", "start", "park", "terminate"]
 
@@ -133,33 +134,6 @@ class Workspace:
         )
 
 
-@dataclass(slots=True)
-class Trial:
-    """A throw-away workspace that proves an image on a ship. Nobody is ever led to it.
-
-    Args:
-        id: like a workspace's.
-        project: whose image.
-        digest: which.
-        port: on the ship.
-        rollout: number of the rollout that wants it.
-        pulled: its image is there.
-        away: why its image could not be fetched yet, by the ship's word; hostile, empty while nothing is amiss.
-        ends_at: when it counts as failed, in seconds since the epoch.
-        ports: further ports on the ship.
-    """
-
-    id: WorkspaceId
-    project: ProjectName
-    digest: str
-    port: int
-    rollout: int
-    pulled: bool = False
-    away: str = ""
-    ends_at: float = 0.0
-    ports: Mapping[PortName, int] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A suspended workspace that is kept for whoever was moved away from it. See `KeptRecord`."""
@@ -204,6 +178,7 @@ class Ship:
         ports_told: that it has no free port has been told.
         sent_at: when the desired state was last sent over this link; 0 means that it must be sent.
         stage: how far it said that it is with getting ready, in this boot.
+        preparing: what its machine said that it is doing before an agent spoke for it; hostile.
         trials: throw-away workspaces that prove images of rollouts, by project.
         trial_port_at: when a port for a trial is looked for again, in seconds since the epoch; 0 while there is one.
         trial_port_until: when that is given up.
@@ -250,6 +225,7 @@ class Ship:
     ports_told: bool = False
     sent_at: float = 0.0
     stage: BootStage | None = None
+    preparing: str = ""
     trials: dict[ProjectName, Trial] = field(default_factory=dict)
     trial_port_at: float = 0.0
     trial_port_until: float = 0.0
@@ -324,6 +300,11 @@ class Ship:
         return self.report.resources if self.report else Resources()
 
     @property
+    def phase(self) -> str:
+        """What it last said that it is doing; hostile."""
+        return self.report.phase if self.report else self.preparing
+
+    @property
     def assigned(self) -> int:
         """Seats that are somebody's."""
         return sum(seat.user is not None for seat in self.seats)
@@ -360,7 +341,7 @@ class Ship:
     def boots(self) -> None:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
         self.boot += 1
-        self.stage = None
+        self.begins_anew()
         if self.trials:
             self.trials.clear()
             self.generation += 1
@@ -371,6 +352,11 @@ class Ship:
             workspace.swap_until = 0.0
             if workspace.state is WorkspaceState.WARM:
                 workspace.life.to(WorkspaceState.PREPARING)
+
+    def begins_anew(self) -> None:
+        """What was said of how a boot goes on is past."""
+        self.stage = None
+        self.preparing = ""
 
     def free_ports(self, named: Iterable[PortName]) -> tuple[int, dict[PortName, int]] | None:
         """A workspace's own port and a further one for each name, all free; None when the range is used up."""

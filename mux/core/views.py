@@ -321,7 +321,7 @@ def ship_view(world: World, ship: Ship) -> ShipView:
         boot=ship.boot,
         linked=ship.link is not None,
         conditions=(*ship.conditions(), *((disks.CONDITION,) if ship.id in world.disks_low and not ship.gone else ())),
-        phase=report.phase if report else "",
+        phase=ship.phase,
         generation=ship.generation,
         generation_reached=report.generation if report else 0,
         last_seen_s=None if ship.last_seen is None else world.now - ship.last_seen,

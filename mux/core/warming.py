@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from mux.core.boots import COMING_UP
 from mux.core.commands import Notify
 from mux.core.events import FleetWarmed, SpendAllowed
 from mux.core.model import ShipState
@@ -372,8 +373,10 @@ def reason(ship: Ship) -> str:
         return "failed: " + ship.failed.partition(", last heard:")[0]
     if ship.unreachable:
         return "unreachable"
+    if ship.state in COMING_UP and ship.stage is not None:
+        return str(ship.stage)
     if ship.state is ShipState.BOOTING:
-        return str(ship.stage) if ship.stage is not None else "booting"
+        return "booting"
     if ship.state is ShipState.PENDING:
         return "being launched" if ship.call == "launch" or ship.unordered else "waiting for its machine"
     return next(ship.conditions(), str(ship.state))

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mux.core.model import ShipState, ShipWanted
+from mux.core.boots import COMING_UP
+from mux.core.model import ShipWanted
 from mux.core.ships import Ship
 from mux.core.spend import HOUR_S, MICROS, estimate
 from mux.core.timetable import begins_at
@@ -162,7 +163,7 @@ def _doing(ship: Ship) -> str:
         return ""
     if ship.failed:
         return "failed"
-    if ship.state is ShipState.BOOTING and ship.stage is not None:
+    if ship.state in COMING_UP and ship.stage is not None:
         return str(ship.stage)
     return str(ship.state)
 

@@ -29,6 +29,8 @@ from mux.auth.sessions import session_cookie
 from mux.auth.settings import AuthSettings
 from mux.auth.tokens import ApiTokens, TokenRefusedError
 from mux.config import ConfigError, EventFile, Secrets, parse, read_passcode, to_spec
+from mux.control.awaited import Awaited
+from mux.control.boot import BootEndpoint
 from mux.control.bundle import BundleEndpoint
 from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
@@ -315,7 +317,9 @@ class Control:
         files = FilesEndpoint(self.files, self.endpoint.ship_of, self.engine.holder, self.clock)
         ships.add_routes(files.routes())
         if self.bundle is not None:
-            ships.add_routes(BundleEndpoint(self.bundle, keys=self.keys, awaited=self.engine.awaits).routes())
+            awaited = Awaited(self.keys, self.engine.awaits)
+            ships.add_routes(BundleEndpoint(self.bundle, awaited).routes())
+            ships.add_routes(BootEndpoint(awaited, self.engine.submit).routes())
         await serve(
             ships,
             sockets.control,

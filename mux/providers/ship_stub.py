@@ -2,16 +2,21 @@
 
 Stands alone, on any Python from 3.9 with nothing but its standard library: `mux.providers.user_data` sends this text
 with a last line that calls `main`. Finds the agent that an image brings, or fetches the bundle that the mux serves;
-keeps the join information; has systemd start the agent.
+keeps the join information; has systemd start the agent. Tells the mux what it is doing meanwhile, and why it gave up.
 
 Rules: the join token is in files of mode 0600 and in a header inside TLS, never in arguments or output. Nothing but the
 mux's own certificate authority is trusted, and a bundle must have the digest that was ordered. Each step may be done
-again. A failure is one line for people, on the machine's console.
+again, and none waits for the mux to hear of it. A failure is one line for people, on the machine's console and at the
+mux: the same one on every machine to which the same happens.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import errno
 import hashlib
+import http.client
 import json
 import os
 import platform
@@ -21,6 +26,7 @@ import ssl
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -29,6 +35,8 @@ from pathlib import Path
 
 TRIES_MAX = 40
 """For the bundle: about ten minutes. A fleet that boots at once waits for its turn."""
+WRONG_MAX = 5
+"""Bundles that are not what was ordered, in a row: a broken download mends itself, and nothing else does."""
 PAUSE_MAX_S = 20.0
 ANSWER_S_MAX = 60.0
 BUNDLE_BYTES_MAX = 256 * 1024 * 1024
@@ -37,6 +45,39 @@ ENGINE_PACKAGES = ("docker.io", "iptables")
 APT_TRIES_MAX = 10
 """A machine's first boot has an apt of its own, which locks others out, and mirrors that hundreds ask at once fail."""
 APT_LOCK_S_MAX = 120
+APT_ANSWER_S_MAX = 20
+APT_S_MAX = 400.0
+"""From the first try to the last: the mux gives a machine ten minutes by default, and should be told why before."""
+LINES_KEPT = 200
+"""Of a program's output, to find in it why the program failed."""
+TELL_EVERY_S = 2.0
+"""Between two words to the mux, which hears no more of them."""
+TELL_AGAIN_S = 30.0
+"""Until the same is told again: a mux that was restarted has forgotten it."""
+TELL_S_MAX = 10.0
+"""For one word to be taken."""
+START_TOLD_S_MAX = 5.0
+"""How long the last word of a machine that becomes a ship is waited for: its agent says the rest."""
+GIVEN_UP_TOLD_S_MAX = 600.0
+"""And that of one that does not: nobody else says it."""
+DISK_FULL = "its disk is full; give ships a larger one"
+NO_MIRROR = (
+    "it cannot reach Debian's archive to install Docker; give the ships' network a way out, or use a machine image "
+    "that has Docker"
+)
+TROUBLES = (
+    ("No space left on device", DISK_FULL),
+    ("You don't have enough free space", DISK_FULL),
+    ("Could not resolve", NO_MIRROR),
+    ("Temporary failure resolving", NO_MIRROR),
+    ("Could not connect", NO_MIRROR),
+    ("Cannot initiate the connection", NO_MIRROR),
+    ("Unable to connect", NO_MIRROR),
+    ("onnection timed out", NO_MIRROR),
+    ("Hash Sum mismatch", "Debian's archive, or its mirror, gives packages that are not what its index says"),
+    ("Could not get lock", "another program on it holds apt's lock"),
+)
+"""What apt-get says, and what that means."""
 
 
 class StubError(Exception):
@@ -51,20 +92,118 @@ def main(launch: dict[str, str], root: Path = Path("/")) -> None:
         root: of the file system; another one for tests.
     """
     os.umask(0o077)
+    teller = Teller(launch)
+    teller.start()
     try:
         keep(launch, root)
         if launch["runtime"] == "docker" and root == Path("/"):
-            have_engine(root)
-        have_agent(launch, root)
+            have_engine(root, teller)
+        have_agent(launch, root, teller)
         have_units(root)
         if root == Path("/"):
             run("systemctl", "daemon-reload")
             run("systemctl", "enable", "--quiet", *UNITS)
             # Not waited for: systemd starts it when what it needs is there, and starts it again if it ends.
             run("systemctl", "start", "--no-block", "mux-ship.service")
-    except (StubError, OSError, tarfile.TarError) as error:
-        sys.exit(f"mux-ship: this machine does not become a ship: {error}")
-    print("mux-ship: the agent is starting; see journalctl -u mux-ship", flush=True)  # noqa: T201 - the console's
+    except Exception as error:
+        # Whatever it was, people are told, and in one line.
+        why = reason(error)
+        print(f"mux-ship: this machine does not become a ship: {why}", file=sys.stderr, flush=True)  # noqa: T201
+        teller.say(why, failed=True)
+        teller.told(GIVEN_UP_TOLD_S_MAX)
+        sys.exit(1)
+    teller.say("the agent is starting; see journalctl -u mux-ship")
+    teller.told(START_TOLD_S_MAX)
+
+
+def reason(error: Exception) -> str:
+    """Why the machine does not become a ship, without what only this machine would say."""
+    if isinstance(error, StubError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return DISK_FULL
+    return f"{type(error).__name__}: {(isinstance(error, OSError) and error.strerror) or error}"
+
+
+class Teller(threading.Thread):
+    """Tells the mux what this machine is doing. What does not get through holds nothing up.
+
+    Args:
+        launch: ``launch.json``.
+    """
+
+    def __init__(self, launch: dict[str, str]) -> None:
+        super().__init__(daemon=True)
+        self._launch = launch
+        self._said: dict[str, object] = {}
+        self._told: dict[str, object] = {}
+        self._over = False
+        self._changed = threading.Condition()
+
+    def say(self, doing: str, failed: bool = False) -> None:
+        """Say something, to the mux as soon as it hears it and on the console at once."""
+        if not failed:
+            print(f"mux-ship: {doing}", flush=True)  # noqa: T201 - the console's
+        with self._changed:
+            self._said = {"doing": doing[:300], "failed": failed}
+            self._changed.notify_all()
+
+    def told(self, within_s: float) -> None:
+        """Wait until the mux has heard the last word, or will hear nothing more; so long at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._told == self._said, within_s)
+
+    def run(self) -> None:
+        """Tell what is new, and now and then what is not, until nobody listens to this machine any more."""
+        with contextlib.suppress(OSError):
+            self._tell(mux_opener(self._launch))
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _tell(self, opener: urllib.request.OpenerDirector) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._told != self._said, TELL_AGAIN_S)
+                said = self._said
+            if said and self._heard(opener, said):
+                with self._changed:
+                    self._told = said
+                    self._changed.notify_all()
+            if self._over:
+                return
+            time.sleep(TELL_EVERY_S * random.uniform(1.0, 1.5))  # noqa: S311 - spreads load, guards no secret
+
+    def _heard(self, opener: urllib.request.OpenerDirector, said: dict[str, object]) -> bool:
+        """Whether the mux has heard it."""
+        request = to_mux(self._launch, "/ship/boot", json.dumps(said).encode())
+        try:
+            with opener.open(request, timeout=TELL_S_MAX):
+                return True
+        except urllib.error.HTTPError as error:
+            # An agent has joined, the ship is not wanted any more, or this mux knows nothing of this.
+            self._over = error.code < 500 and error.code not in (408, 429)
+        except (OSError, http.client.HTTPException) as error:
+            self._over = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+        return False
+
+
+def mux_opener(launch: dict[str, str]) -> urllib.request.OpenerDirector:
+    """A way to the mux alone. No proxy of the environment: the token is for the mux."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=launch["ca_pem"])
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+
+def to_mux(launch: dict[str, str], path: str, word: bytes | None = None) -> urllib.request.Request:
+    """A request by this machine; with a word, one that brings it."""
+    control = urllib.parse.urlsplit(launch["control_url"])
+    return urllib.request.Request(
+        f"https://{control.netloc}{path}",
+        data=word,
+        headers={"Authorization": f"Bearer {launch['join_token']}", "Mux-Ship": launch["ship"]},
+        method="PUT" if word else "GET",
+    )
 
 
 def keep(launch: dict[str, str], root: Path) -> None:
@@ -79,7 +218,7 @@ def keep(launch: dict[str, str], root: Path) -> None:
     temporary.replace(directory / "launch.json")
 
 
-def have_engine(root: Path) -> None:
+def have_engine(root: Path, teller: Teller) -> None:
     """A Docker engine; Debian's own where the image brings none."""
     configuration = root / "etc/docker/daemon.json"
     if not configuration.exists():
@@ -87,33 +226,46 @@ def have_engine(root: Path) -> None:
         configuration.write_text('{"live-restore": true}\n')
     if shutil.which("dockerd") and shutil.which("iptables"):
         return
-    print("mux-ship: installing", *ENGINE_PACKAGES, flush=True)  # noqa: T201 - the console's
-    for tries_left in reversed(range(APT_TRIES_MAX)):
+    doing = f"installing {' '.join(ENGINE_PACKAGES)}"
+    teller.say(doing)
+    began = time.monotonic()
+    for number in range(1, APT_TRIES_MAX + 1):
         try:
-            apt_get("update")
-            apt_get("install", *ENGINE_PACKAGES)
+            # Old lists are no failure of an update that reaches nothing; then the installation fails for them.
+            complaints = apt_get("update")
+            apt_get("install", *ENGINE_PACKAGES, complaints=complaints)
             return
         except StubError as error:
-            if not tries_left:
+            if number == APT_TRIES_MAX or time.monotonic() - began > APT_S_MAX:
                 raise
-            print(f"mux-ship: {error}; trying again", flush=True)  # noqa: T201 - the console's
+            teller.say(f"{doing}, try {number + 1} of {APT_TRIES_MAX}: {error}")
             time.sleep(random.uniform(0.0, PAUSE_MAX_S))  # noqa: S311 - spreads load, guards no secret
 
 
-def apt_get(*words: str) -> None:
-    """Debian's package manager, which asks nobody."""
-    options = ("-q", "-y", "--no-install-recommends", "-o", f"DPkg::Lock::Timeout={APT_LOCK_S_MAX}")
-    run("apt-get", *options, *words, environment={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+def apt_get(*words: str, complaints: str = "") -> str:
+    """Debian's package manager, which asks nobody; what it complained of, after what an earlier run did."""
+    settings = (f"DPkg::Lock::Timeout={APT_LOCK_S_MAX}", f"Acquire::http::Timeout={APT_ANSWER_S_MAX}")
+    options = ["-q", "-y", "--no-install-recommends", *(part for each in settings for part in ("-o", each))]
+    code, said = output("apt-get", *options, *words, environment={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    complaints += said
+    if code:
+        for sign, meaning in TROUBLES:
+            if sign in complaints:
+                raise StubError(meaning)
+        last = [line for line in complaints.splitlines() if line.startswith("E: ")][-1:]
+        raise StubError(f"apt-get {words[0]} ended with {code}{': ' if last else ''}{''.join(last)[3:]}")
+    return complaints
 
 
-def have_agent(launch: dict[str, str], root: Path) -> None:
+def have_agent(launch: dict[str, str], root: Path, teller: Teller) -> None:
     """The agent at ``/opt/mux``: the one of the image if it is of the mux's version, else the ordered bundle."""
     if (root / "opt/mux/bin/ship-agent").exists() and described(root / "opt/mux").get("version") == launch["version"]:
         return
     if not launch["bundle"]:
         raise StubError("the image has no agent of the mux's version, and the mux has no bundle; bake the image anew")
-    print("mux-ship: fetching the agent from the mux", flush=True)  # noqa: T201 - the console's
-    unpack(fetched(launch, root), root)
+    bundle = fetched(launch, root, teller)
+    teller.say("unpacking the agent")
+    unpack(bundle, root)
 
 
 def described(directory: Path) -> dict[str, str]:
@@ -125,32 +277,31 @@ def described(directory: Path) -> dict[str, str]:
     return found
 
 
-def fetched(launch: dict[str, str], root: Path) -> Path:
+def fetched(launch: dict[str, str], root: Path, teller: Teller) -> Path:
     """The bundle, with the digest that was ordered."""
     path = root / "var/tmp/mux-ship-bundle.tar.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    control = urllib.parse.urlsplit(launch["control_url"])
-    request = urllib.request.Request(
-        f"https://{control.netloc}/ship/bundle/{launch['bundle']}",
-        headers={"Authorization": f"Bearer {launch['join_token']}", "Mux-Ship": launch["ship"]},
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=launch["ca_pem"])
-    # No proxy of the environment: the token is for the mux alone.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    why = ""
-    for _ in range(TRIES_MAX):
+    opener = mux_opener(launch)
+    request = to_mux(launch, f"/ship/bundle/{launch['bundle']}")
+    doing, why, wrong = "fetching the agent from the mux", "", 0
+    teller.say(doing)
+    for number in range(1, TRIES_MAX + 1):
         try:
             with opener.open(request, timeout=ANSWER_S_MAX) as answer:
                 if save(answer, path) == launch["bundle"]:
                     return path
-            why = "it is not what was ordered"
+                why, wrong = ("it was cut off", 0) if answer.length else ("it is not what was ordered", wrong + 1)
         except urllib.error.HTTPError as error:
-            why = f"the mux answers {error.code}"
+            why, wrong = f"the mux answers {error.code}", 0
             if error.code in (400, 401, 403, 404):
                 break
-        except OSError as error:
-            why = str(getattr(error, "reason", error))
+        except (OSError, http.client.HTTPException) as error:
+            if getattr(error, "errno", 0) == errno.ENOSPC:
+                raise
+            why, wrong = str(getattr(error, "reason", error)), 0
+        if wrong == WRONG_MAX or number == TRIES_MAX:
+            break
+        teller.say(f"{doing}, try {number + 1} of {TRIES_MAX}: {why}")
         time.sleep(random.uniform(0.0, PAUSE_MAX_S))  # noqa: S311 - spreads load, guards no secret
     raise StubError(f"the agent's bundle cannot be had: {why}")
 
@@ -204,9 +355,26 @@ def have_units(root: Path) -> None:
             (directory / name).chmod(0o644)
 
 
-def run(*words: str, environment: dict[str, str] | None = None) -> None:
-    """One program, with its output on the console."""
-    try:
-        subprocess.run(words, check=True, env=environment, stdin=subprocess.DEVNULL)  # noqa: S603 - fixed words
-    except subprocess.CalledProcessError as error:
-        raise StubError(f"{' '.join(words)} ended with {error.returncode}; see above") from error
+def run(*words: str) -> None:
+    """One program that has to work."""
+    code, said = output(*words)
+    if code:
+        raise StubError(f"{' '.join(words)} ended with {code}: {said.strip().rpartition(chr(10))[2]}")
+
+
+def output(*words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """One program: what it ended with, and the end of its output, all of which is on the console."""
+    kept: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
+    with subprocess.Popen(  # noqa: S603 - fixed words
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)  # noqa: T201 - the console's
+            kept.append(line)
+    return process.returncode, "".join(kept)

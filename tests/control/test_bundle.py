@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from mux.control.awaited import Awaited
 from mux.control.bundle import BundleEndpoint
 from mux.core.model import ShipId
 from mux.keys import Keyring
@@ -27,9 +28,8 @@ Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 async def ask(tmp_path: Path) -> AsyncIterator[Ask]:
     path = tmp_path / "bundle"
     path.write_bytes(CONTENT)
-    endpoint = BundleEndpoint(
-        AgentBundle(path, SHA256), keys=KEYS, awaited=lambda ship: ship == AWAITED, downloads_max=2
-    )
+    awaited = Awaited(KEYS, lambda ship: ship == AWAITED)
+    endpoint = BundleEndpoint(AgentBundle(path, SHA256), awaited, downloads_max=2)
     application = web.Application()
     application.add_routes(endpoint.routes())
     runner = web.AppRunner(application)

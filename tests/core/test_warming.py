@@ -8,6 +8,7 @@ import pytest
 
 from mux.core.commands import LaunchShip, Notify, ParkShip, SaveControls, SaveSpend, StartShip, TerminateShip
 from mux.core.events import (
+    BootTold,
     EventSpecApplied,
     FleetCooled,
     FleetParked,
@@ -414,6 +415,92 @@ def test_warming_that_stalls_is_told_with_its_reasons_grouped() -> None:
     stalled = [notice for notice in room.notices if notice.code == "warming_stalled"]
     assert len(stalled) == 1
     assert "0 of 4 are" in stalled[0].text and "2 × pulling" in stalled[0].text
+
+
+# --- before there is an agent -----------------------------------------------------------------------------------------
+
+
+def doing(room: Room) -> dict[str, int]:
+    return dict(warming_view(room.fleet.world, room.now).ships_by_state)
+
+
+def test_a_machine_that_installs_says_so_before_its_agent_does() -> None:
+    room = Room(spec(attendees=4))
+    room.answer_all()
+    assert doing(room) == {"pending": 2}
+    room.do(BootTold(ONE, "installing docker.io iptables"))
+    assert doing(room) == {"pending": 1, "installing": 1}
+    assert warming_view(room.fleet.world, room.now).reasons == (("installing", 1), ("waiting for its machine", 1))
+    shown = {ship.id: ship for ship in fleet_status(room.fleet.world).ships}
+    assert (shown[ONE].state, shown[ONE].phase) == (ShipState.PENDING, "installing docker.io iptables")
+    room.dial(ONE)
+    room.answer_all()
+    assert doing(room) == {"pending": 1, "booting": 1}, "now the agent says how it goes on"
+    assert {ship.phase for ship in fleet_status(room.fleet.world).ships} == {""}
+    room.settle()
+    assert doing(room) == {"available": 2}
+
+
+def test_an_installation_that_is_stuck_is_replaced_before_the_whole_boot_is_overdue() -> None:
+    room = Room(spec(attendees=2, boot_deadline_s=1_000, install_deadline_s=100))
+    room.answer_all()
+    room.do(after=300)
+    room.do(BootTold(ONE, "installing docker.io iptables"))
+    room.do(BootTold(ONE, "fetching the agent from the mux"), after=90)
+    room.do(after=9)
+    assert not room.fleet.world.ships[ONE].failed
+    room.do(after=2)
+    why = "stuck in installing for 100 s, last heard: fetching the agent from the mux"
+    assert room.fleet.world.ships[ONE].failed == why
+    wait(room, 10)
+    assert set(room.states()) == {TWO}
+
+
+def test_a_machine_that_gives_up_is_replaced_at_once_and_those_that_do_so_alike_are_one_group() -> None:
+    room = Room(spec(attendees=4, launch_backoff_s=60))
+    room.answer_all()
+    room.do(LaunchingSet(enabled=False))
+    for ship in (ONE, TWO):
+        room.do(BootTold(ship, "its disk is full; give ships a larger one", failed=True))
+    (group, *_) = warming_view(room.fleet.world, room.now).reasons
+    assert group == ("failed: its installation failed: its disk is full; give ships a larger one", 2)
+    assert doing(room) == {"failed": 2}
+    room.restart()
+    assert all(room.fleet.world.ships[ship].failed for ship in (ONE, TWO)), "it is not forgotten"
+    commands = room.do(LaunchingSet(enabled=True))
+    assert {command.ship for command in commands if isinstance(command, TerminateShip)} == {ONE, TWO}
+    told = [command.text for command in commands if isinstance(command, Notify) and command.code == "ship_failed"]
+    why = "its installation failed: its disk is full; give ships a larger one"
+    assert told == [f"{ship} failed and is replaced: {why}" for ship in (ONE, TWO)]
+
+
+def test_machines_that_all_give_up_end_launching_with_their_reason() -> None:
+    room = Room(spec(attendees=2, launch_failures_max=3))
+    for number in range(1, 4):
+        ship = ShipId(f"ship-{number:04d}")
+        room.answer_all()
+        room.do(BootTold(ship, "its disk is full", failed=True))
+        room.answer_all()
+        room.do(after=120)
+    assert "its installation failed: its disk is full" in fleet_status(room.fleet.world).launching_text
+    assert not room.fleet.world.controls.launching
+
+
+def test_a_ship_whose_agent_has_joined_is_not_talked_down() -> None:
+    room = Room(spec(attendees=2))
+    room.settle()
+    before = room.fleet.world.ships[ONE].record()
+    for event in (BootTold(ONE, "gone", failed=True), BootTold(ShipId("ship-9999"), "gone", failed=True)):
+        assert [command for command in room.do(event) if not isinstance(command, Notify)] == []
+    assert room.fleet.world.ships[ONE].record() == before
+    room.do(FleetParked())
+    room.settle()
+    room.do(BootTold(ONE, "gone", failed=True))
+    room.do(FleetUnparked())
+    room.do(BootTold(ONE, "gone", failed=True))
+    assert doing(room) == {"pending": 1}, "nothing of the boot before stands"
+    room.settle()
+    assert room.states() == {ONE: ShipState.AVAILABLE}
 
 
 # --- money ------------------------------------------------------------------------------------------------------------

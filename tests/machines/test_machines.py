@@ -31,6 +31,20 @@ pytestmark = [
 NAME = "Ana"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
 EVERYWHERE = ("--exclude-dir=proc", "--exclude-dir=sys", "--exclude-dir=dev", "/")
+SAY_GIVEN_UP = """
+import json, ssl, urllib.error, urllib.parse, urllib.request
+launch = json.load(open("/etc/mux-ship/launch.json"))
+request = urllib.request.Request(
+    f"https://{urllib.parse.urlsplit(launch['control_url']).netloc}/ship/boot",
+    data=json.dumps({"doing": "its disk is full", "failed": True}).encode(),
+    headers={"Authorization": f"Bearer {launch['join_token']}", "Mux-Ship": launch["ship"]},
+    method="PUT",
+)
+try:
+    print(urllib.request.urlopen(request, context=ssl.create_default_context(cadata=launch["ca_pem"])).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -107,6 +121,14 @@ async def test_the_join_token_is_for_root_alone_and_in_no_log(fleet: Harbour) ->
     assert [name for _, _, name in holders if not name.startswith(allowed)] == []
     assert token not in await fleet.inside("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true")
     assert token not in await logs_of(fleet)
+
+
+async def test_the_join_token_is_spent_once_the_agent_has_joined(fleet: Harbour) -> None:
+    """Whoever reads it on the machine later has no use for it: nobody can talk the ship down with it."""
+    answers = await fleet.inside("python3", "-c", SAY_GIVEN_UP)
+    assert answers.split() == ["403"]
+    (ship,) = (await fleet.status())["ships"]
+    assert (ship["linked"], ship["conditions"]) == (True, [])
 
 
 async def test_workspaces_reach_neither_metadata_nor_the_mux(fleet: Harbour) -> None:

@@ -1,18 +1,22 @@
-"""A machine that has nothing: user-data installs the engine by apt and fetches the agent from the mux."""
+"""A machine that has nothing: user-data installs the engine by apt and fetches the agent from the mux, and says so."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from tests.docker_engine import Engine
-from tests.machines.rig import ENGINE_PACKAGES, Inside, harbour
+from tests.machines.rig import BOOT_S_MAX, ENGINE_PACKAGES, Inside, harbour
 
 pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(3000)]
 
 
 async def test_a_plain_machine_becomes_a_ship(docker_engine: Engine) -> None:
     async with harbour(docker_engine, Inside.NOTHING) as fleet:
-        await fleet.warm()
+        watched = await fleet.run("fleet", "warm", "1", "--yes", "--json", "--timeout", str(BOOT_S_MAX))
+        states = [set(json.loads(line).get("ships_by_state", ())) for line in watched.splitlines()]
+        assert {"installing"} in states, "it says so before there is an agent"
         (ship,) = (await fleet.status())["ships"]
         assert (ship["state"], ship["linked"]) == ("available", True)
         said = await fleet.inside("cat", "/var/log/cloud-init-output.log")
@@ -20,5 +24,16 @@ async def test_a_plain_machine_becomes_a_ship(docker_engine: Engine) -> None:
         assert "mux-ship: fetching the agent from the mux" in said
         for package in ENGINE_PACKAGES:
             assert f"Setting up {package} " in said
-        states = await fleet.inside("systemctl", "is-active", "docker", "mux-ship", "mux-ship-join")
-        assert states.split() == ["active"] * 3
+        active = await fleet.inside("systemctl", "is-active", "docker", "mux-ship", "mux-ship-join")
+        assert active.split() == ["active"] * 3
+
+
+async def test_a_plain_machine_that_reaches_no_archive_says_so_to_the_organizers(docker_engine: Engine) -> None:
+    async with harbour(docker_engine, Inside.NOTHING) as fleet:
+        (fleet.directory / "sources.list").write_text("deb [trusted=yes] http://127.0.0.1:9/ ./\n")
+        await fleet.run("fleet", "warm", "1", "--yes", "--no-watch")
+
+        def told(status: dict[str, object]) -> bool:
+            return "its installation failed: it cannot reach Debian's archive to install Docker" in json.dumps(status)
+
+        await fleet.until(told, fleet.status)

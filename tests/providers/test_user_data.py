@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gzip
 import importlib.metadata
 import io
 import json
 import platform
+import re
 import shutil
 import ssl
 import stat
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -31,6 +33,7 @@ from mux.providers.agent_bundle import LAUNCHER, NEEDED, UNITS, AgentBundle, age
 from mux.providers.base import LaunchOrder, ProviderError
 from mux.providers.user_data import USER_DATA_BYTES_MAX, user_data
 from ship_agent.join import JoinError, join_of_boot
+from ship_agent.protocol import boot
 
 TOKEN = "the-join-token-of-this-ship"
 
@@ -125,32 +128,121 @@ def test_launch_json_becomes_the_join_information_of_a_boot(tmp_path: Path) -> N
         join_of_boot(path, "boot-7", lambda url: "10.0.0.7")
 
 
+NO_MUX = {"control_url": "wss://127.0.0.1:9/control", "ca_pem": "", "join_token": TOKEN, "ship": "ship-0001"}
+
+
+class Silent(ship_stub.Teller):
+    """Remembers what would be told."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_MUX)
+        self.words: list[str] = []
+
+    def say(self, doing: str, failed: bool = False) -> None:
+        self.words.append(doing)
+
+
+def apt(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, str]) -> list[str]:
+    """A machine without engine, whose apt-get answers so, the last one for ever; what it was asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def output(*words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+        assert environment is not None and environment["DEBIAN_FRONTEND"] == "noninteractive"
+        asked.append(" ".join(word for word in words if word in ("update", "install", "docker.io", "iptables")))
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    monkeypatch.setattr(ship_stub, "output", output)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    return asked
+
+
 def test_an_engine_that_is_missing_is_installed_and_what_is_locked_for_a_while_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def run(*words: str, environment: dict[str, str] | None = None) -> None:
-        assert environment is not None and environment["DEBIAN_FRONTEND"] == "noninteractive"
-        asked.append(" ".join(word for word in words if word in ("update", "install", "docker.io", "iptables")))
-        if len(asked) <= failures:
-            raise ship_stub.StubError("apt-get ended with 100; see above")
-
-    monkeypatch.setattr(ship_stub, "run", run)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    failures = 2
-    ship_stub.have_engine(tmp_path)
+    locked = (100, "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)\n")
+    asked = apt(monkeypatch, locked, locked, (0, ""))
+    teller = Silent()
+    ship_stub.have_engine(tmp_path, teller)
     assert asked == ["update", "update", "update", "install docker.io iptables"]
     assert json.loads((tmp_path / "etc/docker/daemon.json").read_text()) == {"live-restore": True}
-    failures = 10**6
-    with pytest.raises(ship_stub.StubError, match="ended with 100"):
-        ship_stub.have_engine(tmp_path)
+    doing, why = "installing docker.io iptables", "another program on it holds apt's lock"
+    assert teller.words == [doing, f"{doing}, try 2 of 10: {why}", f"{doing}, try 3 of 10: {why}"]
 
 
-def test_without_agent_and_bundle_it_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="bake the image anew"):
-        ship_stub.main(launch_of(user_data(order())), tmp_path)
+UNREACHABLE = "W: Failed to fetch http://deb.debian.org/debian/InRelease  Could not resolve 'deb.debian.org'\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        (((0, UNREACHABLE), (100, "E: Unable to locate package docker.io\n")) * 10, "cannot reach Debian's archive"),
+        (((100, "E: You don't have enough free space in /var/cache/apt/archives/.\n"),), "^its disk is full"),
+        (((0, ""), (100, "dpkg: error: cannot write: No space left on device\n")) * 10, "^its disk is full"),
+        (((0, ""), (100, "E: Failed to fetch …  Hash Sum mismatch\n")) * 10, "not what its index says"),
+        (((100, "…\nE: The list of sources could not be read.\n"),), "update ended with 100: The list of"),
+        (((139, ""),), "^apt-get update ended with 139$"),
+    ],
+)
+def test_why_an_engine_cannot_be_installed_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: tuple[tuple[int, str], ...], why: str
+) -> None:
+    asked = apt(monkeypatch, *answers)
+    with pytest.raises(ship_stub.StubError, match=why):
+        ship_stub.have_engine(tmp_path, Silent())
+    assert asked.count("update") == ship_stub.APT_TRIES_MAX
+
+
+def test_an_installation_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = apt(monkeypatch, (100, UNREACHABLE))
+    monkeypatch.setattr(ship_stub, "APT_S_MAX", -1.0)
+    with pytest.raises(ship_stub.StubError, match="cannot reach"):
+        ship_stub.have_engine(tmp_path, Silent())
+    assert asked == ["update"]
+
+
+def test_a_programs_output_is_on_the_console_and_its_end_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    code, said = ship_stub.output("sh", "-c", "seq 1000; echo why >&2; exit 3")
+    assert (code, said.splitlines()[-2:], len(said.splitlines())) == (3, ["1000", "why"], ship_stub.LINES_KEPT)
+    assert len(capfd.readouterr().out.splitlines()) == 1001
+    with pytest.raises(ship_stub.StubError, match=r"^sh -c .* ended with 4: last$"):
+        ship_stub.run("sh", "-c", "echo first; echo last; exit 4")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/opt/mux.new/lib/x"), "^its disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/opt"), "^PermissionError: Permission denied$"),
+        (KeyError("bundle"), "^KeyError: 'bundle'$"),
+    ],
+)
+def test_a_failure_of_any_kind_is_one_line_that_is_the_same_everywhere(error: Exception, why: str) -> None:
+    assert re.search(why, ship_stub.reason(error))
+
+
+GiveUp = Callable[[dict[str, str], Path], str]
+
+
+@pytest.fixture
+def given_up(capfd: pytest.CaptureFixture[str]) -> GiveUp:
+    """Runs the script on a machine that does not become a ship; what it says on the console."""
+
+    def run(launch: dict[str, str], root: Path) -> str:
+        with pytest.raises(SystemExit) as ended:
+            ship_stub.main(launch, root)
+        assert ended.value.code == 1
+        said = capfd.readouterr().err
+        assert said.startswith("mux-ship: this machine does not become a ship: ")
+        assert "Traceback" not in said
+        return said
+
+    return run
+
+
+def test_without_agent_and_bundle_it_says_what_to_do(tmp_path: Path, given_up: GiveUp) -> None:
+    assert "bake the image anew" in given_up(launch_of(user_data(order())), tmp_path)
 
 
 class Mux:
@@ -162,6 +254,8 @@ class Mux:
         self.busy = 0
         self.status = 200
         self.asked: list[tuple[str, str, str]] = []
+        self.words: list[dict[str, object]] = []
+        self.deaf = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -171,6 +265,17 @@ class Mux:
                 self.send_response(status)
                 self.end_headers()
                 self.wfile.write(outer.bundle if status == 200 else b"")
+
+            def do_PUT(self) -> None:
+                assert (self.path, self.headers["Mux-Ship"]) == (boot.PATH, "ship-0001")
+                assert self.headers["Authorization"] == f"Bearer {TOKEN}"
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                word = boot.BootWord.model_validate_json(body)
+                outer.deaf -= 1
+                if outer.deaf < 0:
+                    outer.words.append(word.model_dump())
+                self.send_response(503 if outer.deaf >= 0 else 204)
+                self.end_headers()
 
             def log_message(self, *words: object) -> None:
                 pass
@@ -193,6 +298,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> AgentBundle:
 @pytest.fixture
 def mux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mux]:
     monkeypatch.setattr(ship_stub, "PAUSE_MAX_S", 0.0)
+    monkeypatch.setattr(ship_stub, "TELL_EVERY_S", 0.01)
     serving = Mux(tmp_path)
     yield serving
     serving.server.shutdown()
@@ -217,6 +323,8 @@ def test_an_image_without_agent_fetches_the_muxs_own_and_it_runs(tmp_path: Path,
     assert "--dir" in done.stdout
     assert stat.S_IMODE((root / "opt/mux/bin/ship-agent").stat().st_mode) == 0o755
     assert not list((root / "var/tmp").iterdir())
+    last = mux.words[-1]
+    assert last == {"doing": "the agent is starting; see journalctl -u mux-ship", "failed": False}
 
 
 def test_an_agent_of_another_version_is_replaced(tmp_path: Path, mux: Mux, bundle: AgentBundle) -> None:
@@ -227,28 +335,29 @@ def test_an_agent_of_another_version_is_replaced(tmp_path: Path, mux: Mux, bundl
     assert json.loads((root / "opt/mux/bundle.json").read_text())["version"] == __version__
 
 
-def test_a_bundle_that_is_not_what_was_ordered_is_not_unpacked(
-    tmp_path: Path, mux: Mux, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_that_is_not_what_was_ordered_is_not_unpacked_and_the_mux_hears_of_it(
+    tmp_path: Path, mux: Mux, given_up: GiveUp
 ) -> None:
-    monkeypatch.setattr(ship_stub, "TRIES_MAX", 2)
-    mux.bundle = b"something else"
-    with pytest.raises(SystemExit, match="not what was ordered"):
-        ship_stub.main(mux.launch("0" * 64), tmp_path / "root")
+    mux.bundle, mux.deaf = b"something else", 2
+    assert "not what was ordered" in given_up(mux.launch("0" * 64), tmp_path / "root")
+    assert len(mux.asked) == ship_stub.WRONG_MAX
+    why = "the agent's bundle cannot be had: it is not what was ordered"
+    assert mux.words[-1] == {"doing": why, "failed": True}, "told again until the mux heard it"
     assert not (tmp_path / "root/opt").exists()
 
 
-def test_a_mux_of_another_authority_learns_no_token(tmp_path: Path, mux: Mux, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mux_of_another_authority_learns_no_token(
+    tmp_path: Path, mux: Mux, monkeypatch: pytest.MonkeyPatch, given_up: GiveUp
+) -> None:
     monkeypatch.setattr(ship_stub, "TRIES_MAX", 1)
     launch = mux.launch("0" * 64) | {"ca_pem": ControlCa.open(tmp_path / "other", datetime.now(UTC)).pem}
-    with pytest.raises(SystemExit, match="certificate verify failed"):
-        ship_stub.main(launch, tmp_path / "root")
-    assert mux.asked == []
+    assert "certificate verify failed" in given_up(launch, tmp_path / "root")
+    assert (mux.asked, mux.words) == ([], [])
 
 
-def test_a_refusal_is_not_asked_again(tmp_path: Path, mux: Mux) -> None:
+def test_a_refusal_is_not_asked_again(tmp_path: Path, mux: Mux, given_up: GiveUp) -> None:
     mux.status = 403
-    with pytest.raises(SystemExit, match="answers 403"):
-        ship_stub.main(mux.launch("0" * 64), tmp_path / "root")
+    assert "answers 403" in given_up(mux.launch("0" * 64), tmp_path / "root")
     assert len(mux.asked) == 1
 
 

@@ -54,6 +54,7 @@ from tests.sim.actions import KILL_POINTS, PAGES, WISHES, Action, Scenario
 from tests.sim.agent import SimAgent
 from tests.sim.clock import Dice, Timeline
 from tests.sim.event import HEARTBEAT_S, event_spec
+from tests.sim.installing import install
 from tests.sim.machines import SimMachine
 from tests.sim.mux import SimMux
 from tests.sim.network import Connection, Weather
@@ -153,7 +154,7 @@ class House:
 
     def _machine_boots(self, machine: SimMachine) -> None:
         self.note(f"{machine.ship} boots on {machine.host}")
-        self._agent_starts(machine)
+        install(self, machine, partial(self._agent_starts, machine))
 
     def _machine_ends(self, machine: SimMachine) -> None:
         self.note(f"{machine.ship} is off")

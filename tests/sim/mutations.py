@@ -313,6 +313,8 @@ MUTATIONS = (
              "ProjectPushed(event.project, rollout.image, rollout.digest,"),
     Mutation("a rollout is forgotten with the mux", "fleet",
              "commands.append(SaveRollout(rollout) if rollout else ForgetRollout(project))", "pass"),
+    Mutation("a machine's word from before its agent joined counts against the ship", "boots",
+             "ship.gone or ship.key or ship.failed", "ship.gone or ship.failed"),
 )  # fmt: skip
 
 

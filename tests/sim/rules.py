@@ -64,6 +64,7 @@ from mux.core.routes import RouteKey
 from mux.core.warming import aim, held
 from mux.core.world import World
 from ship_agent.step import Action, Remove, Start, StartOver
+from tests.sim.installing import InstallingRules
 from tests.sim.leaving import Moves
 from tests.sim.loss import Loss
 from tests.sim.notebooks import SaveRules
@@ -127,6 +128,7 @@ class Rules:
         self._rollouts = RolloutRules()
         self._saves = SaveRules()
         self._wishes = WishRules()
+        self._installing = InstallingRules()
         self._launched: set[ShipId] = set()
         self.bound_keys: dict[ShipId, str] = {}
         self._sent: dict[ShipId, Desired] = {}
@@ -180,6 +182,8 @@ class Rules:
             raise BrokenRuleError("rollout", broken)
         for broken in self._saves.broken(fleet.world, events):
             raise BrokenRuleError("pages", broken)
+        for broken in self._installing.broken(fleet.world, self.bound_keys):
+            raise BrokenRuleError("installing", broken)
         self._check_ends(before, events, commands)
         for ship, ends in ((c.ship, c) for c in commands if isinstance(c, SendDesired)):
             self._check_generation(ship, ends.desired)
