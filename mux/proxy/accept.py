@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from mux.proxy import limits
+from mux.proxy import limits, sockets
 
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Nothing is wrong with the connection that waits: there is no room for it now."""
@@ -54,6 +54,7 @@ class Acceptor:
     async def start(self) -> None:
         """Serve."""
         self._sock.setblocking(False)
+        sockets.keep_alive(self._sock)  # as is every connection that it takes
         if self._tls is None:
             self._server = await self._loop.create_server(self._first, sock=self._sock, backlog=limits.LISTEN_BACKLOG)
         else:

@@ -92,7 +92,6 @@ class ClientConnection(asyncio.Protocol):
         self.peer = self.direct = Peer.of(name[0] if isinstance(name, tuple) else "")
         self._half_close = self.transport.can_write_eof()
         self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
-        sockets.keep_alive(transport)
         try:
             self._plane.client_connected(self)
         except TooMany as refusal:
@@ -120,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
                     and not plane.draining
                     and self._quick.begin(memo, data)
                 ):
-                    self.phase, self.exchange, self._keep_alive = Phase.EXCHANGE, self._quick, True
+                    self.phase, self.exchange = Phase.EXCHANGE, self._quick
                     return
                 self._head_began = self._touched
             self._reader.receive(data)
@@ -161,6 +160,7 @@ class ClientConnection(asyncio.Protocol):
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.abandon()
+        self._let_go()
 
     def pause_writing(self) -> None:
         """The client takes no more for now."""
@@ -285,6 +285,10 @@ class ClientConnection(asyncio.Protocol):
         """Whether the client has said that it will send no more."""
         return self._eof
 
+    def takes_no_more(self) -> None:
+        """The client wants no other answer after the current one."""
+        self._keep_alive = False
+
     def may_keep_alive(self) -> bool:
         """Whether another request may follow the current one."""
         return self._keep_alive and self._reader.body_done and not self._plane.draining
@@ -345,7 +349,12 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self.phase = Phase.ENDED
         self._plane.client_gone(self)
+        self._let_go()
         return self._reader.take()
+
+    def _let_go(self) -> None:
+        """Be freed at once: the collector comes seldom, and stops everybody when it does."""
+        del self._quick
 
     def _linger(self) -> None:
         if self.transport.is_closing():

@@ -192,6 +192,9 @@ HELD_S: Final = 5.0
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""
 
+MEMO_PEERS: Final = 4096
+"""Addresses of clients whose text forms are remembered."""
+
 SWEEP_S: Final = 1.0
 """How often deadlines are looked at: one timer for all connections instead of several for each."""
 

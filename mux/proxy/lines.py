@@ -2,8 +2,8 @@
 
 Sans-I/O. Owns what is remembered of one line, for requests and for responses. Rules: a line is remembered only if its
 meaning does not depend on other lines, so what frames a message, upgrades it or names other fields is left to the
-strict parsers (a plain ``Connection: keep-alive`` and a lone length or coding of a response excepted); a line that this
-module takes is one that the strict parsers take, llhttp among them.
+strict parsers (a plain ``Connection: keep-alive`` or ``close`` and a lone length or coding of a response excepted); a
+line that this module takes is one that the strict parsers take, llhttp among them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ HOST: Final = 1
 """A kind of line: Host."""
 COOKIE: Final = 1 << 10
 """A kind of line: Cookie."""
+LAST: Final = 1 << 20
+"""A kind of line: a request's ``Connection: close``."""
 LENGTH: Final = 2
 """A kind of line: a response's Content-Length."""
 CODING: Final = 3
@@ -40,6 +42,9 @@ DATE: Final = 4
 """A kind of line: a response's Date."""
 
 _NONE = SessionHash("")
+
+# Every browser sends the one, which asks for what HTTP/1.1 does anyway; scripts send the other.
+_CONNECTION = {b"keep-alive": PLAIN, b"close": LAST}
 
 # Each of these says something about the message as a whole, or about other fields.
 # For llhttp too: all other lines it reads octet by octet, each on its own (a test tries every octet).
@@ -53,7 +58,7 @@ class RequestLine:
 
     Args:
         field: as the strict parser reads it.
-        kind: PLAIN, HOST or COOKIE.
+        kind: PLAIN, HOST, COOKIE or LAST.
         public: as an upstream gets it that is no workspace with a token; empty if it is dropped.
         private: as a workspace with a token gets it.
         session: of a Cookie line: the hash of the one session token in it; empty if there is none, or more than one.
@@ -104,9 +109,8 @@ class RequestLines:
         key = name.lower()
         field = Field(name, key, value)
         if key in _REQUEST_STRICT:
-            # Every browser sends this one; it asks for what HTTP/1.1 does anyway.
-            plain = key == b"connection" and value.lower() == b"keep-alive"
-            return RequestLine(field, PLAIN, b"", b"") if plain else None
+            kind = _CONNECTION.get(value.lower()) if key == b"connection" else None
+            return None if kind is None else RequestLine(field, kind, b"", b"")
         kept = public_line(field)
         if key == b"host":
             return RequestLine(field, HOST, kept, kept) if is_host(value) else None

@@ -16,7 +16,7 @@ from mux.core.model import SessionHash
 from mux.proxy.body import NO_BODY
 from mux.proxy.bounded import Bounded
 from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, MEMO_DOORS, MEMO_HEAD_BYTES_MAX, MEMO_HEADS
-from mux.proxy.lines import CODING, COOKIE, DATE, HOST, PLAIN, RequestLine, RequestLines, ResponseLines
+from mux.proxy.lines import CODING, COOKIE, DATE, HOST, LAST, PLAIN, RequestLine, RequestLines, ResponseLines
 from mux.proxy.request import RequestHead
 from mux.proxy.rewrite import Peer, added_lines
 from mux.proxy.routing import Destination, Router
@@ -24,6 +24,8 @@ from mux.proxy.upstream import Pool, Pools
 
 _NOBODY = Peer(b"", b"")
 _END = b"\r\n\r\n"
+_KINDS = frozenset((HOST, HOST + COOKIE, HOST + LAST, HOST + COOKIE + LAST))
+"""What a head may have: one Host, and at most one of each of the others."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2345][0-9]{2}) ([\t \x21-\x7e\x80-\xff]*)")
 
 
@@ -34,24 +36,26 @@ class KnownHead:
         lines: of the head.
         host: value of Host, lower case.
         session: hash of the session token in it; empty for none.
+        last: whether the client wants no other answer on its connection.
 
     Its ``peer`` is who sent it, which a proxy in front may say in it.
     """
 
-    __slots__ = ("host", "lines", "peer", "session", "ways")
+    __slots__ = ("host", "last", "lines", "peer", "session", "ways")
 
-    def __init__(self, lines: list[RequestLine], host: bytes, session: SessionHash) -> None:
+    def __init__(self, lines: list[RequestLine], host: bytes, session: SessionHash, *, last: bool) -> None:
         self.lines = lines
         self.host = host
         self.session = session
+        self.last = last
         self.peer = _NOBODY
         self.ways: dict[Hashable, Way] = {}
 
     def request(self, method: bytes, target: bytes) -> RequestHead:
         """The head as the strict parser gives it."""
-        options = frozenset((b"keep-alive",) if any(line.field.key == b"connection" for line in self.lines) else ())
+        options = frozenset(line.field.value.lower() for line in self.lines if line.field.key == b"connection")
         fields = [line.field for line in self.lines]
-        return RequestHead(method, target, 1, fields, self.host, b"", NO_BODY, options, True, False)
+        return RequestHead(method, target, 1, fields, self.host, b"", NO_BODY, options, not self.last, False)
 
 
 class Door:
@@ -86,10 +90,17 @@ class Door:
 
 @dataclass(slots=True)  # not frozen: that would double the cost of making one
 class Way:
-    """A known head at a door: ``rest`` follows the request line towards the upstream."""
+    """A known head at a door.
+
+    Args:
+        door: that it goes through.
+        rest: what follows the request line towards the upstream.
+        last: see KnownHead.
+    """
 
     door: Door
     rest: bytes
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +174,11 @@ class Memo:
                 kinds += kind
                 if kind == HOST:
                     host = line.field.value.lower()
-                else:
+                elif kind == COOKIE:
                     session = line.session
-        if kinds not in (HOST, HOST + COOKIE):
+        if kinds not in _KINDS:
             return None
-        return KnownHead(lines, host, session)
+        return KnownHead(lines, host, session, last=kinds >= LAST)
 
     def way(
         self,
@@ -203,7 +214,7 @@ class Memo:
             self._doors.put(key, door)
         private = door.destination.token is not None
         kept = b"".join([line.private for line in known.lines] if private else [line.public for line in known.lines])
-        way = known.ways[place] = Way(door, kept + door.added)
+        way = known.ways[place] = Way(door, kept + door.added, known.last)
         return way
 
     # -- responses ------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _H = b"H"[0]
 _END = b"\r\n\r\n"
+_CLOSE = b"Connection: close\r\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,%d}" % CHUNK_DIGITS_MAX)
 
@@ -117,6 +118,8 @@ class Quick:
         if connection is None and (door.pool.dropped or door.destination.hold_s is not None):
             return False
         self._known, self._way, self._match = known, way, match
+        if way.last:
+            client.takes_no_more()
         self._head_only = data[0] == _H
         self._answer = None
         client.peer = client.direct if known is None else known.peer
@@ -222,20 +225,23 @@ class Quick:
             self.hand_over().upstream_data(data)
             return
         self._connection = None
-        client = self._client
+        client, way = self._client, self._way
         client.exchange = None  # before the write, which may say that the client takes no more: it is answered
-        if known.same:
+        if known.same and not way.last:
             client.transport.write(data)
         else:
-            date = b"" if known.dated else plane.date
-            client.transport.write(known.head + date + data[end - 2 :])
+            last, date = _CLOSE if way.last else b"", b"" if known.dated else plane.date
+            client.transport.write(known.head + last + date + data[end - 2 :])
         plane.tally.statuses[known.status_class] += 1
-        door = self._way.door
+        door = way.door
         if door.counted is not plane.counting:
             plane.count(door)
         now = plane.now()
         door.pool.give(connection, now)
-        client.quick_done(now)
+        if way.last:
+            client.response_done(keep=False)
+        else:
+            client.quick_done(now)
 
     def upstream_lost(self, error: Exception | None) -> None:
         """See UpstreamUser."""

@@ -8,10 +8,12 @@ passed on.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
 
+from mux.proxy import limits
 from mux.proxy.body import CHUNKED, WHOLE_ORIGIN
 from mux.proxy.cookies import confined_set_cookie, without_mux_cookies
 from mux.proxy.grammar import Field, list_items, values_of
@@ -49,6 +51,7 @@ class Peer:
     forwarded: bytes
 
     @classmethod
+    @functools.lru_cache(limits.MEMO_PEERS)
     def of(cls, address: str) -> Peer:
         """From a socket's peer address; empty for a Unix socket."""
         if not address:

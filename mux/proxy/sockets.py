@@ -25,10 +25,13 @@ def _tcp_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
     return sock if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
 
 
-def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel find dead peers of an idle connection; nothing is sent inside the stream."""
-    sock = _tcp_socket(transport)
-    if sock is None:
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel find dead peers of an idle connection; nothing is sent inside the stream.
+
+    Args:
+        sock: a connection, or a listening socket, whose connections inherit it.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -38,6 +41,19 @@ def keep_alive(transport: asyncio.BaseTransport) -> None:
     ):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def keep_transport_alive(transport: asyncio.BaseTransport) -> None:
+    """The same for a transport that no listening socket of ours has taken."""
+    theirs = _tcp_socket(transport)
+    if theirs is None:
+        return
+    # uvloop's sockets make one of these for each option.
+    sock = socket.socket(theirs.family, theirs.type, theirs.proto, theirs.fileno())
+    try:
+        keep_alive(sock)
+    finally:
+        sock.detach()
 
 
 def bound_unacknowledged(transport: asyncio.BaseTransport, bound_ms: int) -> None:

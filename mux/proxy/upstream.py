@@ -66,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The socket is open."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(limits.WRITE_BUFFER_BYTES_HIGH, limits.WRITE_BUFFER_BYTES_LOW)
-        sockets.keep_alive(transport)
+        sockets.keep_transport_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes for the exchange; on an idle connection they end it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -51,7 +52,7 @@ FIELDS = st.one_of(
             b"Cookie: a=b",
             b"Connection: keep-alive",
             b"Connection: Keep-Alive, X-Sum",
-            b"Connection: close",
+            b"Connection: Close",
             b"Keep-Alive: 5",
             b"Authorization: Basic YTpi",
             b"Accept: */*  ",
@@ -352,6 +353,22 @@ async def test_a_line_that_is_too_long_is_refused_before_a_head_that_is_known(ri
     assert (await rig.ask(request(b"GET /camp/intro/" + b"a" * room))).body == b"alice"
     assert (await rig.ask(request(b"GET /camp/intro/" + b"a" * (room + 1)))).code == "head_too_large"
     assert len(rig.alice.requests) == 4
+
+
+@pytest.mark.parametrize("dated", [False, True])
+async def test_a_client_that_wants_one_answer_gets_it_by_the_short_way(rig: Rig, dated: bool) -> None:
+    date = b"Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n" if dated else b""
+    rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nX: y\r\n" + date + b"Content-Length: 2\r\n\r\nok")
+    heads = []
+    for _ in range(5):
+        client = await rig.client()
+        await client.send(request(b"GET /camp/intro/lab", b"Connection: close"))
+        answer = await client.rest()
+        heads.append(re.sub(rb"Date: [^\r]+", b"", answer))
+    assert heads == [heads[0]] * 5 and b"\r\nConnection: close\r\n" in heads[0] and heads[0].endswith(b"\r\n\r\nok")
+    assert rig.alice.connections == 1 and len(rig.alice.requests) == 5
+    assert all(b"onnection" not in got for got in rig.alice.requests)
+    assert rig.plane.memo is not None and len(rig.plane.memo.heads) == 1
 
 
 async def test_large_heads_are_not_remembered(rig: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -46,6 +47,22 @@ def held(client: ClientConnection) -> int:
         + len(exchange._reader.leftover)
         + exchange.upstream.transport.get_write_buffer_size()
     )
+
+
+async def test_a_connection_that_ended_is_freed_at_once(rig: Rig) -> None:
+    """The collector comes seldom, and whoever is served waits for it as long as there is much to look through."""
+    gc.collect()
+    gc.disable()
+    try:
+        for fields in ((), (b"Connection: close",), (b"Connection: x",)):
+            for _ in range(5):
+                await (await rig.client()).ask(request(b"GET /camp/intro/lab", *fields))
+        for client in rig._clients:
+            client.writer.transport.abort()
+        await eventually(lambda: not rig.plane._clients)
+        await eventually(lambda: not any(isinstance(each, ClientConnection | Exchange) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 async def flood(wire: Wire, data: bytes) -> None:
