@@ -375,10 +375,6 @@ def _user_revoked(world: World, event: UserRevoked) -> None:
         attendance.leave_queue(world, event.user)
 
 
-def _listing_failed(world: World, _event: ListingFailed) -> None:
-    world.listing = False
-
-
 def _with_ship(act: Callable[[World, Ship, Any], None]) -> Callable[[World, Any], None]:
     def handler(world: World, event: Any) -> None:
         ship = world.ships.get(event.ship)
@@ -430,7 +426,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     MachineNoticed: notices.machine_noticed,
     ProviderNoticed: notices.provider_noticed,
     MachinesListed: machines.listed,
-    ListingFailed: _listing_failed,
+    ListingFailed: machines.listing_failed,
     BootTold: boots.told,
     ShipDialed: liveness.dialed,
     ShipReported: liveness.reported,

@@ -13,7 +13,7 @@ from itertools import islice
 from mux.core import boots, calls, parking, warming
 from mux.core.attendance import move_everybody
 from mux.core.commands import ListMachines, Notify, TerminateShip
-from mux.core.events import LaunchFailed, LaunchSucceeded, MachinesListed
+from mux.core.events import LaunchFailed, LaunchSucceeded, ListingFailed, MachinesListed
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
 from mux.core.planner import BEYOND_LIMIT, plan
 from mux.core.ships import Ship, attendees
@@ -26,6 +26,8 @@ NEVER_JOINED = (
 )
 MISSING_MAX = 2
 """Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
+LISTINGS_FAILED_MAX = 3
+"""In a row before organizers are told: a cloud that hiccups mends itself."""
 LISTINGS_APART = 0.9
 """Part of `listing_s` that lies between two of them. One that was asked for out of turn, since an organizer resumed,
 says no more than the one just before it."""
@@ -171,8 +173,28 @@ def _place(world: World, ship: Ship, machine: Machine) -> None:
     world.touch(ship)
 
 
+def listing_failed(world: World, event: ListingFailed) -> None:
+    """The provider could not say what exists: nothing is gone by that. What lasts is told, and shown while it does."""
+    world.listing = False
+    world.listings_failed += 1
+    if world.listings_failed < LISTINGS_FAILED_MAX:
+        return
+    world.listing_trouble = event.reason
+    if world.listings_failed == LISTINGS_FAILED_MAX:
+        rest = "Ships go on." if world.listed else "Ships go on, and none is launched or ended before it does."
+        text = f"The provider does not say which machines there are: {event.reason} {rest}"
+        world.notify(Notify("error", "listing_failed", "", text))
+
+
+def _listing_came(world: World) -> None:
+    if world.listing_trouble:
+        world.notify(Notify("info", "listing_back", "", "The provider says again which machines there are."))
+    world.listings_failed, world.listing_trouble = 0, ""
+
+
 def listed(world: World, event: MachinesListed) -> None:
     """Compare what exists with what is known: adopt, start, park, end; notice what is gone."""
+    _listing_came(world)
     world.listing = False
     world.listed = True
     world.changes.plan = True

@@ -344,6 +344,8 @@ def _ordered_at(world: World, ship: Ship) -> float:
 def launching_text(world: World) -> str:
     """Why nothing is launched, or why launching takes so long; empty while it goes well."""
     patience = world.patience
+    if not world.listed and world.listing_trouble and not world.stopped_text:
+        return f"waits until the provider says which machines there are: {world.listing_trouble}"
     if world.stopped_text or not patience.failures:
         return world.stopped_text
     tries = "once" if patience.failures == 1 else f"{patience.failures} times in a row"
@@ -361,6 +363,8 @@ def reasons(world: World) -> list[tuple[str, int]]:
         found[f"project {project} fails: {why}"] += 1
     if world.patience.failures:
         found[f"launch failed: {world.patience.reason}"] += world.patience.failures
+    if world.listing_trouble:
+        found[f"machines cannot be listed: {world.listing_trouble}"] += 1
     if world.stopped_text:
         found[world.stopped_text] += 1
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))

@@ -161,6 +161,8 @@ class World:
         self.broken: dict[ProjectName, str] = {}
         self.listing = False
         self.listed = False
+        self.listings_failed = 0
+        self.listing_trouble = ""
         self.orphans: set[ShipId] = set()
         self.published_routes: dict[RouteKey, Placement] = {}
         self.published_sessions: dict[SessionHash, SessionEntry] = {}

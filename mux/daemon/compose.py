@@ -298,10 +298,7 @@ class Control:
         """Start every part; ``stack`` stops them in the reverse order. Raises StartError."""
         stack.push_async_callback(self.store.close)
         stack.push_async_callback(self.files.close)
-        try:
-            await self.provider.open()
-        except ProviderError as error:
-            raise StartError(str(error)) from error
+        await self._open_provider()
         stack.push_async_callback(self.provider.close)
         await self.publisher.serve(sockets.feed)
         stack.push_async_callback(self.publisher.close)
@@ -345,6 +342,15 @@ class Control:
         await serve(self.attendees, sockets.web, stack, shutdown_s=STOP_REQUESTS_S)
         await self.https.start(stack)
         log.info("control process is up", event_name=self.file.event.name)
+
+    async def _open_provider(self) -> None:
+        """A cloud that refuses to answer ends a first start. Where there are ships, people work there: mux goes on."""
+        try:
+            await self.provider.open()
+        except ProviderError as error:
+            if self.provider.name == "local" or not self.engine.status(self.clock()).ships:
+                raise StartError(str(error)) from error
+            log.error("machines cannot be listed; ships go on", error=str(error))
 
     async def park(self) -> None:
         """Park the fleet and wait until it is."""

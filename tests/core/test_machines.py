@@ -11,10 +11,12 @@ from mux.core.events import (
     LaunchFailed,
     LaunchingSet,
     LaunchSucceeded,
+    ListingFailed,
     MachinesListed,
     ShipDrained,
 )
 from mux.core.model import Machine, MachineStatus, ProjectName, ShipId
+from mux.core.warming_views import warming_view
 from tests.core.room import Room, event_spec
 
 ONE, TWO, THREE = ShipId("ship-0001"), ShipId("ship-0002"), ShipId("ship-0003")
@@ -209,3 +211,37 @@ def test_a_ship_that_is_drained_while_the_fleet_is_paused_goes_once_it_is_resume
     assert ship not in room.states()
     assert ship not in room.machines
     assert len(room.states()) == 1
+
+
+def test_a_provider_that_cannot_be_asked_is_told_once_and_shown_until_it_answers() -> None:
+    room = Room(event_spec(attendees=4, listing_s=15.0))
+    room.pending.clear()
+    for _ in range(5):
+        room.do(ListingFailed("AWS does not accept mux's credentials (ExpiredToken)."))
+        room.do(after=15)
+    assert room.states() == {}, "what exists already is not known"
+    view = warming_view(room.fleet.world, room.now)
+    assert "which machines there are: AWS does not accept mux's credentials" in view.launching_text
+    room.answer_all()  # the questions that are open
+    room.settle()
+    assert len(room.states()) == 2
+    told = {notice.code: notice for notice in room.notices if notice.code.startswith("listing")}
+    assert "none is launched or ended before it does" in told["listing_failed"].text
+    assert [notice.code for notice in room.notices if notice.code in told] == ["listing_failed", "listing_back"]
+    view = warming_view(room.fleet.world, room.now)
+    assert (view.launching_text, view.reasons) == ("", ())
+
+
+def test_listings_that_fail_while_there_are_ships_are_a_reason_that_is_shown_and_end_nothing() -> None:
+    room = Room(event_spec(attendees=4))
+    room.settle()
+    before = room.states()
+    for _ in range(2):
+        room.do(ListingFailed("EC2 did not answer."))
+    room.answer_all()
+    assert "listing_failed" not in {notice.code for notice in room.notices}
+    room.do(ListingFailed("EC2 did not answer."))
+    assert room.states() == before
+    view = warming_view(room.fleet.world, room.now)
+    assert ("machines cannot be listed: EC2 did not answer.", 1) in view.reasons
+    assert not view.launching_text, "it launches all the same"
