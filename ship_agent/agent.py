@@ -24,6 +24,7 @@ import structlog
 from pydantic import ValidationError
 
 from ship_agent.activity import Activity, Server
+from ship_agent.answered import Answered
 from ship_agent.health import HealthChecks, Probe
 from ship_agent.memory import Memory, failed, of_specification, seen
 from ship_agent.notices import Notices
@@ -129,6 +130,7 @@ class Agent:
         self._progress: dict[str, str] = {}
         self._starts = Starts(runtime, self._wake_up)
         self._wishes = Wishes(runtime)
+        self._answered = Answered(directory)
         self._busy: set[str] = set()
         self._outcomes: list[_Outcome] = []
         self._actions: set[asyncio.Task[None]] = set()
@@ -144,6 +146,7 @@ class Agent:
         await self._runtime.open()
         await self._health.open()
         self._target = await asyncio.to_thread(self._load)
+        await asyncio.to_thread(self._answered.load)
         cpus = (await asyncio.to_thread(resources, self._directory)).cpus
         self._starting_max = max(STARTING_MIN, STARTING_PER_CPU * cpus)
         directory = asyncio.create_task(self._watch_directory(), name="agent directory")
@@ -234,9 +237,10 @@ class Agent:
         log.warning("join.json is gone: stopping all workspaces", directory=str(self._directory))
 
     async def _keep_link(self, link: Link) -> None:
+        # Before the first look nothing is known of what runs, and a report would say that nothing does.
+        await self._first_look.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_HEALTH_MAX_S):
-                await self._first_look.wait()
                 await self._health.all_asked()
         await link.run()
 
@@ -255,6 +259,7 @@ class Agent:
                     self._begin(action)
                 self._reached = self._target.generation if settled(self._target, self._view) else self._reached
                 due = next_deadline(self._target, self._view)
+            await self._note_answered()
             self._report()
             self._activity.watch(self._servers())
             self._starts.watch(self._view)
@@ -313,7 +318,10 @@ class Agent:
             if identity in wanted:
                 memory = of_specification(memory, wanted[identity].run_key)
             answers = healthy.get(identity) == here.starts
-            self._memory[identity] = seen(memory, here, healthy=answers, age_s=clock - here.started_at, now=now)
+            # What appears after the first look was started by this agent, however late it is seen.
+            age_s = 0.0 if self._first_look.is_set() else clock - here.started_at
+            before = self._answered.has(here)
+            self._memory[identity] = seen(memory, here, healthy=answers, age_s=age_s, now=now, answered=before)
         for identity in self._memory.keys() - workspaces.keys() - wanted.keys():
             del self._memory[identity]
             self._starts.tails.pop(identity, None)
@@ -330,6 +338,12 @@ class Agent:
             hooks=self._starts.hooks,
         )
         self._health.sync(self._probes(workspaces.values()))
+
+    async def _note_answered(self) -> None:
+        """Before a report says that a workspace answers: the next agent must not take that back."""
+        starts = {identity: memory.starts for identity, memory in self._memory.items() if memory.answered}
+        if self._answered.differs(starts):
+            await asyncio.to_thread(self._answered.note, starts)
 
     async def _fetch_tails(self, workspaces: Mapping[str, RunningWorkspace]) -> None:
         """Read the log of what has just failed, before the failure is counted: no report names it without its log."""

@@ -96,7 +96,9 @@ def of_specification(memory: Memory, run_key: str) -> Memory:
     return replace(memory, failures=0, barren=0, fatal=False, code="", detail="", run_key=run_key)
 
 
-def seen(memory: Memory, workspace: RunningWorkspace, *, healthy: bool, age_s: float, now: float) -> Memory:
+def seen(
+    memory: Memory, workspace: RunningWorkspace, *, healthy: bool, age_s: float, now: float, answered: bool = False
+) -> Memory:
     """Take in what is so of a workspace.
 
     Args:
@@ -104,13 +106,15 @@ def seen(memory: Memory, workspace: RunningWorkspace, *, healthy: bool, age_s: f
         healthy: as the health checks say of this start.
         age_s: seconds since it was started, by the machine's clock: a start that an earlier agent made long ago is
             no start any more. Whoever sits there may have open kernels, so it is never ended for want of an answer.
+        now: monotonic seconds.
+        answered: an earlier agent has noted that this start has answered, with which it is no start any more either.
     """
     if workspace.starts != memory.starts:
         memory = replace(
             memory,
             starts=workspace.starts,
             seen_at=now - max(0.0, min(age_s, START_MAX_S)),
-            answered=age_s > START_MAX_S,
+            answered=answered or age_s > START_MAX_S,
             healthy_at=None,
             ended=False,
         )

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ship_agent import health, memory, starts
+from ship_agent import agent, health, memory, starts
 from ship_agent.protocol.messages import (
     MESSAGE_BYTES_MAX,
     WORKSPACES_MAX,
@@ -409,6 +409,53 @@ async def test_the_next_agent_adopts_and_reports_healthy_from_its_first_word(shi
     assert [(item.state, item.restarts) for item in first.workspaces] == [("healthy", 0)]
     assert first.generation == 1
     assert (await ask(workspace, "api"))["pid"] == pid
+
+
+async def test_what_has_answered_is_not_starting_again_for_the_next_agent(
+    ship: Ship, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where all agents start at once, the first answers come after the first report."""
+    await warm(ship)
+    await ship.stop()
+    go_on, ask_now = asyncio.Event(), health.HealthChecks._ask
+
+    async def late(checks: health.HealthChecks, probe: health.Probe) -> bool:
+        await go_on.wait()
+        return await ask_now(checks, probe)
+
+    monkeypatch.setattr(agent, "FIRST_HEALTH_MAX_S", 0.0)
+    monkeypatch.setattr(health.HealthChecks, "_ask", late)
+    await ship.start()
+    first = await ship.link.report(lambda report: True)
+
+    assert [(item.state, item.restarts) for item in first.workspaces] == [("unhealthy", 0)]
+    go_on.set()
+    await ship.link.workspace(lambda item: item.state == "healthy")
+
+
+async def test_another_start_has_to_answer_anew_for_the_next_agent(ship: Ship, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, workspace = await warm(ship)
+    pid = (await ask(workspace, "api"))["pid"]
+
+    async def never(_checks: health.HealthChecks, _probe: health.Probe) -> bool:
+        return False
+
+    monkeypatch.setattr(health.HealthChecks, "_ask", never)
+    os.kill(pid, signal.SIGKILL)
+    await ship.link.workspace(lambda item: item.state == "starting" and item.restarts == 1)
+    await ship.stop()
+    await ship.start()
+    await ship.link.workspace(lambda item: item.state == "starting" and item.restarts == 1)
+
+
+async def test_a_note_of_what_has_answered_that_is_damaged_is_passed_over(ship: Ship) -> None:
+    await warm(ship)
+    await ship.stop()
+    for damaged in ("", "[]", '"w-1": "1"', '{"w-1": "1", "w-2": null}', "\x00"):
+        (ship.directory / "answered.json").write_text(damaged)
+        await ship.start()
+        await ship.link.workspace(lambda item: item.state == "healthy")
+        await ship.stop()
 
 
 async def test_without_the_mux_a_restarted_agent_repairs_by_the_last_desired_state(ship: Ship) -> None:

@@ -1,7 +1,8 @@
 """A simulated agent: the real `step`, `memory` and `report` in the order of `ship_agent.agent`, without its tasks.
 
 It does as the real shell does: a desired state is on disk before it is acted on; a key is busy until its action was
-seen to have ended; nothing is touched before the first desired state. Health checks are the machine's own truth.
+seen to have ended; nothing is touched before the first desired state. Health checks are the machine's own truth;
+those of an agent that finds workspaces running may come late, after its first reports.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from tests.sim.machines import SimMachine
 RETRY_S = 5.0
 SAVES_SLOWLY = 0.05
 """Share of workspaces whose files cannot be brought in time."""
+HEARS_LATE = 0.5
+HEARS_LATE_S = (0.0, 6.0)
+"""Share of agents on a busy machine, whose first health checks of what they find running take so long."""
 LIES = ("pulling", "starting", "healthy", "unhealthy", "restarting", "failed", "stopped")
 RESOURCES = Resources(
     cpus=2, load_1m=0.5, memory_total_bytes=1, memory_available_bytes=1, disk_total_bytes=1, disk_free_bytes=1
@@ -73,6 +77,10 @@ class SimAgent:
         self._woken = False
         self._wakes_at = float("inf")
         self._lies = 0
+        self._hears_at = time.now
+        if machine.workspaces and dice.roll("hears late", machine.ship, time.now) < HEARS_LATE:
+            self._hears_at += dice.between(*HEARS_LATE_S, "hears", machine.ship, time.now)
+            time.at(self._hears_at, self._timer)
         self.wake()
 
     def take(self, desired: Desired) -> None:
@@ -154,6 +162,7 @@ class SimAgent:
                 self._reached = self._target.generation
             self._wake_at(next_deadline(self._target, self._view))
             self._save(self._target)
+        self.machine.noted = {identity: memory.starts for identity, memory in self._memory.items() if memory.answered}
         self._wake_at(self.machine.answers_next(now))
         view = self._view
         heard = (view.workspaces, view.memory, view.pulls, view.busy, view.started_over, frozenset(self._saved))
@@ -212,7 +221,14 @@ class SimAgent:
             if identity in wanted:
                 memory = of_specification(memory, wanted[identity].run_key)
             age_s = now - here.started_at
-            self._memory[identity] = seen(memory, here, healthy=identity in healthy, age_s=age_s, now=now)
+            self._memory[identity] = seen(
+                memory,
+                here,
+                healthy=identity in healthy,
+                age_s=age_s,
+                now=now,
+                answered=self.machine.noted.get(identity) == here.starts,
+            )
         for identity in self._memory.keys() - workspaces.keys() - wanted.keys():
             del self._memory[identity]
         needed = self._target.images if self._target else {}
@@ -242,7 +258,8 @@ class SimAgent:
             self._memory[key] = memory
 
     def _healthy(self) -> frozenset[str]:
-        return frozenset(here.id for here in self.machine.healthy(self._time.now))
+        answers = frozenset(here.id for here in self.machine.healthy(self._time.now))
+        return answers if self._time.now >= self._hears_at else frozenset()
 
     def _begin(self, action: Action) -> None:
         key = _key(action)

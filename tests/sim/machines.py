@@ -104,6 +104,7 @@ class SimMachine:
         self.started_over: dict[str, StartedOver] = {}
         self.foreign_ports: set[int] = set()
         self.answered: set[str] = set()
+        self.noted: dict[str, int] = {}
         self.watch: Watch = _nobody
         self._dice = dice
         self._registry = registry

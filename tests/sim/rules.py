@@ -40,6 +40,7 @@ from mux.core.events import (
     LoggedOut,
     SeatReleased,
     ShipDeclaredLost,
+    ShipDialed,
     ShipDrained,
     ShipReleased,
     ShipReplaced,
@@ -59,6 +60,7 @@ from mux.core.model import (
     ShipWanted,
     UserId,
     WorkspaceId,
+    WorkspaceState,
 )
 from mux.core.routes import RouteKey
 from mux.core.warming import aim, held
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
 
 
 NOT_UP = (ShipState.PENDING, ShipState.BOOTING, ShipState.PARKED)
+STEADY_S = 35.0
+"""What has answered for longer than anything said of it may be held up answers all along."""
 
 
 class BrokenRuleError(Exception):
@@ -165,6 +169,7 @@ class Rules:
         self._may_lose |= self._loss.heard(fleet, events, commands)
         for overdue in self._loss.overdue(fleet, events):
             raise BrokenRuleError("reach", overdue)
+        self._check_withdrawn(fleet, events, commands)
         self._check_moves(fleet, before, events)
         self._check_seats(fleet, before, events, commands)
         self._check_newcomers(fleet, before, events)
@@ -554,6 +559,29 @@ class Rules:
         spec = self.house.mux.spec.project(key[1])
         if spec is not None and spec.has_secrets and truth.secrets_of != key[0]:
             raise BrokenRuleError("secrets", f"{key} is published without the secrets of {key[0]}")
+
+    def _check_withdrawn(self, fleet: Fleet, events: Sequence[Event], commands: Sequence[Command]) -> None:
+        """A route stays while what it leads to is its attendee's, is to be there, and has answered there all along."""
+        gone = {key for c in commands if isinstance(c, Publish) for key, place in c.routes.items() if place is None}
+        dialed = {event.ship for event in events if isinstance(event, ShipDialed)}  # perhaps after another boot
+        for key in gone:
+            before, found = self._routes.get(key), fleet.world.seat_of(key[0])
+            workspace = found and found[1].workspaces.get(key[1])
+            if before is None or found is None or workspace is None or workspace.id != before.workspace:
+                continue
+            ship = found[0]
+            if workspace.state is not WorkspaceState.BOUND or ship.wanted is not ShipWanted.RUN or ship.id in dialed:
+                continue
+            machine = self.house.provider.machines.get(ship.id)
+            if machine is None or machine.ever_hostile:
+                continue
+            if (ship.host, before.port) != (machine.host, workspace.port):
+                continue
+            here = machine.workspaces.get(workspace.id)
+            if machine.listening(before.port) != workspace.id or here is None or here.digest != workspace.digest:
+                continue
+            if self.house.time.now - machine.truth[here.id].answers_at > STEADY_S:
+                raise BrokenRuleError("blink", f"{key} is taken away although {here.id} has answered all along")
 
     def check_truth(self) -> None:
         """No route leads to anything but a workspace of its attendee."""
