@@ -32,6 +32,7 @@ from ship_agent.protocol.link import (
     Event,
     Identity,
     LoginsReceived,
+    PassedOver,
     PeerComplained,
     ReportDue,
     ShipEnd,
@@ -244,7 +245,7 @@ class _Connection:
                 self._wake.set()
             await asyncio.sleep(REPORT_SPACING_S)
 
-    def _act(self, events: Sequence[Event]) -> None:
+    def _act(self, events: Sequence[Event]) -> None:  # noqa: PLR0912 - one branch per event
         client = self._client
         for event in events:
             match event:
@@ -267,6 +268,8 @@ class _Connection:
                     client._note("link refused", code, reason)
                 case BadMessage(code, detail):
                     client._note("bad message from the mux", code, detail)
+                case PassedOver(detail):
+                    client._note("a message of a newer mux was passed over", "unknown", detail)
                 case PeerComplained(code, detail):
                     client._note("the mux could not read a message", code, clean_text(detail, chars_max=200))
                 case Closed(code, reason):

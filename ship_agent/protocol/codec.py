@@ -54,7 +54,8 @@ class CodecError(Exception):
     """A message that cannot be read, or is too large to be sent.
 
     Args:
-        code: ``binary``, ``not_utf8``, ``too_large``, ``not_json``, ``version`` or ``invalid``.
+        code: ``binary``, ``not_utf8``, ``too_large``, ``not_json``, ``version``, ``unknown`` (a message of a type that
+            this side does not know) or ``invalid``.
         detail: one bounded sentence, free of the other side's content.
     """
 
@@ -70,6 +71,13 @@ class _Versioned(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
     type: Literal["hello", "challenge"]
     version: int
+
+
+class _Typed(BaseModel):
+    """Just enough of a message to see of which type it is."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    type: str
 
 
 def encode(message: Message) -> str:
@@ -145,8 +153,17 @@ def _refusal(body: bytes, error: ValidationError) -> CodecError:
         version = PROTOCOL_VERSION
     if version != PROTOCOL_VERSION:
         return CodecError("version", f"another version of the protocol; this side speaks {PROTOCOL_VERSION}")
+    if first["type"] == "union_tag_invalid" and _of_unknown_type(body):
+        return CodecError("unknown", "a message of a type that this side does not know")
     path = ".".join(_path_part(part) for part in first["loc"][:PATH_PARTS_MAX]) or "message"
     return CodecError("invalid", f"{path}: {first['type']}")
+
+
+def _of_unknown_type(body: bytes) -> bool:
+    try:
+        return _Typed.model_validate_json(body).type not in _TYPES
+    except ValidationError:
+        return False
 
 
 def _path_part(part: int | str) -> str:

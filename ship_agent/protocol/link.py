@@ -7,8 +7,10 @@ A shell hands over what arrives (`receive`), the time (`handle_timer`, when `nex
 wishes, acts on the events that come back, then sends what `messages_to_send` gives. ``now`` is monotonic, in seconds.
 
 Rules:
+- The greetings settle the version: the newest that both sides speak.
 - A message that cannot be read or is not due is answered with `ProtocolError`, counted, and changes nothing. The
   BAD_MESSAGES_MAX-th ends the link. A `ProtocolError` is never answered, but counted in the same way.
+- A message of an unknown type is passed over, neither answered nor counted, once the link stands.
 - No input raises. After `Closed` nothing is accepted and nothing new is sent.
 - Only the newest unsent `RegistryLogins`, `Desired` and `Observed` are kept: each is a whole.
 - A `Desired` of an older generation than one that came before it on the same link is dropped: a generation means one
@@ -27,6 +29,7 @@ from enum import Enum
 
 from ship_agent.protocol.codec import CodecError, decode_from_mux, decode_from_ship, encode
 from ship_agent.protocol.messages import (
+    PROTOCOL_OLDEST,
     PROTOCOL_VERSION,
     Challenge,
     Desired,
@@ -37,6 +40,7 @@ from ship_agent.protocol.messages import (
     Refused,
     RegistryLogins,
     Welcome,
+    common_version,
     hello_payload,
 )
 
@@ -52,6 +56,9 @@ RATE_PER_S = 20.0
 """Messages a second that one ship may keep up: twice what an agent sends at most."""
 RATE_BURST = 100
 """Messages that may come at once after a stall of the network."""
+RATE_BYTES = 64 * 1024
+"""A message counts once more for each such piece of it: a full ship's report has one or two, and no ship has the mux
+read more than about a megabyte a second."""
 
 
 class State(Enum):
@@ -145,6 +152,13 @@ class BadMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Either end: a message came of a type that this side does not know. The other side is newer; nothing follows."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerComplained:
     """Either end: the other side could not read what was sent. ``detail`` is its text, bounded and hostile."""
 
@@ -169,6 +183,7 @@ Event = (
     | Dialed
     | Reported
     | BadMessage
+    | PassedOver
     | PeerComplained
     | Closed
 )
@@ -183,6 +198,7 @@ class _End:
 
     def __init__(self, now: float) -> None:
         self.state = State.GREETING
+        self.version = PROTOCOL_VERSION
         self._bad = 0
         # Bounded: each bad message adds one and there are at most BAD_MESSAGES_MAX; greetings come once each.
         self._outbox: list[Message] = []
@@ -206,6 +222,11 @@ class _End:
         self._enter(State.CLOSED)
         self._deadline = None
         return [Closed(code, reason)]
+
+    def _unread(self, error: CodecError) -> list[Event]:
+        if error.code == "unknown" and self.state is State.LINKED:
+            return [PassedOver(error.detail)]
+        return self._complain(error.code, error.detail)
 
     def _complain(self, code: str, detail: str) -> list[Event]:
         self._outbox.append(ProtocolError(code=code, detail=detail))
@@ -250,7 +271,7 @@ class ShipEnd(_End):
         except CodecError as error:
             if error.code == "version" and self.state is State.GREETING:
                 return self._close("version", error.detail)
-            return self._complain(error.code, error.detail)
+            return self._unread(error)
         except _NotDueError as error:
             return self._complain("not_due", str(error))
 
@@ -293,8 +314,10 @@ class ShipEnd(_End):
                     *self._close("refused", message.reason),
                 ]
             case Challenge(), State.GREETING:
-                if message.version != PROTOCOL_VERSION:
+                version = common_version(message.version, message.oldest)
+                if version is None:
                     return self._close("version", f"the mux speaks version {message.version}")
+                self.version = version
                 self._enter(State.DECIDING)
                 # A little longer than the mux takes for itself, so that its reason arrives rather than our timeout.
                 self._deadline = now + DECISION_S + HANDSHAKE_S
@@ -325,6 +348,7 @@ class ShipEnd(_End):
             join_token=who.join_token,
         )
         return Hello(
+            version=self.version,
             ship=who.ship,
             boot=who.boot,
             public_key=who.public_key,
@@ -369,19 +393,24 @@ class MuxEnd(_End):
         """What arrived; ``bytes`` stand for a binary frame."""
         if self.state is State.CLOSED:
             return []
-        self._allowance = min(RATE_BURST, self._allowance + (now - self._allowance_at) * RATE_PER_S) - 1
-        self._allowance_at = now
+        self.count(len(frame), now)
         try:
             return self._receive(frame, now)
         except CodecError as error:
             if error.code == "version" and self.state is State.GREETING:
-                return self.refuse("version", error.detail, retry=False)
-            return self._complain(error.code, error.detail)
+                return self.refuse("version", error.detail, retry=True)
+            return self._unread(error)
         except _NotDueError as error:
             return self._complain("not_due", str(error))
 
+    def count(self, size: int, now: float) -> None:
+        """Something of that many bytes was read; for what is no message, such as a ping."""
+        gained = (now - self._allowance_at) * RATE_PER_S
+        self._allowance = min(RATE_BURST, self._allowance + gained) - 1 - size // RATE_BYTES
+        self._allowance_at = now
+
     def pause_s(self) -> float:
-        """How long to leave the connection unread, in seconds: 0 for a ship that keeps to RATE_PER_S.
+        """How long to leave the connection unread, in seconds: 0 for a ship that keeps to RATE_PER_S and RATE_BYTES.
 
         Not reading pushes back on the sender and loses nothing, while dropping could lose a last report.
         """
@@ -456,8 +485,10 @@ class MuxEnd(_End):
                 raise _NotDueError(f"{message.type} is not due")
 
     def _dialed(self, hello: Hello, now: float) -> list[Event]:
-        if hello.version != PROTOCOL_VERSION:
-            return self.refuse("version", f"this mux speaks version {PROTOCOL_VERSION}", retry=False)
+        if not PROTOCOL_OLDEST <= hello.version <= PROTOCOL_VERSION:
+            # Retry: a mux is exchanged under its ships, and its next version may speak theirs again.
+            return self.refuse("version", f"this mux speaks version {PROTOCOL_VERSION}", retry=True)
+        self.version = hello.version
         payload = hello_payload(
             nonce=self._nonce,
             server_certificate_sha256=self._server_certificate_sha256,

@@ -1,8 +1,11 @@
 """Messages of the control protocol, version 1.
 
 One WebSocket text frame holds one message: a JSON object with a ``type``. Every field is bounded here, so that a
-message that parses is safe to keep. Unknown fields are refused; a new one has a default, and what is as it is by
-default is not sent: versions that do not know it yet are understood, and understand what does not need it.
+message that parses is safe to keep. Mux and ships are not exchanged in the same moment, forth or back, so within one
+version the reader is tolerant: fields that it does not know are passed over and not kept, and so are messages of a type
+that it does not know once a link stands. So a new field has a default, and a reader that passes it over must do nothing
+wrong; what is as it is by default is not sent. Whatever must not be passed over, a new value of an enumeration, a wider
+bound or another meaning comes with another version; `Challenge` and `Hello` are the same in every one.
 
 The ship dials. The mux sends `Challenge`; the ship answers `Hello`, signed with its own Ed25519 key; the mux answers
 `Welcome` or `Refused`. Then the mux sends `RegistryLogins` if there are any and `Desired` whenever what it wants
@@ -17,6 +20,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 PROTOCOL_VERSION = 1
+"""The newest version that this side speaks."""
+PROTOCOL_OLDEST = 1
+"""The oldest one."""
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 """Bound of one message: 64 seats × 16 projects with a log tail each stay below it."""
@@ -41,17 +47,27 @@ Allowance = Annotated[str, Field(pattern=r"^(root|shm|host_network|docker_socket
 """One thing that a container may beyond the rule; ``CAP_…`` is a capability of capabilities(7)."""
 
 
-class Message(BaseModel):
-    """Base of everything on the wire: frozen, nothing unknown, nothing coerced."""
+Version = Annotated[int, Field(ge=0, lt=2**31)]
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+class Message(BaseModel):
+    """Base of everything on the wire: frozen, nothing coerced; what is unknown is passed over and not kept."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Challenge(Message):
-    """mux → ship, first. ``nonce`` is 64 hex digits, fresh for each connection."""
+    """mux → ship, first.
+
+    Args:
+        version: the newest that the mux speaks.
+        oldest: the oldest that it speaks; 0 for none but ``version``.
+        nonce: 64 hex digits, fresh for each connection.
+    """
 
     type: Literal["challenge"] = "challenge"
-    version: int = PROTOCOL_VERSION
+    version: Version = PROTOCOL_VERSION
+    oldest: Version = 0 if PROTOCOL_OLDEST == PROTOCOL_VERSION else PROTOCOL_OLDEST
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,6 +75,7 @@ class Hello(Message):
     """ship → mux: who dials.
 
     Args:
+        version: the newest that both sides speak; the link goes on in it.
         ship: id from the join information.
         boot: identity of this boot of the machine; another value under the same ship is another boot.
         public_key: raw Ed25519 public key, 64 hex digits. The first one that comes with a valid join token is bound.
@@ -69,7 +86,7 @@ class Hello(Message):
     """
 
     type: Literal["hello"] = "hello"
-    version: int = PROTOCOL_VERSION
+    version: Version = PROTOCOL_VERSION
     ship: Id
     boot: Id
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -77,6 +94,16 @@ class Hello(Message):
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$", repr=False)]
     agent_version: Annotated[str, Field(max_length=64)]
     runtime: Name
+
+
+def common_version(newest: int, oldest: int) -> int | None:
+    """The newest version that both sides speak, or None.
+
+    Args:
+        newest, oldest: what the other side speaks; ``oldest`` is 0 for none but ``newest``.
+    """
+    chosen = min(newest, PROTOCOL_VERSION)
+    return chosen if chosen >= max(oldest or newest, PROTOCOL_OLDEST) else None
 
 
 def hello_payload(*, nonce: str, server_certificate_sha256: str, ship: str, boot: str, join_token: str) -> bytes:

@@ -198,12 +198,13 @@ def test_a_hello_replayed_on_another_connection_is_refused() -> None:
     assert kinds(second.mux.receive(hello, second.now)) == [Closed]
 
 
-def test_another_version_is_refused_for_good() -> None:
+def test_another_version_that_cannot_be_read_is_refused() -> None:
     pair = Pair()
     raw = {**json.loads(encode(HELLO)), "version": 2, "colour": "red"}
+    del raw["runtime"]
     pair.at_mux += pair.mux.receive(json.dumps(raw), pair.now)
     pair.exchange()
-    assert pair.at_ship[0] == WasRefused("version", "another version of the protocol; this side speaks 1", False)
+    assert pair.at_ship[0] == WasRefused("version", "another version of the protocol; this side speaks 1", True)
 
 
 @pytest.mark.parametrize("extra", [{}, {"colour": "red"}], ids=["same shape", "other shape"])
@@ -215,13 +216,13 @@ def test_a_mux_of_another_version_ends_the_ships_link(extra: dict[str, str]) -> 
     assert events[0].code == "version"
 
 
-def test_a_hello_of_another_version_and_the_same_shape_is_refused_for_good() -> None:
+def test_a_hello_of_another_version_and_the_same_shape_is_refused() -> None:
     mux = Pair().mux
     events = mux.receive(encode(HELLO.model_copy(update={"version": 2})), 0.0)
     assert kinds(events) == [Closed]
     refused = decode_from_mux(mux.messages_to_send()[-1])
     assert isinstance(refused, Refused)
-    assert (refused.code, refused.retry) == ("version", False)
+    assert (refused.code, refused.retry) == ("version", True)
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
