@@ -4,7 +4,9 @@ Owns connections, their authentication and their bounds. Decides nothing: who is
 what a report means is the core's to say. Listens to nobody itself; the daemon mounts `routes` on the control listener.
 
 Rules: a ship is unknown until its Hello is signed for this connection; one `LinkLost` follows every `ShipDialed`; what
-a ship sends is hostile text; a bad message, a slow reader or a flood costs that link at most, never another one.
+a ship sends is hostile text; a bad message, a slow reader or a flood costs that link at most, never another one. What a
+ship may do often (dial, have lines logged) is counted for the key that was accepted as its own: nobody else who claims
+to be that ship uses any of it up.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pydantic import ValidationError
 
 from mux.config.registry_logins import RegistryLogin
 from mux.control.render import DesiredRenderer, rendered_logins, ship_report
+from mux.core.allowance import Allowance
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
 from mux.core.model import LinkId, ShipId
@@ -45,6 +48,27 @@ SEND_S: Final = 20.0
 CLOSE_S: Final = 2.0
 """How long the other side gets to answer a closing handshake (RFC 6455 section 7.1.1)."""
 REASON_CHARS_MAX: Final = 500
+DIALS_BURST: Final = 30
+DIALS_PER_S: Final = 0.5
+"""How often a ship may dial: each accepted link is written to the store. An honest one pauses up to ten seconds between
+two tries that fail."""
+LINES_BURST: Final = 20
+LINES_PER_S: Final = 0.05
+"""Lines of the log that a ship may cause, and all strangers together."""
+
+
+class _Known:
+    """A ship that was let in. There are no more of these than ships that this mux has launched.
+
+    Args:
+        key: the one that is bound to it.
+        now: seconds.
+    """
+
+    def __init__(self, key: str, now: float) -> None:
+        self.key = key
+        self.dials = Allowance(DIALS_BURST, DIALS_PER_S, now)
+        self.lines = Allowance(LINES_BURST, LINES_PER_S, now)
 
 
 class ControlEndpoint:
@@ -84,6 +108,8 @@ class ControlEndpoint:
         self._ids = itertools.count(1)
         self._links: dict[LinkId, _Link] = {}
         self._tokens: dict[str, _Link] = {}
+        self._known: dict[ShipId, _Known] = {}
+        self._strangers = Allowance(LINES_BURST, LINES_PER_S, 0.0)
         self._closing = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -97,6 +123,8 @@ class ControlEndpoint:
             return
         match command:
             case AcceptLink():
+                if (known := self._known.get(command.ship)) is None or known.key != link.key:
+                    self._known[command.ship] = _Known(link.key, link.now())
                 link.accept(self._token(link) if self._files else "")
                 if logins := self._logins():
                     link.send_logins(rendered_logins(logins))
@@ -146,6 +174,7 @@ class ControlEndpoint:
             raise web.HTTPServiceUnavailable(text="The mux takes no further links right now. Dial again.\n")
         websocket = web.WebSocketResponse(
             heartbeat=PING_S,
+            autoping=False,  # pings of the other side are answered at the pace of its messages
             timeout=CLOSE_S,
             max_msg_size=MESSAGE_BYTES_MAX,
             compress=False,  # nothing to unpack: a small frame cannot become a large one
@@ -179,7 +208,11 @@ class ControlEndpoint:
         """A Hello that is signed for its connection; the core decides."""
         hello = event.hello
         ship = ShipId(hello.ship)
-        link.ship = ship
+        known = self._known.get(ship)
+        if known is not None and known.key == hello.public_key and not known.dials.take(link.now()):
+            link.refuse("too_often", f"a ship may dial {1 / DIALS_PER_S:g} s apart at most", retry=True)
+            return
+        link.ship, link.key = ship, hello.public_key
         token_ok = self._keys.join_token_ok(ship, hello.join_token)
         log.debug("ship dialed", ship=ship, link=link.id, token_ok=token_ok)
         self._post(ShipDialed(ship, link.id, hello.public_key, hello.boot, token_ok))
@@ -188,6 +221,12 @@ class ControlEndpoint:
         """A report over an accepted link."""
         if link.ship is not None:
             self._post(ShipReported(link.ship, link.id, ship_report(event.observed)))
+
+    def may_log(self, link: _Link) -> bool:
+        """Whether what a link has brought about is one more line."""
+        known = self._known.get(link.ship) if link.ship is not None else None
+        lines = known.lines if known is not None and known.key == link.key else self._strangers
+        return lines.take(link.now())
 
     def new_end(self, now: float) -> protocol.MuxEnd:
         """The mux's end of a new connection."""
@@ -204,6 +243,7 @@ class _Link:
     ) -> None:
         self.id = link
         self.ship: ShipId | None = None
+        self.key = ""
         self.token_hash = ""
         self.ended = asyncio.Event()
         self._endpoint = endpoint
@@ -219,6 +259,10 @@ class _Link:
     def pending(self) -> bool:
         """Not decided yet."""
         return self._end.state in (protocol.State.GREETING, protocol.State.DECIDING)
+
+    def now(self) -> float:
+        """Of the loop's clock, in seconds."""
+        return self._loop.time()
 
     def accept(self, files_token: str) -> None:
         self._end.accept(files_token)
@@ -275,10 +319,14 @@ class _Link:
 
     async def _read(self) -> None:
         async for message in self._websocket:
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                continue
-            self._act(self._end.receive(message.data, self._loop.time()))
-            self._wake.set()
+            if message.type in (WSMsgType.PING, WSMsgType.PONG):
+                self._end.count(len(message.data), self._loop.time())
+                if message.type is WSMsgType.PING:
+                    async with asyncio.timeout(SEND_S):
+                        await self._websocket.pong(message.data)
+            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._act(self._end.receive(message.data, self._loop.time()))
+                self._wake.set()
             if self._closed:
                 await asyncio.Event().wait()  # the writer sends what is left and ends the link
             if pause_s := self._end.pause_s():
@@ -309,6 +357,8 @@ class _Link:
                     self._endpoint.reported(self, event)
                 case protocol.BadMessage(code, detail):
                     self._log_once("bad message from a ship", code, detail)
+                case protocol.PassedOver(detail):
+                    self._log_once("a message of a newer ship was passed over", "unknown", detail)
                 case protocol.PeerComplained(code, detail):
                     self._log_once("a ship could not read a message", code, clean_text(detail, chars_max=200))
                 case protocol.Closed(code, reason):
@@ -316,8 +366,8 @@ class _Link:
                     log.debug("link closed", link=self.id, ship=self.ship, code=code, reason=reason)
 
     def _log_once(self, event: str, code: str, detail: str) -> None:
-        """Once for each link and code: a ship that repeats itself does not fill the log."""
-        if code not in self._logged:
+        """Once for each link and code, and not too often: a ship that repeats itself does not fill the log."""
+        if code not in self._logged and self._endpoint.may_log(self):
             self._logged.add(code)
             log.warning(event, link=self.id, ship=self.ship, code=code, detail=detail)
 

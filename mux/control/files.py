@@ -12,7 +12,9 @@ the same terms. Nothing of a request or an address is logged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Literal, TypeVar
 
 from aiohttp import web
@@ -34,6 +36,10 @@ BODIES_MAX: Final = 8
 """Requests with a body that are held at once: each may be a manifest of some megabytes."""
 BODIES_WAITING_MAX: Final = 1_000
 """Those that wait for it; ships send one at a time."""
+REQUESTS_OF_SHIP_MAX: Final = 12
+"""Requests of one ship at once: it restores up to four directories and sends one thing at a time."""
+BODIES_OF_SHIP_MAX: Final = 2
+"""Of these with a body: one, and one that broke off and has not been noticed. What one ship holds up is its own."""
 BODY_S: Final = 45.0
 """How long a body may take to come."""
 ADDRESS_WANTED_BYTES_MAX: Final = 1024
@@ -41,6 +47,7 @@ ADDRESS_WANTED_BYTES_MAX: Final = 1024
 SCHEME: Final = "Bearer "
 
 T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FilesEndpoint:
@@ -67,6 +74,8 @@ class FilesEndpoint:
         self._clock = clock
         self._bodies = asyncio.Semaphore(BODIES_MAX)
         self._waiting = 0
+        self._requests: Counter[ShipId] = Counter()
+        self._bodies_of: Counter[ShipId] = Counter()
 
     def routes(self) -> list[web.RouteDef]:
         """What the daemon mounts on the control listener."""
@@ -74,13 +83,22 @@ class FilesEndpoint:
             route
             for base in ("/ship/files/{workspace}", "/ship/files/{workspace}/shared/{shared}")
             for route in (
-                web.post(base + "/snapshots", self._offer),
-                web.get(base + "/snapshots/{snapshot}", self._snapshot, allow_head=False),
-                web.put(base + "/objects/{chunk}", self._put),
-                web.get(base + "/objects/{chunk}", self._object, allow_head=False),
-                web.post(base + "/objects/{chunk}/address", self._address),
+                web.post(base + "/snapshots", self._bounded(self._offer)),
+                web.get(base + "/snapshots/{snapshot}", self._bounded(self._snapshot), allow_head=False),
+                web.put(base + "/objects/{chunk}", self._bounded(self._put)),
+                web.get(base + "/objects/{chunk}", self._bounded(self._object), allow_head=False),
+                web.post(base + "/objects/{chunk}/address", self._bounded(self._address)),
             )
         ]
+
+    def _bounded(self, handler: Handler) -> Handler:
+        """No ship asks for so much at once that others are held up."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            with _one_more(self._requests, self._ship(request), REQUESTS_OF_SHIP_MAX):
+                return await handler(request)
+
+        return handle
 
     async def _offer(self, request: web.Request) -> web.Response:
         self._allowed(request)
@@ -134,13 +152,19 @@ class FilesEndpoint:
 
     def _allowed(self, request: web.Request) -> Holder:
         """Whose files the request is about; raises HTTPForbidden."""
+        workspace, shared = WorkspaceId(request.match_info["workspace"]), request.match_info.get("shared", "")
+        holder = self._holder(self._ship(request), workspace, shared)
+        if holder is None:
+            raise _forbidden()
+        return holder
+
+    def _ship(self, request: web.Request) -> ShipId:
+        """Who asks; raises HTTPForbidden."""
         token = request.headers.get("Authorization", "").removeprefix(SCHEME)
         ship = self._ship_of(token) if token.isascii() else None
-        workspace, shared = WorkspaceId(request.match_info["workspace"]), request.match_info.get("shared", "")
-        holder = None if ship is None else self._holder(ship, workspace, shared)
-        if holder is None:
-            raise web.HTTPForbidden(text="Files are for linked ships, of attendees who sit there.\n")
-        return holder
+        if ship is None:
+            raise _forbidden()
+        return ship
 
     def _served(self, request: web.Request) -> Holder:
         holder = self._allowed(request)
@@ -153,17 +177,36 @@ class FilesEndpoint:
             raise web.HTTPServiceUnavailable(text="Too many ships send files. Come again.\n")
         self._waiting += 1
         try:
-            async with self._bodies, asyncio.timeout(BODY_S):
-                body = bytearray()
-                async for piece in request.content.iter_chunked(1 << 16):
-                    body += piece
-                    if len(body) > bytes_max:
-                        raise web.HTTPRequestEntityTooLarge(bytes_max, len(body))
-                return bytes(body)
+            with _one_more(self._bodies_of, self._ship(request), BODIES_OF_SHIP_MAX):
+                async with self._bodies, asyncio.timeout(BODY_S):
+                    body = bytearray()
+                    async for piece in request.content.iter_chunked(1 << 16):
+                        body += piece
+                        if len(body) > bytes_max:
+                            raise web.HTTPRequestEntityTooLarge(bytes_max, len(body))
+                    return bytes(body)
         except TimeoutError as error:
             raise web.HTTPRequestTimeout(text="The body takes too long.\n") from error
         finally:
             self._waiting -= 1
+
+
+def _forbidden() -> web.HTTPForbidden:
+    return web.HTTPForbidden(text="Files are for linked ships, of attendees who sit there.\n")
+
+
+@contextlib.contextmanager
+def _one_more(under_way: Counter[ShipId], ship: ShipId, most: int) -> Iterator[None]:
+    """Count something that a ship has under way; raises HTTPTooManyRequests if that is too much."""
+    if under_way[ship] >= most:
+        raise web.HTTPTooManyRequests(text="This ship asks for too much at once. Come again.\n")
+    under_way[ship] += 1
+    try:
+        yield
+    finally:
+        under_way[ship] -= 1
+        if not under_way[ship]:
+            del under_way[ship]
 
 
 async def _kept(call: Awaitable[T]) -> T:

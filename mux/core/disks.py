@@ -25,7 +25,9 @@ def reported(world: World, ship: Ship, resources: Resources) -> None:
     if ship.id in world.disks_low:
         if resources.disk_free_bytes >= ROOM_AGAIN * bound:
             world.disks_low.discard(ship.id)
-            world.notify(Notify("info", "disk_has_room", ship.id, f"The disk of {ship.id} has room again."))
+            world.notify(
+                Notify("info", "disk_has_room", ship.id, f"The disk of {ship.id} has room again."), said_by=ship.id
+            )
     elif resources.disk_free_bytes < bound:
         world.disks_low.add(ship.id)
         left_mib = resources.disk_free_bytes >> 20
@@ -33,4 +35,4 @@ def reported(world: World, ship: Ship, resources: Resources) -> None:
             f"The disk of {ship.id} is nearly full: {left_mib} MiB are left. Saves and starts fail there without any. "
             f"`mux ship cordon {ship.id}` keeps newcomers away; who sits there can delete what they do not need."
         )
-        world.notify(Notify("warning", "disk_low", ship.id, text))
+        world.notify(Notify("warning", "disk_low", ship.id, text), said_by=ship.id)

@@ -40,13 +40,14 @@ def failed(
             workspace.id,
             f"{project} on {ship.id}, seat {workspace.seat}: {what}",
             detail=word.log_tail,
-        )
+        ),
+        said_by=ship.id,
     )
     if projects_fault and _rollouts_fault(world, ship, workspace, what):
         return
     if projects_fault and workspace.state is WorkspaceState.PREPARING:
         world.project_failures.setdefault(project, {})[ship.id] = what
-        _judge(world, project)
+        _judge(world, ship, project)
     if ship.seats[workspace.seat].user is not None:
         return
     in_a_row = ship.failures[project] = ship.failures.get(project, 0) + 1
@@ -63,7 +64,7 @@ def _rollouts_fault(world: World, ship: Ship, workspace: Workspace, what: str) -
     rollout = world.rollouts.get(workspace.project)
     if rollout is None or rollout.state is not RolloutState.RUNNING or rollout.digest != workspace.digest:
         return False
-    if ship.id not in rollout.proved or rollout.digest == rollout.was_digest:
+    if ship.id not in rollout.all_proved or rollout.digest == rollout.was_digest:
         return False
     if ship.seats[workspace.seat].user is not None:
         return False
@@ -83,7 +84,7 @@ def succeeded(world: World, ship: Ship, project: ProjectName) -> None:
     ship.failures.clear()
     if ship.failed and not ship.gone and ship.state in (ShipState.AVAILABLE, ShipState.RUNNING):
         ship.failed = ""
-        world.notify(Notify("info", "ship_mended", ship.id, f"{ship.id} starts workspaces again."))
+        world.notify(Notify("info", "ship_mended", ship.id, f"{ship.id} starts workspaces again."), said_by=ship.id)
         world.touch(ship)
     failures = world.project_failures.get(project)
     if failures is not None:
@@ -94,7 +95,8 @@ def succeeded(world: World, ship: Ship, project: ProjectName) -> None:
         # Old failures elsewhere are past as well, or the next single one would make it broken again.
         world.project_failures.pop(project, None)
     if mended:
-        world.notify(Notify("info", "project_mended", project, f"{project} starts again and holds seats back again."))
+        text = f"{project} starts again and holds seats back again."
+        world.notify(Notify("info", "project_mended", project, text), said_by=ship.id)
         for other in world.ships.values():
             other.failures.pop(project, None)
             world.touch(other, save=False)
@@ -125,7 +127,7 @@ def forget_ship(world: World, ship: Ship) -> None:
     ship.failures.clear()
 
 
-def _judge(world: World, project: ProjectName) -> None:
+def _judge(world: World, last: Ship, project: ProjectName) -> None:
     """A project that fails on several ships stops holding seats back, and is reported."""
     failures = world.project_failures.get(project, {})
     enough = min(FAILING_SHIPS, max(1, world.tally.ships))
@@ -139,7 +141,8 @@ def _judge(world: World, project: ProjectName) -> None:
             "project_broken",
             project,
             f"{project} fails on {len(failures)} ships and no longer holds seats back: {why}",
-        )
+        ),
+        said_by=last.id,
     )
     for ship in world.ships.values():
         world.touch(ship, save=False)

@@ -214,7 +214,7 @@ class Fleet:
         world.now = max(now, world.now)
         for event in events:
             _HANDLERS[type(event)](world, event)
-        stirred = self._pass_time() or any(type(event) is not ShipReported for event in events)
+        stirred = self._pass_time() or any(type(event) not in _WORDS for event in events)
         self._settle(stirred=stirred)
         return self._collect()
 
@@ -229,7 +229,7 @@ class Fleet:
     def _settle(self, *, stirred: bool) -> None:
         """Bring what was touched to rest: seats filled, ships moved on, the queue served, the fleet sized.
 
-        ``stirred``: something has happened beside reports of ships, each of which touches its ship where it changes it.
+        ``stirred``: more has happened than words of ships and pages, which touch what ships they change anything of.
         """
         world = self._world
         done: dict[ShipId, None] = {}
@@ -409,6 +409,7 @@ def _released(world: World, ship: Ship, _event: ShipReleased) -> None:
     machines.released(world, ship)
 
 
+_WORDS = frozenset({ShipReported, PageSaid, PageGone, AttendeesActive, PathsReported})
 _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     EventSpecApplied: _spec_applied,
     LoggedIn: lambda world, event: attendance.log_in(world, event.user, event.session, event.expires_at),

@@ -15,6 +15,7 @@ from mux.core.notices import noticed
 from mux.core.rollout import held_on, spec_on
 from mux.core.rollout_trials import heard as heard_of_trials
 from mux.core.ships import Ship
+from mux.core.speakers import STRANGERS
 from mux.core.workspaces import heard
 from mux.core.world import World
 
@@ -54,7 +55,8 @@ def dialed(world: World, event: ShipDialed) -> None:
                 ship.id,
                 f"Somebody with another key claims to be {ship.id} and was refused. If its disk was replaced, "
                 f"drain the ship; otherwise find out who holds its join token.",
-            )
+            ),
+            said_by=STRANGERS,
         )
         _refuse(world, event, "key_mismatch", "another key is bound to this ship", retry=False)
         return
@@ -133,7 +135,8 @@ def silent(world: World, ship_id: ShipId) -> None:
             ship.id,
             f"{ship.id} has not been heard from for {grace:g} s. Nobody new is seated there; whoever is keeps working "
             f"as long as the machine answers.",
-        )
+        ),
+        said_by=ship.id,
     )
     world.touch(ship, save=False)
 

@@ -289,9 +289,10 @@ def keeps(ship: Ship) -> str:
 def returned(world: World, ship: Ship) -> None:
     """A ship is heard from again."""
     if ship.kept:
-        world.notify(Notify("warning", "keeps_work", ship.id, f"{ship.id} is heard from again. {keeps(ship)}"))
+        text = f"{ship.id} is heard from again. {keeps(ship)}"
+        world.notify(Notify("warning", "keeps_work", ship.id, text), said_by=ship.id)
     else:
-        world.notify(Notify("info", "reachable", ship.id, f"{ship.id} is heard from again."))
+        world.notify(Notify("info", "reachable", ship.id, f"{ship.id} is heard from again."), said_by=ship.id)
 
 
 def released(world: World, ship: Ship) -> None:

@@ -9,7 +9,7 @@ push ends it. A rollout never speaks of tags: images are digests, and a referenc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -138,6 +138,16 @@ class Rollout:
         """Ships of which it is known if they can run the image."""
         return frozenset((*self.proved, *(ship for ship, _ in self.refused)))
 
+    @cached_property
+    def all_proved(self) -> frozenset[ShipId]:
+        """Ships that can run the image."""
+        return frozenset(self.proved)
+
+    @cached_property
+    def wave_members(self) -> frozenset[WorkspaceId]:
+        """Workspaces of the wave."""
+        return frozenset(self.wave)
+
     def judged(self, ship: ShipId) -> bool:
         """Whether it is known if a ship can run the image."""
         return ship in self.all_judged
@@ -151,6 +161,19 @@ class Rollout:
         return any(failed == workspace for failed, _ in self.failed)
 
 
+@dataclass(slots=True)
+class WaveMarks:
+    """What is remembered of a project's waves, so that not all seats are looked at for each word of a ship.
+
+    Args:
+        swapped: workspaces with an image to go back to, and some that had one: a wave may leave one behind.
+        away: one of the wave that was away when all of it was last looked at.
+    """
+
+    swapped: dict[WorkspaceId, None] = field(default_factory=dict)
+    away: WorkspaceId | None = None
+
+
 def takes_part(ship: Ship) -> bool:
     """Whether rollouts are a ship's business: it is up. One that boots comes up with what is in force, first."""
     up = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
@@ -162,7 +185,7 @@ def spec_on(world: World, ship: Ship, spec: ProjectSpec) -> ProjectSpec:
     rollout = world.rollouts.get(spec.name)
     if rollout is None:
         return spec
-    running = rollout.state is RolloutState.RUNNING and ship.id in rollout.proved
+    running = rollout.state is RolloutState.RUNNING and ship.id in rollout.all_proved
     done = rollout.state is RolloutState.DONE and (rollout.rollback or not rollout.refused_on(ship.id))
     if done or (running and world.now >= rollout.pace.not_before):
         return spec.with_image(rollout.image, rollout.digest)
@@ -175,7 +198,7 @@ def held_on(world: World, ship: Ship) -> tuple[HeldImage, ...]:
         return ()
     held: list[HeldImage] = []
     for rollout in world.rollouts.values():
-        if rollout.state is RolloutState.RUNNING or ship.id in rollout.proved:
+        if rollout.state is RolloutState.RUNNING or ship.id in rollout.all_proved:
             held.append(HeldImage(rollout.project, rollout.image, rollout.digest))
             held.append(HeldImage(rollout.project, rollout.was_image, rollout.was_digest))
     return tuple(dict.fromkeys(held))

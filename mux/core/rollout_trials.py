@@ -2,12 +2,15 @@
 
 Rules: one trial at a time for a project on a ship; the first failure is the verdict, since a workspace that fails once
 in front of nobody may fail in front of somebody. A port that another program holds is nobody's verdict, and neither is
-a registry that does not answer: ships try on, for a while. A trial is memory only: a mux that starts anew tries anew.
+a registry that does not answer: ships try on, for a while. However a ship words it, it has `TRIALS_MAX_S` for all its
+trials of one rollout, while it is heard from: everybody else waits for its verdict. A trial is memory only: a mux that
+starts anew tries anew.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 from mux.core.commands import Notify
 from mux.core.model import ReportedState, ShipReport, WorkspaceId, WorkspaceReport, WorkspaceState
@@ -21,6 +24,7 @@ PULL_MAX_S = 3600.0
 """A ship that has not got an image by then never will: 10 GB at 25 Mbit/s."""
 AWAY_MAX_S = 300.0
 """A registry, or an engine, that is away for longer is somebody's to mend first: it restarts within a minute."""
+TRIALS_MAX_S = PULL_MAX_S + AWAY_MAX_S
 PORT_PAUSE_S = 2.0
 PORT_MAX_S = 60.0
 """How often, and for how long, ports are tried again that were found taken: by what another mux process has begun and
@@ -59,7 +63,9 @@ def keep_trials(world: World, rollout: Rollout, ship: Ship) -> None:
             _begin(world, rollout, ship)
     elif world.now >= trial.ends_at:
         if ship.link is None or ship.unreachable:
-            _set_end(world, trial, world.spec.rollout.start_max_s)
+            _set_end(world, trial, world.spec.rollout.start_max_s, latest=inf)
+        elif world.now >= trial.latest:
+            refuse(world, ship, trial, f"it has not proved the image within {TRIALS_MAX_S / 60:.0f} minutes")
         elif trial.away:
             refuse(world, ship, trial, f"{trial.away} (tried for {AWAY_MAX_S:g} s)")
         elif trial.pulled:
@@ -93,7 +99,11 @@ def _begin(world: World, rollout: Rollout, ship: Ship) -> None:
         return
     ship.incarnations += 1
     identity = WorkspaceId(f"{ship.id}.{len(ship.seats)}.{rollout.project}.{ship.incarnations}")
-    trial = Trial(identity, rollout.project, rollout.digest, ports[0], rollout.number, ports=ports[1])
+    since = ship.trying_since.get(rollout.project)
+    if since is None or since[0] != rollout.number:
+        since = ship.trying_since[rollout.project] = rollout.number, world.now
+    latest = since[1] + TRIALS_MAX_S
+    trial = Trial(identity, rollout.project, rollout.digest, ports[0], rollout.number, ports=ports[1], latest=latest)
     _set_end(world, trial, PULL_MAX_S)
     ship.trials[rollout.project] = trial
     wanted_changed(world, ship)
@@ -112,8 +122,8 @@ def _without_port(world: World, rollout: Rollout, ship: Ship) -> None:
         _verdict(world, ship, rollout, why)
 
 
-def _set_end(world: World, trial: Trial, seconds: float) -> None:
-    trial.ends_at = world.now + seconds
+def _set_end(world: World, trial: Trial, seconds: float, *, latest: float | None = None) -> None:
+    trial.ends_at = min(world.now + seconds, trial.latest if latest is None else latest)
     world.deadlines.set(("rollout", trial.id), trial.ends_at)
 
 

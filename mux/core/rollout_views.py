@@ -92,7 +92,7 @@ def rollout_views(world: World) -> tuple[RolloutView, ...]:
 
 def _view(world: World, rollout: Rollout) -> RolloutView:
     ships = [ship for ship in world.ships.values() if takes_part(ship)]
-    proved = len(frozenset(rollout.proved).intersection(ship.id for ship in ships))
+    proved = len(rollout.all_proved.intersection(ship.id for ship in ships))
     trials = [trial for ship in ships if (trial := ship.trials.get(rollout.project))]
     workspaces = [workspace for _, workspace in bound(world, rollout)]
     left = waiting(world, rollout)
@@ -153,7 +153,7 @@ def coming_to(world: World, rollout: Rollout, ship: Ship, seat: Seat, now: float
     workspace = seat.workspaces.get(rollout.project)
     if rollout.state is not RolloutState.RUNNING or rollout.paused or rollout.pace.offer or workspace is None:
         return None
-    comes = workspace.digest != rollout.digest and ship.id in rollout.proved and not rollout.gave_up(workspace.id)
+    comes = workspace.digest != rollout.digest and ship.id in rollout.all_proved and not rollout.gave_up(workspace.id)
     if not comes or not takes_part(ship) or seat.leaving or workspace.state is not WorkspaceState.BOUND:
         return None
     idle_s = world.spec.rollout.idle_after_s if rollout.pace.idle else 0.0

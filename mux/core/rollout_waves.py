@@ -9,13 +9,13 @@ not proved the image, or that is not heard from; whoever went back is left alone
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from mux.core.commands import Notify
-from mux.core.model import UserId, WorkspaceId
+from mux.core.model import ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.pages import ask_to_save, has_saved
-from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, takes_part
+from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, WaveMarks, takes_part
 from mux.core.rollout_trials import lets_down, still_at
 from mux.core.ships import Seat, Ship, Workspace
 from mux.core.workspaces import wanted_changed
@@ -27,9 +27,9 @@ IDLE_LOOK_S = 5.0
 """How often attendees are looked at while those who are left are not idle."""
 
 
-def bound(world: World, rollout: Rollout) -> Iterator[tuple[Ship, Workspace]]:
-    """Every workspace of the project whose attendee stays with it, on ships that take part."""
-    for ship in world.ships.values():
+def bound(world: World, rollout: Rollout, ships: Iterable[Ship] | None = None) -> Iterator[tuple[Ship, Workspace]]:
+    """Every workspace of the project whose attendee stays with it, on ships that take part; of ``ships`` or of all."""
+    for ship in world.ships.values() if ships is None else ships:
         if not takes_part(ship):
             continue
         for seat in ship.seats:
@@ -38,10 +38,40 @@ def bound(world: World, rollout: Rollout) -> Iterator[tuple[Ship, Workspace]]:
                 yield ship, workspace
 
 
-def keep_wave(world: World, rollout: Rollout) -> bool:
-    """Take in how the wave goes. True once there is none under way."""
-    members = dict.fromkeys(rollout.wave)
-    found = [(ship, each) for ship, each in bound(world, rollout) if each.id in members or each.previous]
+def _marks(world: World, project: ProjectName) -> WaveMarks:
+    return world.waves.setdefault(project, WaveMarks())
+
+
+def _under_way(world: World, rollout: Rollout) -> Iterator[tuple[Ship, Workspace]]:
+    """Those of `bound` that are in the wave or were left behind by one, without a look at all others."""
+    swapped = _marks(world, rollout.project).swapped
+    for identity in list(dict.fromkeys((*rollout.wave, *swapped))):
+        ship = world.ships.get(ShipId(identity.partition(".")[0]))
+        workspace = ship.workspaces.get(identity) if ship is not None else None
+        if ship is None or workspace is None or not workspace.previous:
+            swapped.pop(identity, None)
+        if ship is None or workspace is None or not takes_part(ship):
+            continue
+        seat = ship.seats[workspace.seat]
+        if seat.user is None or seat.leaving or seat.workspaces.get(rollout.project) is not workspace:
+            continue
+        if workspace.previous or identity in rollout.wave_members:
+            yield ship, workspace
+
+
+def keep_wave(world: World, rollout: Rollout, ships: Iterable[Ship] | None = None) -> bool:
+    """Take in how the wave goes. True once there is none under way.
+
+    Args:
+        world: the state.
+        rollout: whose.
+        ships: only these have changed; None if anything may have.
+    """
+    if ships is not None and _goes_on(world, rollout):
+        for ship, workspace in bound(world, rollout, ships):
+            _keep_swap(world, ship, workspace)
+        return False
+    found = list(_under_way(world, rollout))
     forget_saves(world, rollout, {each.id for _, each in found})
     for ship, workspace in found:
         _keep_swap(world, ship, workspace)
@@ -51,7 +81,10 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
             world.rollouts[rollout.project] = replace(rollout, wave=(), watched_until=0.0)
         return True
     saving = [_keep_save(world, rollout, ship, each) for ship, each in found]
-    if any(saving) or any(not each.healthy and world.now < each.swap_until for _, each in found):
+    away = next((each for _, each in found if _is_away(world, each)), None)
+    if away is not None:
+        _marks(world, rollout.project).away = away.id
+    if any(saving) or away is not None:
         return False
     if not rollout.watched_until:
         until = world.now + world.spec.rollout.monitor_s
@@ -67,6 +100,25 @@ def keep_wave(world: World, rollout: Rollout) -> bool:
             world.touch(ship)
     _end_wave(world, rollout)
     return True
+
+
+def _is_away(world: World, workspace: Workspace) -> bool:
+    return not workspace.healthy and world.now < workspace.swap_until
+
+
+def _goes_on(world: World, rollout: Rollout) -> bool:
+    """Whether a wave is known to go on without a look at all of it: one that was away still is, or it is watched."""
+    if world.save_requests:
+        return False
+    if rollout.watched_until:
+        return world.now < rollout.watched_until
+    identity = _marks(world, rollout.project).away
+    if identity is None or identity not in rollout.wave_members:
+        return False
+    ship = world.ships.get(ShipId(identity.partition(".")[0]))
+    return any(
+        each.id == identity and _is_away(world, each) for _, each in bound(world, rollout, [ship] if ship else ())
+    )
 
 
 def _end_wave(world: World, rollout: Rollout) -> None:
@@ -124,7 +176,13 @@ def _keep_save(world: World, rollout: Rollout, ship: Ship, workspace: Workspace)
 
 def _swap(world: World, rollout: Rollout, ship: Ship, workspace: Workspace) -> None:
     workspace.previous = workspace.digest
+    may_go_back(world, workspace)
     _run(world, ship, workspace, rollout.digest)
+
+
+def may_go_back(world: World, workspace: Workspace) -> None:
+    """A workspace has an image to go back to: it is looked at until it has none."""
+    _marks(world, workspace.project).swapped[workspace.id] = None
 
 
 def swap_max_s(world: World) -> float:
@@ -172,12 +230,15 @@ def _run(world: World, ship: Ship, workspace: Workspace, digest: str) -> None:
     _set_end(world, ship, workspace)
 
 
-def waiting(world: World, rollout: Rollout) -> list[tuple[Ship, Workspace]]:
-    """Bound workspaces that are still to be swapped: those first who have been idle longest, or who accepted first."""
-    proved, gave_up = frozenset(rollout.proved), frozenset(failed for failed, _ in rollout.failed)
+def waiting(world: World, rollout: Rollout, ships: Iterable[Ship] | None = None) -> list[tuple[Ship, Workspace]]:
+    """Bound workspaces that are still to be swapped: those first who have been idle longest, or who accepted first.
+
+    Of ``ships``, or of all.
+    """
+    proved, gave_up = rollout.all_proved, frozenset(failed for failed, _ in rollout.failed)
     found = [
         (ship, workspace)
-        for ship, workspace in bound(world, rollout)
+        for ship, workspace in bound(world, rollout, ships)
         if workspace.digest != rollout.digest and ship.id in proved and workspace.id not in gave_up
     ]
     if rollout.pace.offer:
@@ -196,7 +257,7 @@ def offered(rollout: Rollout, ship: Ship, seat: Seat) -> bool:
         and not seat.leaving
         and workspace.digest != rollout.digest
         and takes_part(ship)
-        and ship.id in rollout.proved
+        and ship.id in rollout.all_proved
         and not rollout.gave_up(workspace.id)
     )
 

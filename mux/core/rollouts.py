@@ -11,7 +11,7 @@ free seats then have the image before again, and whoever was swapped keeps what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -26,6 +26,7 @@ from mux.core.rollout_waves import (
     forget_saves,
     keep_wave,
     may_begin,
+    may_go_back,
     offered,
     swap_max_s,
     turn_back,
@@ -34,6 +35,9 @@ from mux.core.rollout_waves import (
 from mux.core.ships import Ship
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
+
+LOOK_S = 5.0
+"""How soon it is seen that a rollout may go on, or has come to its end, by what ships alone have said of others."""
 
 
 def restore(world: World, stored: Iterable[Rollout]) -> None:
@@ -66,6 +70,8 @@ def restore(world: World, stored: Iterable[Rollout]) -> None:
                 world.touch(ship)
             if workspace.swap_until > world.now:
                 world.deadlines.set(("rollout", workspace.id), workspace.swap_until)
+            if workspace.previous:
+                may_go_back(world, workspace)
     for rollout in world.rollouts.values():
         if rollout.pace.not_before > world.now:
             world.deadlines.set(("rollout", f"{rollout.project}/at"), rollout.pace.not_before)
@@ -81,6 +87,7 @@ def spec_changed(world: World) -> None:
 
 def _forget(world: World, name: ProjectName) -> None:
     forget_saves(world, world.rollouts.pop(name), set())
+    world.waves.pop(name, None)
     for ship in world.ships.values():
         ended = ship.trials.pop(name, None) is not None
         for workspace in ship.workspaces.values():
@@ -196,17 +203,18 @@ def advance(world: World, touched: Iterable[ShipId], *, stirred: bool) -> None:
     Args:
         world: the state.
         touched: ships that have changed.
-        stirred: anything else may have changed, too. Without that, a thousand ships' heartbeats cost nothing here.
+        stirred: more has happened than that ships and pages said something. Without that, the words of a thousand ships
+            cost no look at all others.
     """
     looked_at = [world.ships[ship] for ship in touched if ship in world.ships]
     for name, rollout in list(world.rollouts.items()):
         saved = world.saved_rollouts.get(name)
         steered = saved is None or _course(saved) != _course(rollout)
         under_way = rollout.state is RolloutState.RUNNING or rollout.wave or rollout.watched_until
-        if steered or (stirred and under_way):
-            _advance(world, name, list(world.ships.values()))
-        elif looked_at or rollout is not saved:
-            _advance(world, name, looked_at)
+        if steered:
+            _advance(world, name, list(world.ships.values()), thorough=True)
+        elif looked_at or rollout is not saved or (under_way and (stirred or world.save_requests)):
+            _advance(world, name, looked_at, thorough=rollout is not saved or (stirred and bool(under_way)))
 
 
 def _course(rollout: Rollout) -> tuple[int, RolloutState, bool]:
@@ -214,7 +222,15 @@ def _course(rollout: Rollout) -> tuple[int, RolloutState, bool]:
     return rollout.number, rollout.state, rollout.paused
 
 
-def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
+def _advance(world: World, name: ProjectName, ships: Sequence[Ship], *, thorough: bool) -> None:
+    """Bring one rollout forward.
+
+    Args:
+        world: the state.
+        name: of which project.
+        ships: that have changed, or all.
+        thorough: look for those who are still to be swapped on all ships, whatever has changed.
+    """
     before = world.rollouts[name]
     judged = before.all_judged if before.state is RolloutState.RUNNING else frozenset[ShipId]()
     for ship in ships:
@@ -223,7 +239,7 @@ def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
         for workspace, why in judge_by_use(world, world.rollouts[name], ship):
             turn_back(world, ship, workspace, why)
         keep_trials(world, world.rollouts[name], ship)
-    quiet = keep_wave(world, world.rollouts[name])
+    quiet = keep_wave(world, world.rollouts[name], None if thorough else ships)
     rollout = world.rollouts[name]
     if rollout.state is RolloutState.RUNNING and not rollout.rollback and (why := _too_much(world, rollout)):
         _end(world, rollout, RolloutState.STOPPED, why)
@@ -231,7 +247,9 @@ def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
     if rollout.state is RolloutState.DONE and (why := _let_down(world, rollout)):
         _end(world, rollout, RolloutState.STOPPED, why)
         return
-    if not quiet or not may_begin(world, rollout):
+    if not quiet or not (thorough or rollout is not before or _may_go_on(world, rollout, ships)):
+        return
+    if not may_begin(world, rollout):
         return
     left = waiting(world, rollout)
     if left and rollout.pace.offer and not rollout.offered_at:
@@ -240,6 +258,17 @@ def _advance(world: World, name: ProjectName, ships: Iterable[Ship]) -> None:
         begin_wave(world, rollout, left)
     elif rollout.state is RolloutState.RUNNING and (rollout.proved or (rollout.rollback and rollout.refused)):
         _end(world, rollout, RolloutState.DONE, "")
+
+
+def _may_go_on(world: World, rollout: Rollout, ships: Sequence[Ship]) -> bool:
+    """Whether changes of some ships alone let a rollout go on. What else they may mean is seen a few seconds later."""
+    running = rollout.state is RolloutState.RUNNING
+    hangs_on_people = rollout.pace.idle or rollout.pace.offer
+    if not (running and hangs_on_people) and waiting(world, rollout, ships):
+        return True
+    if running and ships:
+        world.deadlines.set_once(("rollout", f"{rollout.project}/look"), world.now + LOOK_S)
+    return False
 
 
 def _offer(world: World, rollout: Rollout) -> Rollout:
@@ -256,9 +285,7 @@ def _too_much(world: World, rollout: Rollout) -> str:
     if not failures:
         return ""
     up = [ship.id for ship in world.ships.values() if takes_part(ship)]
-    refused_by_most = rollout.all_judged.issuperset(up) and len(up) > 2 * len(
-        frozenset(rollout.proved).intersection(up)
-    )
+    refused_by_most = rollout.all_judged.issuperset(up) and len(up) > 2 * len(rollout.all_proved.intersection(up))
     if not refused_by_most and rollout.failures <= world.spec.rollout.failures_max:
         return ""
     subject, why = failures[0]

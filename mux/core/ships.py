@@ -182,6 +182,7 @@ class Ship:
         trials: throw-away workspaces that prove images of rollouts, by project.
         trial_port_at: when a port for a trial is looked for again, in seconds since the epoch; 0 while there is one.
         trial_port_until: when that is given up.
+        trying_since: when its first trial of a project's latest rollout began, with the number of that rollout.
         worked: when somebody last worked in a workspace, in seconds since the epoch, of those of which it says that.
     """
 
@@ -229,6 +230,7 @@ class Ship:
     trials: dict[ProjectName, Trial] = field(default_factory=dict)
     trial_port_at: float = 0.0
     trial_port_until: float = 0.0
+    trying_since: dict[ProjectName, tuple[int, float]] = field(default_factory=dict)
     worked: dict[WorkspaceId, float] = field(default_factory=dict)
 
     @classmethod
@@ -439,13 +441,8 @@ class Ship:
             for trial in self.trials.values()
         )
         used = {workspace.project for workspace in (*workspaces, *trials)} | {image.project for image in images}
-        return Desired(
-            self.generation,
-            tuple(spec for name, spec in projects.items() if name in used),
-            (*workspaces, *trials),
-            tuple(self.kept),
-            images,
-        )
+        specs = tuple(spec for name, spec in projects.items() if name in used)
+        return Desired(self.generation, specs, (*workspaces, *trials), tuple(self.kept), images)
 
     def _wanted(self, workspace: Workspace) -> Literal["warm", "bound", "suspended"]:
         if workspace.state is WorkspaceState.SUSPENDED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from mux.core.model import PortName, ProjectName, WorkspaceId
 
@@ -22,6 +23,7 @@ class Trial:
         away: why its image could not be fetched yet, by the ship's word; hostile, empty while nothing is amiss.
         ends_at: when it counts as failed, in seconds since the epoch.
         ports: further ports on the ship.
+        latest: when it counts as failed whatever its ship says, likewise.
     """
 
     id: WorkspaceId
@@ -33,3 +35,4 @@ class Trial:
     away: str = ""
     ends_at: float = 0.0
     ports: Mapping[PortName, int] = field(default_factory=dict)
+    latest: float = inf

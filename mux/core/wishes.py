@@ -21,6 +21,12 @@ def ended(workspace: Workspace) -> StartedOver | None:
     return said if said is not None and wish is not None and said.number == wish.number else None
 
 
+def has_ended(workspace: Workspace, said: StartedOver | None) -> bool:
+    """Whether a ship says for the first time how a workspace's wish has ended: what it says later changes nothing."""
+    wish = workspace.start_over
+    return wish is not None and said is not None and said.number == wish.number and ended(workspace) is None
+
+
 def take(world: World, user: UserId, workspace: Workspace) -> None:
     """An attendee is taken off a workspace: a wish that is still to be carried out waits for their next one."""
     wish = workspace.start_over

@@ -27,7 +27,7 @@ from mux.core.model import (
 from mux.core.rollout import spec_on
 from mux.core.routes import RoutePort
 from mux.core.ships import Kept, Seat, Ship, Workspace
-from mux.core.wishes import give
+from mux.core.wishes import give, has_ended
 from mux.core.world import World
 
 PORT_IN_USE = "port_in_use"
@@ -54,7 +54,8 @@ def prepare(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> None:
                     "ports_exhausted",
                     ship.id,
                     f"{ship.id} has no free port for {spec.name}: give ships a larger port range.",
-                )
+                ),
+                said_by=ship.id,
             )
         return
     ship.ports_told = False
@@ -235,7 +236,7 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
         word = said.get(workspace.id)
         if word is not None:
             workspace.behind_s = word.behind_s
-            if word.started_over is not None and word.started_over != workspace.started_over:
+            if has_ended(workspace, word.started_over):
                 workspace.started_over = word.started_over
                 world.touch(ship)
         if workspace.state is WorkspaceState.SUSPENDED:
@@ -294,7 +295,7 @@ def _tell_memory_kills(world: World, ship: Ship, workspace: Workspace, before: i
         f"the workspace goes on. If that was its kernel, the attendee lost what it held: raise `memory` of the "
         f"project, or have them load less."
     )
-    world.notify(Notify("warning", "memory_kill", workspace.id, text))
+    world.notify(Notify("warning", "memory_kill", workspace.id, text), said_by=ship.id)
 
 
 def _waits_for_epoch(spec: ProjectSpec | None, seat: Seat) -> bool:
@@ -332,8 +333,9 @@ def _set_healthy(world: World, ship: Ship, workspace: Workspace, *, healthy: boo
     if workspace.healthy == healthy:
         return
     workspace.healthy = healthy
-    if healthy:
+    if healthy and workspace.swap_until:
         workspace.swap_until = 0.0
+        world.deadlines.clear(("rollout", workspace.id))
     world.touch(ship)
     user = ship.seats[workspace.seat].user
     if healthy:

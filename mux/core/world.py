@@ -27,10 +27,11 @@ from mux.core.model import (
 )
 from mux.core.pages import OpenPage, SaveRequest
 from mux.core.planner import LaunchPatience, Tally
-from mux.core.rollout import Rollout
+from mux.core.rollout import Rollout, WaveMarks
 from mux.core.routes import RouteKey, SessionEntry
 from mux.core.scheduler import SeatIndex
 from mux.core.ships import Seat, Ship
+from mux.core.speakers import Speakers
 from mux.core.spend import Meter
 
 NOTICES_MAX = 200
@@ -136,6 +137,7 @@ class World:
         self.meter = Meter()
         self.rollouts: dict[ProjectName, Rollout] = {}
         self.saved_rollouts: dict[ProjectName, Rollout] = {}
+        self.waves: dict[ProjectName, WaveMarks] = {}
         self.active: dict[RouteKey, float] = {}
         self.worked: dict[RouteKey, float] = {}
         self.pages: dict[RouteKey, dict[str, OpenPage]] = {}
@@ -167,6 +169,7 @@ class World:
         self.published_routes: dict[RouteKey, Placement] = {}
         self.published_sessions: dict[SessionHash, SessionEntry] = {}
         self.notices: deque[tuple[float, str, str, str]] = deque(maxlen=NOTICES_MAX)
+        self.speakers = Speakers()
         self.changes = Changes(plan=True)
         self.now = 0.0
 
@@ -195,6 +198,7 @@ class World:
 
     def forget_words(self, ship: ShipId) -> None:
         """A ship has ended: what was told of it is told of nobody any more."""
+        self.speakers.forget(ship)
         self.disks_low.discard(ship)
         self.unkept.pop(ship, None)
         self.unkept_warned.pop(ship, None)
@@ -213,7 +217,20 @@ class World:
         """Have something done after everything is persisted and published."""
         self.changes.effects.append(command)
 
-    def notify(self, notice: Notify) -> None:
-        """Tell the organizers, and remember it for their pages."""
+    def notify(self, notice: Notify, *, said_by: ShipId | None = None) -> None:
+        """Tell the organizers, and remember it for their pages.
+
+        Args:
+            notice: what they are told.
+            said_by: the ship on whose word alone it rests: it has only so many. None for all others.
+        """
+        heard = "yes" if said_by is None else self.speakers.hears(said_by, self.now)
+        if heard == "no more":
+            who = f"{said_by} gives" if said_by else "Others who claim to be ships give"
+            text = f"{who} more reason for notices than can be read: most of them are left out until that ends."
+            text += f" If that goes on, look at it, or `mux ship drain {said_by}`." if said_by else ""
+            notice = Notify("warning", "notices_left_out", said_by or "", text)
+        elif heard == "no":
+            return
         self.notices.append((self.now, notice.severity, notice.subject, notice.text))
         self.effect(notice)

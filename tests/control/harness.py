@@ -124,6 +124,7 @@ class Mux:
         self.logins: tuple[RegistryLogin, ...] = ()
         self.tls: ServerTls
         self.endpoint: ControlEndpoint
+        self.files_endpoint: FilesEndpoint
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._task = asyncio.create_task(self.core.run(), name="core")
@@ -148,7 +149,7 @@ class Mux:
             pending_max=pending_max,
         )
         await self.files.open()
-        files = FilesEndpoint(
+        files = self.files_endpoint = FilesEndpoint(
             self.files, self.endpoint.ship_of, lambda *of: self.holders.get(of), lambda: now().timestamp()
         )
         application = web.Application()
@@ -201,11 +202,14 @@ class RawShip:
         self._mux = mux
         self._session = session
         self.key = Ed25519PrivateKey.generate()
+        self.autoping = True
         self.websocket: aiohttp.ClientWebSocketResponse
 
     async def connect(self) -> RawShip:
         context = ssl.create_default_context(cadata=self._mux.ca.pem)
-        self.websocket = await self._session.ws_connect(self._mux.url, ssl=context, max_msg_size=0)
+        self.websocket = await self._session.ws_connect(
+            self._mux.url, ssl=context, max_msg_size=0, autoping=self.autoping
+        )
         return self
 
     async def receive(self) -> Message:

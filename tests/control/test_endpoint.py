@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import EventDict
 
 from mux.control import endpoint as endpoint_module
+from mux.core.allowance import Allowance
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import LinkLost, ShipDialed, ShipReported
 from mux.core.model import Desired, DesiredWorkspace, LinkId, ProjectName, ShipId, UserId, WorkspaceId
@@ -180,7 +181,10 @@ async def test_plain_requests_get_no_link(mux: Mux) -> None:
 # --- bad and hostile ------------------------------------------------------------------------------------------------
 
 
-async def test_rubbish_of_every_kind_brings_nothing_down(mux: Mux, raw_ship: MakeShip) -> None:
+async def test_rubbish_of_every_kind_brings_nothing_down(
+    mux: Mux, raw_ship: MakeShip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "RATE_PER_S", 1000.0)  # a flood is read to its end within this test
     honest = raw_ship()
     await honest.link()
 
@@ -349,6 +353,88 @@ async def test_a_flood_of_reports_is_slowed_and_none_of_it_is_lost(
     assert max(pauses) > 0
 
 
+async def test_pings_are_answered_at_the_pace_of_messages(
+    mux: Mux, raw_ship: MakeShip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "RATE_PER_S", 1000.0)
+    pauses: list[float] = []
+    pause_s = protocol.MuxEnd.pause_s
+
+    def noted(end: protocol.MuxEnd) -> float:
+        pauses.append(pause_s(end))
+        return pauses[-1]
+
+    monkeypatch.setattr(protocol.MuxEnd, "pause_s", noted)
+    ship = raw_ship()
+    ship.autoping = False
+    await ship.link()
+    for number in range(300):
+        await ship.websocket.ping(b"%d" % number)
+    answers = [await ship.websocket.receive() for _ in range(300)]
+    assert [(answer.type, answer.data) for answer in answers] == [
+        (aiohttp.WSMsgType.PONG, b"%d" % number) for number in range(300)
+    ]
+    assert max(pauses) > 0
+
+
+async def test_a_message_of_a_newer_ship_is_passed_over_and_the_link_goes_on(
+    mux: Mux, raw_ship: MakeShip, logs: list[EventDict]
+) -> None:
+    ship = raw_ship()
+    await ship.link()
+    for _ in range(protocol.BAD_MESSAGES_MAX + 5):
+        await ship.websocket.send_str('{"type": "weather", "wind": "the-secret"}')
+    await ship.say(observed(1, seq=1))
+    await mux.core.seen(ShipReported)
+    assert [entry["code"] for entry in logs if "passed over" in entry["event"]] == ["unknown"]
+    assert "the-secret" not in str(logs)
+
+
+async def test_a_ship_that_dials_without_end_is_put_off_and_nobody_else_is(
+    mux: Mux, raw_ship: MakeShip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "DIALS_BURST", 3)
+    monkeypatch.setattr(endpoint_module, "DIALS_PER_S", 1e-6)
+    first = raw_ship()
+    assert isinstance(await first.link(), Welcome)
+    for _ in range(3):
+        again = raw_ship()
+        again.key = first.key
+        assert isinstance(await again.link(), Welcome)
+    tired = raw_ship()
+    tired.key = first.key
+    refused = await tired.link()
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.retry) == ("too_often", True)
+    await tired.ended()
+    assert len(mux.core.of(ShipDialed, SHIP)) == 4, "the core does not hear of it"
+    claimant = raw_ship()
+    refused = await claimant.link()
+    assert isinstance(refused, Refused)
+    assert refused.code == "key_mismatch"
+    other = raw_ship()
+    assert isinstance(await other.link(OTHER), Welcome)
+
+
+async def test_strangers_do_not_fill_the_log_nor_use_up_what_a_ship_may_have_logged(
+    mux: Mux, raw_ship: MakeShip, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "LINES_BURST", 4)
+    monkeypatch.setattr(mux.endpoint, "_strangers", Allowance(4, 1e-6, 0.0))
+    honest = raw_ship()
+    await honest.link()
+    for _ in range(10):
+        stranger = await raw_ship().connect()
+        await stranger.receive()
+        await stranger.websocket.send_str("rubbish")
+        assert isinstance(await stranger.receive(), ProtocolError)
+        await stranger.websocket.close()
+    assert len([entry for entry in logs if entry["event"] == "bad message from a ship"]) == 4
+    await honest.websocket.send_str("rubbish")
+    assert isinstance(await honest.receive(), ProtocolError)
+    assert [entry["ship"] for entry in logs if entry["event"] == "bad message from a ship"][4:] == [SHIP]
+
+
 # --- bounds of undecided links --------------------------------------------------------------------------------------
 
 
@@ -500,4 +586,4 @@ async def test_a_report_says_only_what_its_ship_says(mux: Mux, raw_ship: MakeShi
     await ship.link()
     assert "ship" not in as_json(observed())
     await ship.websocket.send_json({**as_json(observed(1, seq=1)), "ship": OTHER})
-    assert isinstance(await ship.receive(), ProtocolError)
+    assert (await mux.core.seen(ShipReported)).ship == SHIP

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from mux.control import files as files_module
 from mux.core.files import shared_files
 from mux.core.model import ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.views import Holder
@@ -208,6 +211,38 @@ async def test_what_is_too_much_or_no_snapshot_is_refused(mux: Mux, linked: Link
     mux.files.attendee_bytes_max = 10
     assert "507" in await refused(client.put(HERE, CHUNK, BLOCK))
     assert mux.files.all() == []
+
+
+async def test_a_ship_that_asks_for_too_much_at_once_holds_up_itself_alone(
+    mux: Mux, linked: Linked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sits(mux, ANA)
+    sits(mux, BEN, ship=OTHER, workspace=THERE)
+    hostile, honest = await linked(SHIP), await linked(OTHER)
+    monkeypatch.setattr(files_module, "BODY_S", 3600.0)
+    context = ssl.create_default_context(cadata=mux.ca.pem)
+    url = f"https://127.0.0.1:{mux.port}/ship/files/{HERE}/objects/{CHUNK}"
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x"
+        started.set()
+        await go_on.wait()
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {hostile._token}"}) as session:
+        held = []
+        for _ in range(files_module.BODIES_OF_SHIP_MAX):
+            started.clear()
+            held.append(asyncio.create_task(session.put(url, data=endless(), ssl=context)))
+            await started.wait()
+        await until(lambda: mux.files_endpoint._bodies_of[SHIP] == files_module.BODIES_OF_SHIP_MAX)
+        assert "429" in await refused(hostile.put(HERE, CHUNK, BLOCK))
+        await keep_one(honest, THERE)
+        go_on.set()
+        for each in held:
+            async with await each as answer:
+                assert answer.status == 400
+    await keep_one(hostile)
 
 
 async def test_a_change_is_kept_and_restored_on_another_ship(
