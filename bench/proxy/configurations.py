@@ -30,6 +30,8 @@ LARGE_BUFFERS = (
     "proxy_buffer_size 256k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k; "
     "proxy_request_buffering off; proxy_max_temp_file_size 0;"
 )
+NGINX_TLS = "ssl_protocols TLSv1.2 TLSv1.3"
+"""As of nginx 1.23.4: earlier ones leave out TLS 1.3 by default, which the others then speak alone."""
 HAPROXY_CONF = """global
   nbthread 1
   maxconn 8000

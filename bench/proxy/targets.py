@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proxy.configurations import CADDYFILE, HAPROXY_CONF, LARGE_BUFFERS, PROXY_CONF, UPSTREAM_CONF
+from bench.proxy.configurations import CADDYFILE, HAPROXY_CONF, LARGE_BUFFERS, NGINX_TLS, PROXY_CONF, UPSTREAM_CONF
 from tests.certificates import Authority
 
 ATTENDEES = 16
@@ -260,7 +260,7 @@ class Stage:
         tls = name.endswith(TLS)
         file = self.directory / f"{values['name']}.conf"
         if name.startswith("nginx"):
-            how = f"ssl; ssl_certificate {self.certificate}; ssl_certificate_key {self.certificate}"
+            how = f"ssl; ssl_certificate {self.certificate}; ssl_certificate_key {self.certificate}; {NGINX_TLS}"
             values["tls"] = how if tls else "backlog=8192"
             file.write_text(PROXY_CONF.format(extra=LARGE_BUFFERS if "256" in name else "", **values))
             return ["nginx", "-c", str(file)] if shutil.which("nginx") else None
