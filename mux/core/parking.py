@@ -108,16 +108,18 @@ def end_surplus(world: World) -> None:
     """Ships have been surplus for long enough: let whole free ones go, the youngest first, while seats are surplus."""
     aimed = warming.aim(world)
     held = warming.held(world, aimed)
-    surplus = plan(
+    decided = plan(
         world.tally, world.spec.fleet, enabled=True, backing_off=False, seats=aimed.seats, held=held
-    ).surplus  # fmt: skip
+    )  # fmt: skip
+    surplus = decided.surplus
     if held or aimed.phase == "stop":
         return
     free = [ship for ship in world.ships.values() if not (ship.gone or ship.assigned or ship.draining or ship.kept)]
     for ship in sorted(free, key=lambda ship: ship.id, reverse=True):
         # A ship launched before an apply may have more or fewer seats than one that would be launched now.
-        if ship.wanted is ShipWanted.RUN and (not aimed.seats or len(ship.seats) <= surplus):
-            surplus -= len(ship.seats)
+        idle = ship.noticed and not decided.deficit
+        if ship.wanted is ShipWanted.RUN and (idle or not aimed.seats or len(ship.seats) <= surplus):
+            surplus -= 0 if idle else len(ship.seats)
             _let_go(world, ship, world.spec.timetable.cool if not aimed.seats else "end")
 
 

@@ -28,6 +28,7 @@ class Contribution:
         assigned: seats that are somebody's.
         ships: 1 for a ship that exists, unreachable: 1 for one that is silent, launching: 1 while its launch is asked,
             booting: 1 until it is available, parked: 1 for one that is or should be parked.
+        idle: 1 for one that nobody is on, and nobody is seated on, since its machine will be taken.
         costs: 1 for one that somebody pays for.
         rate_micros: what it costs for an hour, in millionths of the currency.
     """
@@ -40,6 +41,7 @@ class Contribution:
     launching: int = 0
     booting: int = 0
     parked: int = 0
+    idle: int = 0
     costs: int = 0
     rate_micros: int = 0
 
@@ -56,6 +58,7 @@ class Tally:
     launching: int = 0
     booting: int = 0
     parked: int = 0
+    idle: int = 0
     costs: int = 0
     rate_micros: int = 0
     _of: dict[str, Contribution] = field(default_factory=dict)
@@ -71,8 +74,8 @@ class Tally:
         if before == contribution:
             return False
         for name in (
-            "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked", "costs",
-            "rate_micros",
+            "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked", "idle",
+            "costs", "rate_micros",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(contribution, name) - getattr(before, name))
         self._of[ship] = contribution
@@ -90,7 +93,7 @@ class Plan:
 
     Args:
         launch: ships to launch now.
-        end: whole free ships that are surplus, of the size that would be launched now.
+        end: whole free ships that are surplus, of the size that would be launched now, and idle ones.
         surplus: seats that are surplus.
         deficit: seats that are missing.
         held: why less is launched than is missing; empty if nothing holds it back.
@@ -132,7 +135,7 @@ def plan(
     if deficit <= 0:
         whole = -deficit // spec.seats_per_ship
         # With no seat wanted every free ship is surplus, whatever its size.
-        return Plan(end=whole if wanted else max(whole, min(1, -deficit)), surplus=-deficit)
+        return Plan(end=tally.idle + (whole if wanted else max(whole, min(1, -deficit))), surplus=-deficit)
     ships = -(-deficit // spec.seats_per_ship)
     if not enabled:
         return Plan(deficit=deficit, held="launching has been given up")

@@ -323,6 +323,11 @@ class Ship:
         )
 
     @property
+    def noticed(self) -> bool:
+        """Its machine will be taken, or may be, and it gets nobody new for that, unless an organizer knows better."""
+        return self.cordoned and bool(self.notices)
+
+    @property
     def kept_of(self) -> tuple[UserId, ...]:
         """Whose work it keeps."""
         return tuple(dict.fromkeys(kept.user for kept in self.kept.values()))

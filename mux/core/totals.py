@@ -35,9 +35,9 @@ def _contribution(world: World, ship: Ship) -> Contribution:
         return Contribution(costs=costs, rate_micros=rate_micros)
     assigned = ship.assigned
     seats = len(ship.seats)
+    leaving = bool(ship.draining or ship.failed or ship.kept)
     # One whose machine will be taken keeps newcomers away: others are launched in time for them.
-    noticed = ship.cordoned and bool(ship.notices)
-    going = bool(ship.draining or ship.failed or ship.kept or noticed)
+    going = leaving or ship.noticed
     doubtful = ship.unreachable and not going
     parked = ship.wanted is ShipWanted.PARKED
     usable = assigned if going or doubtful else seats
@@ -51,6 +51,7 @@ def _contribution(world: World, ship: Ship) -> Contribution:
         launching=int(ship.call == "launch"),
         booting=int(ship.state in (ShipState.PENDING, ShipState.BOOTING)),
         parked=int(parked),
+        idle=int(ship.noticed and not (leaving or parked or assigned)),
         costs=costs,
         rate_micros=rate_micros,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mux.core.commands import LaunchShip, TerminateShip
-from mux.core.events import MachineEnded, MachineNoticed, ProviderNoticed, ShipReported
+from mux.core.events import FleetCooled, MachineEnded, MachineNoticed, ProviderNoticed, ShipCordoned, ShipReported
 from mux.core.model import ShipId, ShipNotice, ShipState
 from tests.core.room import Room, event_spec
 
@@ -12,7 +12,7 @@ FIRST = ShipId("ship-0001")
 
 def ready_room() -> Room:
     """Two ships that are ready, two people on the first."""
-    room = Room(event_spec(attendees=4, seats_per_ship=2, ready_seats=1))
+    room = Room(event_spec(attendees=4, seats_per_ship=2, ready_seats=1, heartbeat_grace_s=1e6))
     room.settle()
     room.log_in("ada", "bob")
     room.settle()
@@ -70,6 +70,28 @@ def test_seats_that_an_announcement_keeps_newcomers_from_are_launched_elsewhere(
     assert room.states()[other] is ShipState.AVAILABLE, "it may yet stay: an organizer may know better"
     commands = room.do(MachineNoticed(FIRST, ShipNotice("rebalance", None, "")))
     assert not any(isinstance(command, LaunchShip) for command in commands), "nobody leaves it for that"
+    room.do(after=room.spec.fleet.surplus_hold_s + 1)
+    room.settle()
+    assert set(room.states()) == {FIRST, "ship-0003"}, "nobody is on it, and nobody will be"
+
+
+def test_a_ship_that_an_announcement_keeps_empty_is_let_go_with_all_others() -> None:
+    room = Room(event_spec(attendees=2, seats_per_ship=2))
+    room.settle()
+    room.do(MachineNoticed(FIRST, ShipNotice("rebalance", None, "")), FleetCooled())
+    room.settle()
+    assert room.states() == {}
+
+
+def test_an_organizer_who_knows_better_has_its_seats_back() -> None:
+    room = ready_room()
+    other = ShipId("ship-0002")
+    room.do(MachineNoticed(other, ShipNotice("maintenance", room.now + 1e6, "")))
+    room.settle()
+    room.do(ShipCordoned(other, cordoned=False))
+    room.do(after=room.spec.fleet.surplus_hold_s + 1)
+    room.settle()
+    assert set(room.states()) == {FIRST, other}, "the one that was launched for it is surplus now"
 
 
 def test_a_ship_that_says_so_itself_is_believed_about_itself_and_bounded() -> None:

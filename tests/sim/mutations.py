@@ -188,7 +188,7 @@ MUTATIONS = (
     Mutation("a removed project keeps its workspaces", "workspaces",
              "    if spec is None:\n        return True\n", "    if spec is None:\n        return False\n"),
     Mutation("surplus ships are kept for ever", "parking",
-             "(not aimed.seats or len(ship.seats) <= surplus)", "False"),
+             "(idle or not aimed.seats or len(ship.seats) <= surplus)", "False"),
     Mutation("unpublished routes stay in force", "fleet",
              "            if place is None:\n                world.published_routes.pop(key, None)",
              "            if place is None:\n                del changed[key]\n"
