@@ -14,14 +14,20 @@ export type Context = DocumentRegistry.Context;
 /** What tells a file from another one with the same name; JupyterLab before 4.1 asks for no hash, nor may this. */
 type Known = { last_modified: string; hash?: string | null };
 
-const AREAS = ['main', 'left', 'right', 'down'];
+const AREAS = ['main', 'left', 'right'];
+/** JupyterLab's shell alone has this one for sure, and alone has modes; others complain on the console. */
+const AREAS_OF_LAB = [...AREAS, 'down'];
 /** A file that is newer than what the page knows by no more is still the same: JupyterLab's own margin. */
 const NEWER_MS = 500;
 /** How long another tab is waited for: it may be asleep, and the mux waits for five seconds. */
 const TURN_MS = 3000;
 
+/** What JupyterLab before 4 gives: an iterator that can be asked for the next one, and that is all. */
+type OldIterator = { next(): object | undefined };
+
 /** Everything that is open in this page. */
-export const widgets = (app: JupyterFrontEnd): object[] => AREAS.flatMap(area => widgetsIn(app, area));
+export const widgets = (app: JupyterFrontEnd): object[] =>
+  ('mode' in app.shell ? AREAS_OF_LAB : AREAS).flatMap(area => widgetsIn(app, area));
 
 /** Every open document once, however many views it has. */
 export function contexts(app: JupyterFrontEnd): Context[] {
@@ -38,7 +44,15 @@ export function contexts(app: JupyterFrontEnd): Context[] {
 /** What is open in an area; nothing where the shell of this version has no such area. */
 function widgetsIn(app: JupyterFrontEnd, area: string): object[] {
   try {
-    return [...app.shell.widgets(area)];
+    const found: Iterable<object> | OldIterator = app.shell.widgets(area);
+    if (Symbol.iterator in found) {
+      return [...found];
+    }
+    const all: object[] = [];
+    for (let each = found.next(); each; each = found.next()) {
+      all.push(each);
+    }
+    return all;
   } catch {
     return [];
   }

@@ -26,6 +26,8 @@ export interface IWord {
   updating: boolean;
   /** Another one with each start of the workspace. */
   run: string;
+  /** Another one whenever others have changed its files while it ran; empty while that is not known. */
+  files: string;
   notices: INotice[];
 }
 
@@ -72,6 +74,7 @@ export function read(data: unknown): IWord {
     save: count(raw.save),
     updating: raw.updating === true,
     run: text(raw.run, 200),
+    files: text(raw.files, 200),
     notices: notices.map(notice).filter(each => each.id !== '' && each.text !== '')
   };
 }

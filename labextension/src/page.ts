@@ -66,10 +66,15 @@ export class Page {
       this.link.again();
     }
     this.activity.look();
-    if (this.current && !this.word?.updating && !this.word?.save) {
+    this.remember();
+    this.tellSoon(0);
+  }
+
+  /** What runs is looked at only while it is known to run: what a swap has ended is missed by nobody afterwards. */
+  private remember(): void {
+    if (this.current && !this.coming && !this.word?.updating && !this.word?.save) {
       this.kernels.look();
     }
-    this.tellSoon(0);
   }
 
   private linkChanged(): void {
@@ -95,7 +100,9 @@ export class Page {
     this.current = true;
     if (word.save !== 0 && word.save !== this.asked) {
       this.asked = word.save;
-      this.kernels.look();
+      if (!this.coming) {
+        this.kernels.look();
+      }
       void this.save(word.save);
     }
     if (word.updating) {
@@ -104,15 +111,27 @@ export class Page {
     } else if (word.run !== '') {
       // A word without a run, as while a workspace moves to another machine, does not make the one before forgotten.
       if (this.run !== '' && (this.updating || this.run !== word.run)) {
-        // One after the other: a rollback may follow at once.
-        this.back = this.back
-          .then(() => this.comeBack())
-          .catch(error => console.warn('mux: not all of the page came back', error));
+        this.follow(() => this.comeBack());
+      } else if (this.files !== '' && this.files !== word.files) {
+        this.follow(() => this.showFiles(NOTHING_SAVED));
       }
       this.updating = false;
       this.run = word.run;
+      this.files = word.files;
     }
     this.show();
+  }
+
+  /** Bring the page up to date; one after the other, since a rollback may follow a swap at once. */
+  private follow(work: () => Promise<void>): void {
+    this.coming += 1;
+    this.back = this.back
+      .then(work)
+      .catch(error => console.warn('mux: not all of the page came back', error))
+      .then(() => {
+        this.coming -= 1;
+        this.look();
+      });
   }
 
   private async save(number: number): Promise<void> {
@@ -132,13 +151,13 @@ export class Page {
         await new Promise(resolve => window.setTimeout(resolve, BACK_MS));
       }
     }
-    const { all, written } = this.savedLast;
+    const saved = this.savedLast;
     this.savedLast = NOTHING_SAVED;
-    const both = await refresh(this.app, written);
-    if (!all) {
+    this.own.clear();
+    await this.showFiles(saved);
+    if (!saved.all) {
       await saveAll(this.app);
     }
-    this.own.clear();
     if (this.kernels.hadTerminals) {
       const id = `terminals/${this.run}`;
       this.own.set(id, { id, text: TERMINALS, closable: true });
@@ -152,13 +171,18 @@ export class Page {
         closable: true
       });
     }
-    for (const path of both) {
-      const id = `both/${this.run}/${path}`;
+    this.show();
+  }
+
+  /** Show files as they are now, and say where that is not possible without a loss. */
+  private async showFiles({ written }: ISaved): Promise<void> {
+    for (const path of await refresh(this.app, written)) {
+      const key = `both/${path}`;
+      const id = `${key}/${this.run}/${this.files}`;
       const text = `${path} has edits that are not saved, and its file has changed in the workspace. Save it and choose “Overwrite” to keep yours, or “Revert” for what is in the file.`;
-      this.own.set(id, { id, text, closable: true });
+      this.own.set(key, { id, text, closable: true });
     }
     this.show();
-    this.look();
   }
 
   private start(id: string, runner: IRunner): boolean {
@@ -200,6 +224,7 @@ export class Page {
   private tell(): void {
     window.clearTimeout(this.tellTimer);
     this.tellTimer = undefined;
+    this.remember();
     const due = Date.now() - this.activeAt >= ACTIVE_MS;
     const state: IPageState = {
       page: this.id,
@@ -237,8 +262,12 @@ export class Page {
   private run = '';
   /** Since then it was being exchanged. */
   private updating = false;
+  /** Of the files that were shown last; empty before any were. */
+  private files = '';
   /** Ends when the page is as the workspace is. */
   private back: Promise<void> = Promise.resolve();
+  /** How often that is still to come. */
+  private coming = 0;
   /** What came of saving before a swap. */
   private savedLast: ISaved = NOTHING_SAVED;
   private lookedAt = Date.now();

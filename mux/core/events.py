@@ -399,6 +399,13 @@ class PageGone:
     link: int
 
 
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """Somebody else than their attendees has put files into a project's workspaces while those run."""
+
+    project: ProjectName
+
+
 Event = (
     EventSpecApplied
     | LoggedIn
@@ -441,4 +448,5 @@ Event = (
     | BroadcastSet
     | PageSaid
     | PageGone
+    | FilesChanged
 )

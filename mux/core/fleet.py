@@ -57,6 +57,7 @@ from mux.core.events import (
     DoorsSet,
     Event,
     EventSpecApplied,
+    FilesChanged,
     FleetCooled,
     FleetEnded,
     FleetParked,
@@ -451,6 +452,7 @@ _HANDLERS: Mapping[type, Callable[[World, Any], None]] = {
     BroadcastSet: attendance.broadcast,
     PageSaid: pages.said,
     PageGone: pages.gone,
+    FilesChanged: pages.files_changed,
     LaunchingSet: lambda world, event: machines.set_launching(world, enabled=event.enabled),
 }
 

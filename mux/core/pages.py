@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mux.core.events import PageGone, PageSaid
+from mux.core.events import FilesChanged, PageGone, PageSaid
 from mux.core.model import ProjectName, UserId, WorkspaceState
 
 if TYPE_CHECKING:
@@ -67,11 +67,14 @@ class NotebookView:
         save: number of the request to save everything; 0 when there is none.
         updating: the workspace is being exchanged or moved, or is not there.
         run: another one with each start of the workspace; empty while it is being moved.
+        files: another one whenever somebody else than the attendee has changed files of the running workspace: a file
+            of theirs was started over, or an author saved one; empty while it is being moved.
     """
 
     save: int
     updating: bool
     run: str
+    files: str = ""
 
 
 def said(world: World, event: PageSaid) -> None:
@@ -89,6 +92,12 @@ def gone(world: World, event: PageGone) -> None:
         del pages[event.page]
         if not pages:
             del world.pages[key]
+
+
+def files_changed(world: World, event: FilesChanged) -> None:
+    """Have a project's open pages look at their files. Memory only: a page that misses it shows what it showed."""
+    if event.project in world.projects:
+        world.files_changed[event.project] = world.now
 
 
 def come_back(world: World) -> None:
@@ -129,8 +138,10 @@ def notebook_view(world: World, user: UserId, project: ProjectName) -> NotebookV
     request = world.save_requests.get(workspace.id)
     place = world.published_routes.get((user, project))
     restarts = workspace.reported.restarts if workspace.reported is not None else 0
+    over = workspace.started_over.number if workspace.started_over is not None else 0
     return NotebookView(
         save=request.number if request is not None and request.user == user else 0,
         updating=place is None or place.hold,
         run=f"{workspace.id} {workspace.digest[-12:]} {restarts}",
+        files=f"{workspace.id} {over} {world.files_changed.get(project, 0.0):.3f}",
     )

@@ -143,13 +143,14 @@ class World:
         self.pages: dict[RouteKey, dict[str, OpenPage]] = {}
         self.pages_back_at = 0.0
         self.save_requests: dict[WorkspaceId, SaveRequest] = {}
+        self.files_changed: dict[ProjectName, float] = {}
         self.behind: dict[UserId, dict[ProjectName, Behind]] = {}
         self.unkept: dict[ShipId, dict[WorkspaceId, Unkept]] = {}
         self.unkept_told: dict[str, dict[ShipId, None]] = {}
         self.unkept_warned: dict[ShipId, float] = {}
         self.leaving: dict[UserId, Leaving] = {}
         self.disks_low: set[ShipId] = set()
-        self.started = 0.0
+        self.started = self.now = 0.0
         self.watch = Watch()
         self.patience = LaunchPatience()
         self.stopped_text = ""
@@ -171,7 +172,6 @@ class World:
         self.notices: deque[tuple[float, str, str, str]] = deque(maxlen=NOTICES_MAX)
         self.speakers = Speakers()
         self.changes = Changes(plan=True)
-        self.now = 0.0
 
     @property
     def doors_open(self) -> bool:

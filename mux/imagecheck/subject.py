@@ -61,6 +61,11 @@ ports = "{first}-{last}"
 heartbeat_s = 1
 heartbeat_grace_s = 10
 
+[rollout]
+max_unavailable = "100%"
+monitor_s = 0
+start_max_s = 90
+
 [auth]
 roster = "roster.csv"
 
@@ -171,7 +176,8 @@ async def subject_of(given: str, wishes: Wishes, environ: Mapping[str, str]) -> 
     if not place.has_dockerfile:
         raise ImageCheckError(f"{given}: there is no Dockerfile to build; write one, or leave out --runtime docker")
     await _engine(environ)
-    await build(place.path, f"{BUILT}/{name}", environ)
+    if replaced := await build(place.path, f"{BUILT}/{name}", environ):
+        await forget_images([replaced], environ)
     return Subject(name, title, "docker", f"{BUILT}/{name}", wishes)
 
 
@@ -207,15 +213,22 @@ async def _engine(environ: Mapping[str, str]) -> None:
         ) from error
 
 
-async def build(directory: Path, name: str, environ: Mapping[str, str]) -> None:
-    """Build a directory's Dockerfile under a name. Raises ImageCheckError with the build's last lines."""
+async def build(directory: Path, name: str, environ: Mapping[str, str]) -> str:
+    """Build a directory's Dockerfile under a name; the id of the image that had it before, if that is another one.
+
+    Raises ImageCheckError with the build's last lines.
+    """
     before = await _image_id(name, environ)
     code, lines = await _docker(["build", "--force-rm", "--tag", name, str(directory)], environ)
     if code != 0:
         raise ImageCheckError(f"{directory}: it cannot be built; mend its Dockerfile. The build's last lines:", lines)
-    if before and before != await _image_id(name, environ):
-        # Somebody's container may need it; then it stays.
-        await _docker(["image", "rm", before], environ)
+    return before if before != await _image_id(name, environ) else ""
+
+
+async def forget_images(identities: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Delete images; one that somebody's container needs stays."""
+    for identity in identities:
+        await _docker(["image", "rm", identity], environ)
 
 
 async def _have(image: str, environ: Mapping[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 Owns the event file of such a mux, its directory, and the loop that looks for saved files. Rules: what the author saved
 goes into the workspace's home unless somebody changed that file there; then it stays, and that is said. Anything else
-that changes (hooks, a Dockerfile) ends the mux and starts it anew. At the end everything is gone but a built image.
+that changes (hooks, a Dockerfile) is pushed, as an organizer would: the workspace keeps its files, and an image that
+fails stays out. At the end everything is gone but a built image.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -25,19 +25,15 @@ from mux.child import say
 from mux.demo import ADMIN_SOCKET, without_event_file
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
-from mux.imagecheck.subject import Subject, Wishes, subject_of
+from mux.imagecheck.subject import Subject, Wishes, build, forget_images, subject_of
 from mux.supervisor import Settings, SupervisorError, open_standard_streams, supervise
 
 LOOK_S = 0.5
 """How often saved files are looked for, and how far the mux is."""
 NAME = "author"
-
-
-@dataclass
-class _Round:
-    """One mux, from its start to the change that ends it."""
-
-    again: bool = False
+TOLD_CHARS_MAX = 400
+"""Of what stands on the projects' page: a mux takes 500."""
+_TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
 def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
@@ -47,28 +43,21 @@ def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
         given: the author's directory.
         wishes: see there.
         port: attendees' port; the next hundred are used as well.
-        browser: open one when it is ready for the first time.
+        browser: open one when it is ready.
     """
     open_standard_streams()
-    code = new_code()
-    while True:
-        subject = asyncio.run(subject_of(given, wishes, os.environ))
-        before = seen(Path(given))
-        directory = Path(tempfile.mkdtemp(prefix="mux-image-"))
-        turn = _Round()
-        try:
-            lay_out(directory, subject, port, code)
-            tryout = Tryout(directory, Path(given).resolve(), subject, turn, before, browser=browser)
-            outcome = asyncio.run(
-                supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=tryout.watch)
-            )
-        except SupervisorError as error:
-            raise ImageCheckError(without_event_file(error)) from error
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-        if not turn.again:
-            return outcome
-        browser = False
+    before = seen(Path(given))  # what is saved while it is built is looked at afterwards
+    subject = asyncio.run(subject_of(given, wishes, os.environ))
+    directory = Path(tempfile.mkdtemp(prefix="mux-image-"))
+    tryout = Tryout(directory, Path(given).resolve(), subject, before, browser=browser)
+    try:
+        lay_out(directory, subject, port, new_code())
+        return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=tryout.watch))
+    except SupervisorError as error:
+        raise ImageCheckError(without_event_file(error)) from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        asyncio.run(forget_images(tryout.replaced, os.environ))
 
 
 def lay_out(directory: Path, subject: Subject, port: int, code: str) -> None:
@@ -81,53 +70,125 @@ def lay_out(directory: Path, subject: Subject, port: int, code: str) -> None:
 class Tryout:
     """What runs beside the mux: says when it is ready, then follows the author."""
 
-    def __init__(
-        self, directory: Path, source: Path, subject: Subject, turn: _Round, before: Followed, *, browser: bool
-    ) -> None:
+    def __init__(self, directory: Path, source: Path, subject: Subject, before: Followed, *, browser: bool) -> None:
         self._directory = directory
         self._source = source
         self._subject = subject
-        self._turn = turn
         self._before = before
         self._browser = browser
+        self.replaced: list[str] = []
+        """Ids of images that were built here and have no name any more."""
 
     async def watch(self, settings: Settings) -> None:
         """Runs beside the mux until it ends."""
         say(f"starting {self._subject.title} by the runtime {self._subject.runtime}")
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
-            while not await _is_ready(session):  # noqa: ASYNC110 - another process gets ready
+            mux = _Mux(session, self._subject)
+            while not await mux.is_ready():  # noqa: ASYNC110 - another process gets ready
                 await asyncio.sleep(LOOK_S)
-        code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
-        address = f"http://localhost:{settings.public[1]}/camp/{self._subject.name}/"
-        sys.stdout.write(f"\n  {address}\n  code {code}\n\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if self._browser:
-            await asyncio.to_thread(webbrowser.open, address)
-        await self._follow()
+            code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
+            address = f"http://localhost:{settings.public[1]}/camp/{self._subject.name}/"
+            sys.stdout.write(f"\n  {address}\n  code {code}\n\nCtrl-C ends it.\n")
+            sys.stdout.flush()
+            if self._browser:
+                await asyncio.to_thread(webbrowser.open, address)
+            while True:
+                await asyncio.sleep(LOOK_S)
+                await self._look(mux)
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            now = await asyncio.to_thread(seen, self._source, self._before)
-            changed = changes(self._before, now)
+    async def _look(self, mux: _Mux) -> None:
+        """Once: what the author saved, and what became of what was pushed."""
+        before, now = self._before, await asyncio.to_thread(seen, self._source, self._before)
+        changed = changes(before, now)
+        try:
             if not changed:
-                continue
+                for line in await mux.news():
+                    say(line)
+                return
+            self._before = now
             if self._subject.runtime == "docker" or not all(path.startswith("home/") for path in changed):
-                say(f"{sorted(changed)[0]} has changed: starting anew")
-                self._turn.again = True
-                os.kill(os.getpid(), signal.SIGTERM)
+                await self._push(mux, changed)
                 return
             homes = await asyncio.to_thread(lambda: list(self._directory.glob("data/**/workspaces/*/home")))
-            for line in await asyncio.to_thread(take_over, self._source, homes, self._before, now, changed):
+            lines = await asyncio.to_thread(take_over, self._source, homes, before, now, changed)
+            for line in lines:
                 say(line)
-            self._before = now
+            if lines and (refused := await mux.tell(lines)):
+                say(refused)
+        except _TROUBLE as error:
+            say(f"what was saved could not be brought over ({type(error).__name__}); save once more")
+
+    async def _push(self, mux: _Mux, changed: Set[str]) -> None:
+        """Give the workspace what all of the directory makes now."""
+        first = min(changed, key=lambda path: (path.startswith("home/"), path))
+        built = self._subject.runtime == "docker"
+        say(f"{first} has changed: {'building and ' if built else ''}trying it before your workspace gets it")
+        if built:
+            try:
+                replaced = await build(self._source, self._subject.image, os.environ)
+            except ImageCheckError as error:
+                for line in (error.message, *error.detail):
+                    say(line)
+                return
+            if not replaced:
+                say("it builds to the same image: your workspace stays as it is")
+                return
+            self.replaced.append(replaced)
+        if refused := await mux.push():
+            say(refused)
 
 
-async def _is_ready(session: aiohttp.ClientSession) -> bool:
-    try:
-        async with session.get("http://mux/api/v1/status") as response:
-            status: Mapping[str, int] = await response.json()
-            return response.status == 200 and status["seats_ready"] + status["seats_assigned"] >= 1
-    except (aiohttp.ClientError, OSError, ValueError):
-        return False
+class _Mux:
+    """The small mux, over its admin API."""
+
+    def __init__(self, session: aiohttp.ClientSession, subject: Subject) -> None:
+        self._session = session
+        self._subject = subject
+        self._pending = False
+
+    async def is_ready(self) -> bool:
+        """Whether the author may come in."""
+        try:
+            status = await self._get("status")
+            return bool(status["seats_ready"] + status["seats_assigned"] >= 1)
+        except _TROUBLE:
+            return False
+
+    async def push(self) -> str:
+        """Give the workspace the image as it is now; why that is refused, or an empty text. Raises as aiohttp does."""
+        refused = await self._post(f"rollouts/{self._subject.name}", {"image": self._subject.image})
+        self._pending = not refused
+        return refused
+
+    async def news(self) -> list[str]:
+        """How a push has ended, once. Raises as aiohttp does."""
+        if not self._pending:
+            return []
+        (rollout,) = (await self._get("rollouts"))["rollouts"]
+        if rollout["phase"] in ("pulling", "proving", "swapping"):
+            return []
+        self._pending = False
+        if rollout["phase"] == "done":
+            return ["your workspace has it; your files in it are as you left them"]
+        failures = [f"{failure['why']}" for failure in rollout["failures"]]
+        return [f"your workspace stays as it was: {rollout['why']}", *failures]
+
+    async def tell(self, lines: list[str]) -> str:
+        """Have open pages show files that were taken over; result and errors as of `push`."""
+        if self._subject.wishes.kind == "jupyter":
+            return await self._post(f"projects/{self._subject.name}/changed", {})
+        text = f"{'; '.join(lines)[:TOLD_CHARS_MAX]}. Load your page anew to see it."
+        return await self._post("broadcast", {"text": text})
+
+    async def _get(self, path: str) -> Mapping[str, Any]:
+        async with self._session.get(f"http://mux/api/v1/{path}") as response:
+            response.raise_for_status()
+            found: Mapping[str, Any] = await response.json()
+            return found
+
+    async def _post(self, path: str, body: Mapping[str, str]) -> str:
+        """Empty if it was carried out, else why not."""
+        async with self._session.post(f"http://mux/api/v1/{path}", json=body) as response:
+            found = await response.json()
+            return "" if response.ok else str(found["error"]["message"])

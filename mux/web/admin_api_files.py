@@ -12,9 +12,9 @@ import structlog
 from aiohttp import hdrs
 from pydantic import BaseModel
 
-from mux.core.events import StartOverAsked, WishesWithdrawn
+from mux.core.events import FilesChanged, StartOverAsked, WishesWithdrawn
 from mux.core.files import FilesView
-from mux.core.model import UserId
+from mux.core.model import ProjectName, UserId
 from mux.core.views import FleetStatus
 from mux.files.archive import Part, archive, folder_names, parts_of
 from mux.files.base import Deleted, FilesStoreError, Snapshot
@@ -91,6 +91,15 @@ async def reset(deps: AdminDeps, call: Call) -> BaseModel:
     await deps.engine.submit(*(StartOverAsked(user, project, body.path) for project in held))
     what = "the file" if body.path else f"everything of {', '.join(held)}"
     return Done(text=f"{quoted(name or user)}: {what} is starting over; what was theirs is kept beside it.")
+
+
+async def changed(deps: AdminDeps, call: Call) -> BaseModel:
+    """Have open notebooks look at their files."""
+    name, names = call.path["project"], [spec.name for spec in deps.engine.projects()]
+    if name not in names:
+        raise NotFoundError("no_project", f"no project {quoted(name)}; there are {', '.join(names)}")
+    await deps.engine.submit(FilesChanged(ProjectName(name)))
+    return Done(text="Open notebooks show their files as they are now; what has unsaved edits stays, and is told.")
 
 
 async def archive_of(deps: AdminDeps, call: Call) -> Streamed:
@@ -231,6 +240,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Done,
         FilesResetIn,
         refusals=(409,),
+        tag="files",
+    ),
+    Endpoint(
+        "POST",
+        "/projects/{project}/changed",
+        Scope.FILES,
+        "Have open notebooks look at files that somebody else has changed",
+        changed,
+        Done,
         tag="files",
     ),
     Endpoint(

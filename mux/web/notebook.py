@@ -136,6 +136,7 @@ def notebook_message(view: NotebookView | None, notices: Sequence[Notice]) -> st
         "save": view.save if view else 0,
         "updating": view.updating if view else False,
         "run": view.run if view else "",
+        "files": view.files if view else "",
         "notices": notices,
     }
     return orjson.dumps(word).decode()

@@ -320,6 +320,7 @@ class DockerRuntime:
                 container = self._engine.container(held.container)
                 try:
                     if held.running:
+                        await self._engine.hang_up(held.container, grace_s)
                         # A stop that takes longer than the grace and the engine's own ten seconds hangs.
                         async with asyncio.timeout(grace_s + CALL_MAX_S):
                             await container.stop(t=max(1, math.ceil(grace_s)))

@@ -20,7 +20,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiodocker.volumes import DockerVolume
 
-from ship_agent.runtimes import docker_spec
+from ship_agent.runtimes import docker_spec, terminals
 from ship_agent.runtimes.base import Limits, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, translated
 from ship_agent.runtimes.docker_logs import failed_hook, hooks_are_done
@@ -104,6 +104,14 @@ class EngineClient:
         """This ship's containers, whether they run or not. Raises DockerError."""
         found = await self.docker.containers.list(all=True, filters={"label": [f"{LABEL_SCOPE}={self._scope}"]})
         return [container._container for container in found]
+
+    async def hang_up(self, name: str, grace_s: float) -> None:
+        """Hang up a container's terminals before it is stopped, where its processes can be seen. Raises DockerError."""
+        found = await self.container(name).show()
+        first = int(found["State"].get("Pid") or 0)
+        # An engine that runs elsewhere counts other processes than this machine's.
+        if first and await asyncio.to_thread(_is_of, first, str(found["Id"])):
+            await terminals.hang_up(first, grace_s)
 
     async def delete_container(self, name: str) -> None:
         """Kill and delete a container, with its anonymous volumes: an image may declare some. Raises DockerError."""
@@ -193,3 +201,11 @@ class EngineClient:
                         if read > START_LOG_BYTES:
                             break
         return ""
+
+
+def _is_of(pid: int, container: str) -> bool:
+    """Whether a process of this machine is in a container's control group."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False

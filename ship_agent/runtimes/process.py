@@ -27,7 +27,7 @@ from ship_agent.files.base import Content, Way, WayName
 from ship_agent.files.names import label_of
 from ship_agent.files.ways import Contents, holds_files, way_of
 from ship_agent.protocol.messages import Project, RegistryLogin
-from ship_agent.runtimes import logs
+from ship_agent.runtimes import logs, terminals
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.cgroups import Cgroups
 from ship_agent.runtimes.images import TEMPORARY, ImageStore, remove_tree, translated
@@ -253,6 +253,8 @@ class ProcessRuntime:
 
     async def _stop(self, held: _Held, grace_s: float) -> None:
         """Asked; after the grace asked again, which kills; at last the shim is killed, and what it had swept up."""
+        if held.pid is not None:
+            await terminals.hang_up(held.pid, grace_s)
         for number, patience_s in (
             (signal.SIGTERM, grace_s),
             (signal.SIGTERM, KILL_MAX_S + 2.0),

@@ -12,6 +12,7 @@ from mux.core.events import (
     BroadcastSet,
     DoorsSet,
     Event,
+    FilesChanged,
     FleetParked,
     FleetUnparked,
     LaunchingSet,
@@ -24,7 +25,7 @@ from mux.core.events import (
     UserRevoked,
     WishesWithdrawn,
 )
-from mux.core.model import Doors, Resources, Role, Session, SessionHash, UserId
+from mux.core.model import Doors, ProjectName, Resources, Role, Session, SessionHash, UserId
 from mux.engine import EngineBusyError
 from mux.store.base import OrganizerSession, StoreUnavailableError
 from tests.admin.support import HOSTILE, NOW, SHIP, Admin, FakeApplier, room, ship_view
@@ -142,6 +143,7 @@ async def test_metrics_are_prometheus_text(admin: Admin) -> None:
         (f"/ships/{SHIP}/drain", {"evict": True}, ShipDrained(SHIP, evict=True)),
         (f"/ships/{SHIP}/lost", None, ShipDeclaredLost(SHIP)),
         (f"/ships/{SHIP}/release", None, ShipReleased(SHIP)),
+        ("/projects/intro/changed", None, FilesChanged(ProjectName("intro"))),
     ],
 )
 async def test_a_write_becomes_one_event(admin: Admin, path: str, body: dict[str, object] | None, event: Event) -> None:
@@ -156,6 +158,12 @@ async def test_reaping_is_begun_and_looked_at(admin: Admin) -> None:
     assert (begun.status, begun.json["running"]) == (200, True)
     state = (await admin.local("GET", "/fleet/reap")).json
     assert state == {"running": False, "machines": 3, "things": 1, "foreign": 2, "error": ""}
+
+
+async def test_files_of_a_project_that_is_not_there_are_refused_with_those_that_are(admin: Admin) -> None:
+    answer = await admin.local("POST", "/projects/outro/changed")
+    assert (answer.status, answer.code) == (404, "no_project")
+    assert admin.engine.events == []
 
 
 @pytest.mark.parametrize("verb", ["cordon", "uncordon", "drain", "lost", "release"])

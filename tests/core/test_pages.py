@@ -6,8 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from mux.core.events import BroadcastSet, EventSpecApplied, PageGone, PageSaid, RolloutSteered
-from mux.core.model import UserId
+from mux.core.events import (
+    BroadcastSet,
+    EventSpecApplied,
+    FilesChanged,
+    PageGone,
+    PageSaid,
+    RolloutSteered,
+    StartOverAsked,
+)
+from mux.core.model import ProjectName, UserId
 from mux.core.pages import PAGES_BACK_S, SAVE_MAX_S, NotebookView, notebook_view
 from mux.core.rollout import Pace, RolloutState
 from mux.core.rollout_views import Coming
@@ -205,3 +213,23 @@ def test_who_is_waited_for_knows_what_for() -> None:
     push(found, pace=Pace(count=1, idle=True))
     found.settle()
     assert coming(found) == Coming(1, "", 0.0, found.spec.rollout.idle_after_s)
+
+
+def test_pages_are_told_when_somebody_else_has_changed_files() -> None:
+    found = room(people=1)
+    first = told(found)
+    found.do(FilesChanged(ProjectName("unknown")))
+    assert told(found) == first
+    found.do(FilesChanged(INTRO), after=1.0)
+    changed = told(found)
+    assert changed == replace(first, files=changed.files) != first
+    found.do(FilesChanged(INTRO), after=1.0)
+    assert told(found).files not in (first.files, changed.files)
+
+
+def test_pages_are_told_when_a_file_of_theirs_was_started_over() -> None:
+    found = room(people=1)
+    first = told(found)
+    found.do(StartOverAsked(ADA, INTRO, "notes.txt"))
+    found.settle()
+    assert told(found).files != first.files

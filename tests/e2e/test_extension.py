@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, WebSocketRoute, expect
 
-from tests.e2e.at_work import on_process, push
+from tests.e2e.at_work import on_process, push, rolled_out
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
 
@@ -76,6 +76,57 @@ async def test_a_changed_file_is_shown_as_it_is_where_nobody_has_typed(room: Roo
     await expect(ben.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(0)
     await expect(ben.page.locator(".jp-Dialog")).to_have_count(0)
     assert TYPED in await lab.read("README.md")
+
+
+async def test_what_is_typed_while_a_file_is_saved_is_unsaved_and_stays(room: Room) -> None:
+    ben = await room.attendee("Ben")
+    lab = await opened(ben, "README.md")
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "PUT":
+            asked.set()
+            await goes_on.wait()
+        await route.continue_()
+
+    await types(ben.page)
+    await ben.page.route("**/api/contents/README.md*", hold)
+    await push(room, "while-saving")
+    await asyncio.wait_for(asked.wait(), PATIENCE_S)
+    await types(ben.page, "and later")
+    goes_on.set()
+    await rolled_out(room)
+    await expect(ben.page.locator(".mux-notice")).to_have_count(0)
+    await expect(ben.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(1)
+    for text in (TYPED, "and later"):
+        await expect(ben.page.locator(".jp-FileEditor")).to_contain_text(text)
+    assert TYPED in await lab.read("README.md")
+
+
+async def test_a_page_whose_connection_has_died_in_its_sleep_connects_anew(room: Room) -> None:
+    cleo = await room.attendee("Cleo")
+    lives: list[WebSocketRoute] = []
+    asleep = False
+
+    async def wire(socket: WebSocketRoute) -> None:
+        lives.append(socket)
+        mux, deaf = socket.connect_to_server(), asleep
+        mux.on_message(lambda text: None if deaf or asleep else socket.send(text))
+        mux.on_close(lambda _code, _reason: None)
+
+    await cleo.page.route_web_socket("**/camp/live/intro", wire)
+    await opened(cleo, "README.md")
+    await push(room, "awake")
+    await expect(cleo.page.locator(".jp-FileEditor")).to_contain_text("# awake")
+    asleep = True
+    before = len(lives)
+    await push(room, "asleep-too")
+    await rolled_out(room)
+    await expect(cleo.page.locator(".jp-FileEditor")).to_contain_text("# awake")
+    asleep = False
+    await cleo.page.evaluate("const now = Date.now; Date.now = () => now() + 3600e3")
+    await expect(cleo.page.locator(".jp-FileEditor")).to_contain_text("# asleep-too")
+    assert len(lives) > before
 
 
 async def test_work_while_the_mux_is_away_is_told_once_it_is_back(room: Room) -> None:

@@ -39,12 +39,13 @@ async def heard(home: House, wanted: type[Event]) -> Any:
 
 async def test_a_page_is_told_how_its_workspace_is(home: House) -> None:
     browser = await home.signed_in()
-    home.engine.notebooks[ADA, INTRO] = NotebookView(0, updating=False, run="one")
+    home.engine.notebooks[ADA, INTRO] = NotebookView(0, updating=False, run="one", files="0")
     async with browser.live(CHANNEL) as socket:
-        assert await socket.receive_json() == {"save": 0, "updating": False, "run": "one", "notices": []}
-        home.engine.notebooks[ADA, INTRO] = NotebookView(7, updating=False, run="one")
+        word = {"save": 0, "updating": False, "run": "one", "files": "0", "notices": []}
+        assert await socket.receive_json() == word
+        home.engine.notebooks[ADA, INTRO] = NotebookView(7, updating=False, run="one", files="0")
         await home.engine.news()
-        assert (await socket.receive_json())["save"] == 7
+        assert await socket.receive_json() == {**word, "save": 7}
 
 
 async def test_what_a_page_says_becomes_events_of_its_attendee(home: House, monkeypatch: pytest.MonkeyPatch) -> None:

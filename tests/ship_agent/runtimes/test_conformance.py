@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from ship_agent.files.names import label_of
+from ship_agent.runtimes import terminals
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.snapshots.restore import restore
 from ship_agent.snapshots.take import Known, take
-from tests.ship_agent.images import free_port
+from tests.ship_agent.images import EDITOR, free_port
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab, opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab
 
@@ -228,6 +230,44 @@ async def test_what_a_workspace_detached_is_gone_after_a_stop(lab: Lab) -> None:
     await lab.runtime.stop(spec.id, 5)
 
     assert [pid for pid in processes if os.path.exists(f"/proc/{pid}")] == []  # noqa: PTH110
+
+
+async def edits(lab: Lab, spec: WorkspaceSpec, *, ignores: str = "") -> None:
+    """Have an editor in a terminal, which saves what it is ended by."""
+    await lab.ask(spec, "edit", editor=EDITOR, name="draft.txt", ignores=ignores)
+    async with asyncio.timeout(60):
+        while await draft(lab, spec) != "open":
+            await asyncio.sleep(0.02)
+
+
+async def draft(lab: Lab, spec: WorkspaceSpec) -> str:
+    try:
+        return str(await lab.ask(spec, "read", name="draft.txt"))
+    except aiohttp.ClientResponseError:
+        return ""
+
+
+async def test_what_runs_in_a_terminal_may_save_before_a_stop(lab: Lab) -> None:
+    spec = await lab.started()
+    await edits(lab, spec)
+
+    await lab.runtime.stop(spec.id, 120)
+
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    assert await draft(lab, spec) == "SIGHUP"
+
+
+async def test_what_does_not_hang_up_is_asked_to_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminals, "HANG_UP_SHARE", 0.001)
+    spec = await lab.started()
+    await edits(lab, spec, ignores="SIGHUP")
+
+    await lab.runtime.stop(spec.id, 120)
+
+    await lab.runtime.start(spec)
+    await lab.answers(spec)
+    assert await draft(lab, spec) == "SIGTERM"
 
 
 async def test_a_failing_hook_ends_the_start_and_is_named(lab: Lab) -> None:

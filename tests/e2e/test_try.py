@@ -1,0 +1,161 @@
+"""`mux image try` as an author sees it, in Chromium: what is saved beside the browser is shown in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.e2e.harness import READY_S_MAX, STOP_S_MAX, clean_environment, free_ports
+from tests.e2e.lab import START_MS_MAX, Lab
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(700),
+    pytest.mark.long,
+]
+PORTS = 101
+LOOK_S = 0.1
+
+
+class Author:
+    """Somebody with a tutorial's directory, a `mux image try` on it, and a browser.
+
+    Args:
+        directory: the tutorial's.
+        output: what the command prints.
+        page: the browser's page, at the workspace.
+        lab: JupyterLab in it.
+    """
+
+    def __init__(self, directory: Path, output: Path, page: Page, address: str) -> None:
+        self.directory = directory
+        self.output = output
+        self.page = page
+        self.lab = Lab(page, address)
+
+    @property
+    def editor(self) -> str:
+        return ".jp-FileEditor:not(.lm-mod-hidden)"
+
+    async def opens(self, name: str) -> None:
+        await self.lab.file(name).dblclick()
+        await self.page.locator(f"{self.editor} .cm-content").wait_for()
+
+    async def types(self, text: str) -> None:
+        await self.page.locator(f"{self.editor} .cm-content").click()
+        await self.page.keyboard.press("ControlOrMeta+Home")
+        await self.page.keyboard.insert_text(text)
+        await self.sees(text)
+
+    async def sees(self, text: str) -> None:
+        await expect(self.page.locator(self.editor)).to_contain_text(text)
+
+    def saves(self, path: str, text: str) -> None:
+        """Beside the browser."""
+        place = self.directory / path
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+
+    async def told(self, text: str) -> None:
+        """Wait until the command has said something."""
+        await said(self.output, text)
+
+
+async def said(output: Path, text: str) -> str:
+    async with asyncio.timeout(READY_S_MAX):
+        while text not in (all_of_it := output.read_text(encoding="utf-8")):
+            await asyncio.sleep(LOOK_S)
+    return all_of_it
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def author(browser: Browser, tmp_path: Path) -> AsyncIterator[Author]:
+    """An author whose directory has two texts, at the workspace; everything ends by Ctrl-C."""
+    directory, output = tmp_path / "tutorial", tmp_path / "output"
+    (directory / "home").mkdir(parents=True)
+    for name in ("README.md", "notes.md"):
+        (directory / "home" / name).write_text("# first\n", encoding="utf-8")
+    temporary = Path(tempfile.mkdtemp(prefix="try-"))  # short: Unix sockets are below it
+    port = free_ports(PORTS, adjacent=True)[0]
+    with output.open("wb") as file:
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mux.cli", "image", "try", str(directory), "--port", str(port)),
+            env=clean_environment() | {"TMPDIR": str(temporary)}, stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
+    context.set_default_timeout(START_MS_MAX)
+    try:
+        shown = re.search(r"(http://localhost:\d+/\S+)\n  code (\S+)", await said(output, "Ctrl-C ends it"))
+        assert shown is not None
+        page = await context.new_page()
+        await page.goto(shown[1])
+        await page.fill("#login", "author")
+        await page.fill("#secret", shown[2])
+        await page.get_by_role("button", name="Log in").click()
+        opened = Author(directory, output, page, shown[1])
+        await opened.lab.ready()
+        yield opened
+        command.send_signal(signal.SIGINT)
+        async with asyncio.timeout(STOP_S_MAX):
+            assert await command.wait() == 0
+        assert list(temporary.iterdir()) == []
+    finally:
+        print(output.read_text(encoding="utf-8"))  # noqa: T201 - what a failed test printed is in its report
+        await context.close()
+        if command.returncode is None:
+            command.send_signal(signal.SIGINT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S_MAX):
+                    await command.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+async def test_an_open_page_shows_what_is_saved_beside_it_but_over_nothing_that_was_typed(author: Author) -> None:
+    await author.opens("README.md")
+    await author.page.evaluate("window.witness = 'the same page'")
+    author.saves("home/README.md", "# second\n")
+    await author.sees("# second")
+    await expect(author.page.locator(".jp-mod-dirty")).to_have_count(0)
+
+    await author.types("typed here")
+    author.saves("home/README.md", "# third\n")
+    await expect(author.page.locator(".mux-notice").filter(has_text="README.md has edits")).to_be_visible()
+    await author.sees("typed here# second")
+    assert await author.lab.read("README.md") == "# third\n"
+    assert await author.page.evaluate("window.witness") == "the same page"
+    await expect(author.page.locator(".jp-Dialog")).to_have_count(0)
+
+
+async def test_what_an_author_changed_in_the_browser_stays_when_a_hook_is_saved(author: Author) -> None:
+    await author.opens("notes.md")
+    await author.types("changed in the browser ")
+    await author.page.keyboard.press("ControlOrMeta+s")
+    await expect(author.page.locator(".jp-mod-dirty")).to_have_count(0)
+
+    author.saves("start-notebook.d/10-bad.sh", "exit 3\n")
+    await author.told("your workspace stays as it was")
+    assert await author.lab.read("notes.md") == "changed in the browser # first\n"
+
+    author.saves("home/README.md", "# second\n")
+    author.saves("start-notebook.d/10-bad.sh", "echo done > hooked.txt\n")
+    await author.told("your workspace has it")
+    assert await author.lab.read("hooked.txt") == "done\n"
+    assert await author.lab.read("notes.md") == "changed in the browser # first\n"
+    assert await author.lab.read("README.md") == "# second\n"
+    await author.types("and goes on ")
+    await author.page.keyboard.press("ControlOrMeta+s")
+    await expect(author.page.locator(".jp-mod-dirty")).to_have_count(0)
+    await expect(author.page.locator(".jp-Dialog")).to_have_count(0)
+    assert await author.lab.read("notes.md") == "and goes on changed in the browser # first\n"
