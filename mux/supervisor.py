@@ -311,6 +311,8 @@ class Supervisor:
         for listener in self._sockets.values():
             listener.close()
         os.close(self._lock)
+        if code == 0 and not self._parks:
+            say("stopped; ships go on, and the next start finds them (`mux serve --park-on-exit` parks them)")
         return code
 
     async def _follow(self) -> None:

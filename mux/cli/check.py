@@ -15,7 +15,7 @@ import typer
 
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import api_of, place_of
-from mux.cli.output import paint, say, say_after, say_json
+from mux.cli.output import counted, paint, say, say_after, say_json
 
 if TYPE_CHECKING:
     from mux.config import EventFile
@@ -26,7 +26,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
 
 def register(app: typer.Typer) -> None:
     """Put this command into the tree."""
-    app.command("check")(check)
+    app.command("check", short_help="Check whether an event would work.")(check)
 
 
 def check(
@@ -52,7 +52,7 @@ def check(
         for finding in findings:
             _show(finding)
         counts = [sum(finding.outcome == each for finding in findings) for each in EXIT_CODES]
-        say(f"{counts[0]} ok, {counts[1]} warnings, {counts[2]} failures")
+        say(f"{counts[0]} ok, {counted(counts[1], 'warning')}, {counted(counts[2], 'failure')}")
     return EXIT_CODES[outcome]
 
 

@@ -37,8 +37,8 @@ class ProxyLoop(StrEnum):
 def register(app: typer.Typer) -> None:
     """Put these commands into the tree."""
     app.command("serve")(serve)
-    app.command("demo")(demo)
-    app.command("proxy")(proxy)
+    app.command("demo", short_help="Run a small mux on this machine.")(demo)
+    app.command("proxy", short_help="Run one proxy alone, for measuring and tests.")(proxy)
     app.command("version")(version)
 
 

@@ -14,7 +14,7 @@ import typer
 from mux.cli.client import CONFIG_DEFAULT
 from mux.cli.errors import CliError
 from mux.cli.options import JsonOption, YesOption, api_of, place_of
-from mux.cli.output import confirmed, say, say_json, say_painted, say_table, warn
+from mux.cli.output import confirmed, counted, say, say_json, say_painted, say_table, warn
 
 if TYPE_CHECKING:
     from mux.config import ConfigError
@@ -67,8 +67,8 @@ def check(ctx: typer.Context, file: FileArgument = None) -> None:
     except ConfigError as error:
         raise _refused(path, error) from error
     say(
-        f"{path} is fine: {_counted(len(found.projects), 'project')}, "
-        f"{_counted(found.fleet.seats_wanted, 'seat')} on {_counted(found.fleet.ships_wanted, 'ship')}."
+        f"{path} is fine: {counted(len(found.projects), 'project')}, "
+        f"{counted(found.fleet.seats_wanted, 'seat')} on {counted(found.fleet.ships_wanted, 'ship')}."
     )
 
 
@@ -120,10 +120,6 @@ def _show_plan(plan: dict[str, Any]) -> None:
         ["key", "before", "after", "effect"],
         [[c["key"], c["before"] or "-", c["after"] or "-", c["effect"]] for c in plan["changes"]],
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _refused(path: Path, error: ConfigError) -> CliError:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mux.cli.client import Api, segment
-from mux.cli.errors import CliError, NotRunningError
+from mux.cli.errors import CliError, NotRunningError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
 from mux.cli.output import clock_time, confirmed, on_terminal, say, say_json, say_painted, say_table
 
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
     """Put these commands into the tree."""
     app.command("status")(status)
     app.command("doors")(doors)
-    app.command("broadcast")(broadcast)
+    app.command("broadcast", short_help="Tell everybody something.")(broadcast)
     app.add_typer(fleet)
     app.add_typer(ship)
     app.add_typer(seat)
@@ -161,7 +161,7 @@ def broadcast(
 ) -> None:
     """Tell everybody something, on their pages and in their notebooks."""
     if bool(text.strip()) == clear:
-        raise CliError('say what: `mux broadcast "Lunch is ready"`, or take it back: `mux broadcast --clear`')
+        raise UsageError('say what: `mux broadcast "Lunch is ready"`, or take it back: `mux broadcast --clear`')
     _report(api_of(ctx).post("/broadcast", {"text": text}), as_json=as_json)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, UsageError
-from mux.cli.output import paint, say, say_after, say_json
+from mux.cli.output import counted, paint, say, say_after, say_json
 
 if TYPE_CHECKING:
     from mux.imagecheck.subject import Wishes
@@ -104,7 +104,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
         )
         return EXIT_CODES[result.outcome]
     counts = [sum(finding.outcome == each for finding in result.findings) for each in EXIT_CODES]
-    say(f"{counts[0]} ok, {counts[1]} warnings, {counts[2]} failures")
+    say(f"{counts[0]} ok, {counted(counts[1], 'warning')}, {counted(counts[2], 'failure')}")
     if counts[2] and result.log_tail:
         say("\nThe end of its log:", lines=True)
         for line in result.log_tail.splitlines()[-LOG_LINES:]:

@@ -341,7 +341,9 @@ class Control:
         )
         await serve(self.attendees, sockets.web, stack, shutdown_s=STOP_REQUESTS_S)
         await self.https.start(stack)
-        log.info("control process is up", event_name=self.file.event.name)
+        event = self.file.event
+        addresses = {"attendees": str(event.public_address), "organizers": str(event.admin_address)}
+        log.info("control process is up", event_name=event.name, **addresses)
 
     async def _open_provider(self) -> None:
         """A cloud that refuses to answer ends a first start. Where there are ships, people work there: mux goes on."""

@@ -52,7 +52,7 @@ async def work(store: FilesStore, user: UserId, project: ProjectName) -> Work | 
     if snapshot is None:
         return None
     manifest = await store.manifest(snapshot)
-    files = sum(entry.kind != "dir" for entry in manifest.entries)
+    files = sum(entry.kind != "dir" and not _is_hidden(entry.path) for entry in manifest.entries)
     return Work(snapshot, files, await asyncio.to_thread(changed_files, manifest))
 
 
@@ -70,6 +70,11 @@ def shown(path: str) -> str:
     """A percent-encoded path for people: what is no text, or turns the direction of what follows, is replaced."""
     text = unquote_to_bytes(path).decode("utf-8", "replace")
     return "".join("\ufffd" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char for char in text)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether it is hidden, or lies in something hidden: what programs keep for themselves."""
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _parents(path: str) -> list[str]:

@@ -402,7 +402,7 @@ def _invalid(error: ValidationError) -> ApiError:
         f"{'.'.join(str(step) for step in fault['loc']) or 'body'}: {fault['msg']}"[:FAULT_CHARS_MAX]
         for fault in faults[:FAULTS_MAX]
     )
-    return ApiError(422, "body_invalid", "the body is not as it should be", detail=lines)
+    return ApiError(422, "body_invalid", "a value is not as it should be; nothing was changed", detail=lines)
 
 
 def _translated(error: Exception, refusals: tuple[type[Exception], ...]) -> ApiError:

@@ -41,6 +41,8 @@ PEER_CHARS_MAX = 64
 NEXT_FALLBACK = "/camp/"
 
 STALE_TEXT = "This page was open for a long time. Nothing is lost: please send it once more."
+LOGGED_OUT = "You are logged out. Your work stays as it is."
+SESSION_ENDED = "Your login has ended. Your work stays as it is: log in again to go on."
 STATUSES = {
     "limited": 429,
     "paced": 429,
@@ -117,7 +119,8 @@ class LoginPage:
         target = local_path(request.query.get("next"), NEXT_FALLBACK)
         if self._visitors.visitor(request) is not None:
             return redirect(target)
-        return self._form(request, {"next": target})
+        said = LOGGED_OUT if "out" in request.query else SESSION_ENDED if self._visitors.has_ended(request) else ""
+        return self._form(request, {"next": target}, said=said)
 
     async def login(self, request: web.Request) -> web.Response:
         """``POST /login``."""
@@ -162,7 +165,7 @@ class LoginPage:
         if visitor is not None:
             await self._forms.read_ours(request, act_purpose(visitor.session))
             await self._visitors.end(visitor)
-        response = redirect("/login", 303)
+        response = redirect("/login?out", 303)
         self._visitors.clear_cookie(response)
         return response
 
@@ -195,6 +198,7 @@ class LoginPage:
         request: web.Request,
         fields: Mapping[str, str],
         *,
+        said: str = "",
         error: str = "",
         join: bool = False,
         status: int = 200,
@@ -208,6 +212,7 @@ class LoginPage:
             next=local_path(fields.get("next"), NEXT_FALLBACK),
             login=fields.get("login", ""),
             name=fields.get("name", ""),
+            said=said,
             error=error,
             error_in_join=join,
             passcode_mode=self._deps.auth.settings.self_registration,

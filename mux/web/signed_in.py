@@ -58,6 +58,10 @@ class SignedIn:
         entry = self._deps.engine.session(session, self._deps.clock()) if session is not None else None
         return Visitor(entry.user, session) if entry is not None and session is not None else None
 
+    def has_ended(self, request: web.Request) -> bool:
+        """Whether a browser still brings a login that is no longer in force."""
+        return bool(one_cookie(request, self._cookie)) and self.visitor(request) is None
+
     async def expires_at(self, visitor: Visitor) -> float | None:
         """When this login ends, in seconds since the epoch; None once it has."""
         entry = self._deps.engine.session(visitor.session, self._deps.clock())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mux import demo
+from mux.child import say
+from mux.logfile import last_words, logged_to
 from mux.supervisor import SupervisorError, lock
 
 
@@ -37,6 +41,21 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path, capsys: pyte
     error = capsys.readouterr().err
     assert error.startswith("mux: ")
     assert len(error.splitlines()) == 1
+
+
+def test_what_is_started_logs_to_a_file_and_what_is_said_stays(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "mux.log"
+    program = "import sys; sys.stderr.write('a line of the log\\nmux: why it ended\\n')"
+    with logged_to(log):
+        subprocess.run([sys.executable, "-c", program], check=True)
+        say("how far it is")
+    say("afterwards")
+    assert capfd.readouterr().err == "mux: how far it is\nmux: afterwards\n"
+    assert log.read_text() == "a line of the log\nmux: why it ended\n"
+    assert last_words(log) == ["why it ended"]
+    assert last_words(tmp_path / "none") == []
 
 
 def test_the_people_stay_the_same_from_start_to_start(tmp_path: Path) -> None:

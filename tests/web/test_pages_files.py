@@ -47,6 +47,18 @@ async def test_what_came_with_the_project_and_was_changed_is_listed_and_nothing_
     assert asked(home) == []
 
 
+async def test_what_programs_keep_for_themselves_is_no_work_of_anybodys(home: House) -> None:
+    home.engine.work[ADA] = (FilesView(INTRO, held=True),)
+    files = {b".jupyter/lab/workspaces/default": b"x"}
+    await keep(home.files, ADA, INTRO, files, now=home.clock() - 90)
+    page = await (await (await home.signed_in()).get("/files/intro")).text()
+    assert "Nothing that came with the project is changed." in page
+    assert "Your last change" not in page
+    await keep(home.files, ADA, INTRO, {**files, b"mine.txt": b"mine"}, now=home.clock() - 60)
+    page = await (await (await home.signed_in()).get("/files/intro")).text()
+    assert "1 file is yours or changed" in page
+
+
 async def test_one_file_starts_over_by_a_form_of_ours_after_a_question(home: House) -> None:
     await worked(home)
     browser = await home.signed_in()

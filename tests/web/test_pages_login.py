@@ -140,7 +140,8 @@ async def test_logout_ends_the_session_and_needs_our_form(home: House) -> None:
     assert (await browser.post("/logout", {"csrf": "x"})).status == 403
     assert home.engine.session(session, home.clock()) is not None
     answer = await browser.send("/camp/", "/logout")
-    assert (answer.status, answer.headers["Location"]) == (303, "/login")
+    assert (answer.status, answer.headers["Location"]) == (303, "/login?out")
+    assert "You are logged out. Your work stays" in await (await browser.get("/login?out")).text()
     assert home.engine.events[-1] == LoggedOut(session)
     assert browser.cookie("mux_session") == ""
     assert (await browser.get("/camp/")).status == 302
@@ -150,6 +151,8 @@ async def test_an_expired_session_is_no_session(home: House) -> None:
     browser = await home.signed_in()
     home.clock.now += 24 * 3600
     assert (await browser.get("/camp/")).headers["Location"] == "/login?next=/camp/"
+    assert "Your login has ended. Your work stays" in await (await browser.get("/login?next=/camp/")).text()
+    assert "Your login has ended" not in await (await (await home.attendee()).get("/login")).text()
 
 
 async def test_two_different_session_cookies_are_no_session(home: House) -> None:
