@@ -2,7 +2,7 @@
 
 Owns the connections of one listener: how many there are, and how long one may say nothing. Knows no page. Rules: a
 connection that brings no request in time is closed; one too many is closed at once; neither is logged, since anybody
-can do both as often as they like.
+can do both as often as they like. No body is unpacked: a kilobyte could become a thousand.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ async def serve(
         keepalive_timeout=keep_alive_s,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
+        auto_decompress=False,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -38,7 +40,12 @@ async def served(*, connections_max: int | None = None, keep_alive_s: float = 60
         return web.Response(text="hello")
 
     app = web.Application()
+
+    async def size(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
     app.router.add_get("/", answer)
+    app.router.add_post("/", size)
     listening = socket.create_server(("127.0.0.1", 0))
     built = Served(listening.getsockname()[1])
     async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
@@ -102,3 +109,15 @@ async def test_a_form_that_breaks_off_is_no_defect_of_ours(home: House) -> None:
             writer.close()
             await writer.wait_closed()
     assert logs == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_compressed_body_is_taken_as_it_is(coding: str) -> None:
+    body = (gzip.compress if coding == "gzip" else zlib.compress)(bytes(1 << 20))
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: {coding}\r\n"
+    async with served() as app:
+        reader, writer = await app.connect()
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.read()
+        assert answer.endswith(b"\r\n\r\n" + str(len(body)).encode())
+        writer.close()
