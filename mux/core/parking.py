@@ -29,8 +29,11 @@ def park_all(world: World) -> None:
 
 
 def park(world: World, ship: Ship) -> None:
-    """A ship should be stopped, with its files kept; one that the provider never took has no machine to stop."""
-    if ship.unordered and not ship.assigned:
+    """A ship should be stopped, with its files kept; one whose agent never joined has none, and is ended.
+
+    Its machine, if there is one, may be in the middle of an installation, which nothing takes up when it is started.
+    """
+    if not (ship.key or ship.assigned):
         calls.end(world, ship)
         return
     ship.wanted = ShipWanted.PARKED

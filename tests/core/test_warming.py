@@ -503,6 +503,22 @@ def test_a_ship_whose_agent_has_joined_is_not_talked_down() -> None:
     assert room.states() == {ONE: ShipState.AVAILABLE}
 
 
+def test_a_machine_that_is_parked_before_its_agent_has_joined_is_ended() -> None:
+    """It was switched off in the middle of its installation: started again, it would never become a ship."""
+    room = Room(spec(attendees=4))
+    room.answer_all()
+    room.dial(TWO)
+    room.do(BootTold(ONE, "installing docker.io iptables"))
+    room.answer_all()
+    commands = room.do(FleetParked())
+    assert [command for command in commands if isinstance(command, CALLS)] == [TerminateShip(ONE), ParkShip(TWO)]
+    room.settle()
+    commands = room.do(FleetUnparked())
+    assert [command for command in commands if isinstance(command, CALLS)] == [StartShip(TWO), LaunchShip(THREE)]
+    room.settle()
+    assert set(room.states().values()) == {ShipState.AVAILABLE}
+
+
 # --- money ------------------------------------------------------------------------------------------------------------
 
 DIME = SpendSpec(price_micros=100_000, limit=2.0, hours=10.0)
