@@ -19,6 +19,8 @@ FAILING_SHIPS = 2
 """Ships on which a project must fail before it is the project's fault; in a fleet of one, one is enough."""
 REPLACEMENTS_MAX = 3
 """Incarnations that may fail on one ship in a row before it is the ship's fault (unless it is the project's)."""
+RESTORE_FAILED = "restore_failed"
+"""The reason of a workspace whose attendee's files cannot be had: no image is at fault for that."""
 REPLACE_BACKOFF_S = 5.0
 REPLACE_BACKOFF_MAX_S = 300.0
 """Pause before a failed warm workspace is replaced: doubles with each failure of its project in a row on the ship."""
@@ -32,6 +34,7 @@ def failed(
     ``projects_fault``: whether it can be the project's at all.
     """
     what = word.detail or word.reason or "failed"
+    projects_fault = projects_fault and word.reason != RESTORE_FAILED
     project = workspace.project
     world.notify(
         Notify(

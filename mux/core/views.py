@@ -12,6 +12,7 @@ from typing import Literal
 
 from mux.core import disks
 from mux.core.commands import Behind
+from mux.core.failures import RESTORE_FAILED
 from mux.core.files import behind, shared_files
 from mux.core.keeping import unkept_since
 from mux.core.model import (
@@ -28,7 +29,7 @@ from mux.core.model import (
 from mux.core.rollout_views import Coming, Offer, coming_to, offer_to
 from mux.core.scheduler import Room, explain
 from mux.core.scheduler import WaitingView as WaitingView  # noqa: PLC0414 - part of what this module offers
-from mux.core.ships import Seat, Ship
+from mux.core.ships import Seat, Ship, Workspace
 from mux.core.warming import aim, launching_text
 from mux.core.workspaces import seat_ready
 from mux.core.world import World
@@ -270,9 +271,7 @@ def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCar
     if workspace is None and spec.start == "on_use" and seat.user not in world.leaving:
         return ProjectCard(spec.name, title, "on_use", "Starts when you open it.")
     if workspace is not None and workspace.failed:
-        return ProjectCard(
-            spec.name, title, "failed", "It does not start. The organizers have been told; it is being tried again."
-        )
+        return ProjectCard(spec.name, title, "failed", _failed_text(workspace))
     if seat.user in world.leaving:
         text = "It is being moved to another machine, with your files."
     elif ship.unreachable:
@@ -282,6 +281,14 @@ def _card(world: World, ship: Ship, seat: Seat, spec: ProjectSpec) -> ProjectCar
     else:
         text = "It is being started."
     return ProjectCard(spec.name, title, "starting", text)
+
+
+def _failed_text(workspace: Workspace) -> str:
+    if workspace.reported is not None and workspace.reported.reason == RESTORE_FAILED:
+        return (
+            "Your files cannot be had at the moment. It starts with them once they can; the organizers have been told."
+        )
+    return "It does not start. The organizers have been told; it is being tried again."
 
 
 def fleet_status(world: World) -> FleetStatus:

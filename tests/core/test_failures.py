@@ -11,6 +11,7 @@ from mux.core.events import (
     LaunchSucceeded,
     LinkLost,
     MachinesListed,
+    ProjectRequested,
     SeatReleased,
     ShipReported,
 )
@@ -26,6 +27,7 @@ from mux.core.model import (
     UserId,
     WorkspaceReport,
 )
+from mux.core.views import attendee_view
 from tests.core.room import Room, effects, event_spec, project
 
 INTRO, BAD = ProjectName("intro"), ProjectName("bad")
@@ -290,3 +292,20 @@ def test_a_late_report_of_the_old_epoch_does_not_open_the_route_before_the_secre
     assert not room.routes()
     room.report(ONE)
     assert room.routes() == {("ada", INTRO)}
+
+
+@pytest.mark.parametrize(("reason", "blamed"), [("restore_failed", False), ("exited", True)])
+def test_files_that_cannot_be_had_are_no_fault_of_the_project(reason: str, blamed: bool) -> None:
+    lazy = ProjectName("lazy")
+    room = Room(event_spec(project("intro"), project("lazy", start="on_use"), attendees=2, seats_per_ship=1))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.settle()
+    for known in room.machines.values():
+        known.bad_reason, known.failing = reason, frozenset({lazy})
+    room.do(*(ProjectRequested(UserId(name), lazy) for name in ("ada", "bob")))
+    room.settle()
+    assert (lazy in room.fleet.world.broken) == blamed
+    texts = {card.name: card.text for card in attendee_view(room.fleet.world, UserId("ada")).projects}
+    assert ("Your files cannot be had" in texts[lazy]) != blamed
+    assert [notice.code for notice in room.notices].count("workspace_failed") == 2

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.s3 import moto_running
+
 
 @pytest.fixture(scope="package")
 def moto_server() -> Iterator[str]:
     """Its address."""
-    from moto.server import ThreadedMotoServer  # only where it is used: its import takes a second
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_running() as address:
+        yield address

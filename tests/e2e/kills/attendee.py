@@ -125,6 +125,11 @@ class Attendee:
         async with self._http.get(f"{self.public}/camp/", allow_redirects=False) as answer:
             return answer.status == 200 and "Your projects" in await answer.text()
 
+    async def camp(self) -> str:
+        """The page with the projects, for people."""
+        async with self._http.get(f"{self.public}/camp/", allow_redirects=False) as answer:
+            return html.unescape(await answer.text())
+
     async def open_kernel(self) -> None:
         """A kernel that remembers the witness."""
         async with self._http.post(f"{self.workspace}/api/kernels", json={"name": "python3"}) as answer:

@@ -80,10 +80,11 @@ class House(MuxUnderTest):
         directory: for everything; its path must be short.
         light: whether workspaces are `contents`; in containers they are JupyterLab.
         engine: the Docker engine that workspaces run on; None for processes.
+        more: further tables of the event file.
     """
 
-    def __init__(self, directory: Path, *, light: bool, engine: Engine | None = None) -> None:
-        template = EVENT.replace("{command}", COMMAND if light else "")
+    def __init__(self, directory: Path, *, light: bool, engine: Engine | None = None, more: str = "") -> None:
+        template = EVENT.replace("{command}", COMMAND if light else "") + more
         if light:
             (directory / "image" / "home").mkdir(parents=True)
             shutil.copy(SERVER, directory / "image" / "home" / SERVER.name)
@@ -165,20 +166,27 @@ async def open_house(*, light: bool, engine: Engine | None = None) -> AsyncItera
     """A mux with an attendee at work in it. ``light`` and ``engine``: see `House`."""
     with tempfile.TemporaryDirectory(prefix="mux-lost-", ignore_cleanup_errors=True) as directory:
         house = House(Path(directory), light=light, engine=engine)
+        async with opened(house) as attendee:
+            yield house, attendee
+
+
+@contextlib.asynccontextmanager
+async def opened(house: House) -> AsyncIterator[Attendee]:
+    """A house, started, and the attendee at work in it."""
+    try:
+        await house.start()
+        await house.ready()
+        await house.invite([NAME])
+        attendee = Attendee(house.public, NAME, house.codes[NAME])
         try:
-            await house.start()
-            await house.ready()
-            await house.invite([NAME])
-            attendee = Attendee(house.public, NAME, house.codes[NAME])
-            try:
-                await attendee.log_in()
-                async with asyncio.timeout(MOVED_S_MAX):
-                    while not await attendee.answers():
-                        await asyncio.sleep(LOOK_S)
-                yield house, attendee
-            finally:
-                await attendee.close()
-            await house.stop()
+            await attendee.log_in()
+            async with asyncio.timeout(MOVED_S_MAX):
+                while not await attendee.answers():
+                    await asyncio.sleep(LOOK_S)
+            yield attendee
         finally:
-            if left := house.processes():
-                await kill(left)
+            await attendee.close()
+        await house.stop()
+    finally:
+        if left := house.processes():
+            await kill(left)

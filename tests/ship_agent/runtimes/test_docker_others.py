@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from ship_agent.runtimes import docker_images
+from ship_agent.runtimes.image_config import image_of
 from tests.docker_engine import Engine
 from tests.ship_agent.runtimes.conftest import opened
+from tests.ship_agent.runtimes.docker_image import HOME
 from tests.ship_agent.runtimes.docker_lab import DockerLab
 
 DOCKERFILE = """\
@@ -46,3 +50,33 @@ async def test_what_is_saved_where_jupyter_starts_is_kept_in_volumes_too(lab: Do
     assert await lab.ask(spec, "read", name="work/mine.txt") == "saved"
     assert (await lab.container(spec))["Mounts"] != []
     assert not [mount for mount in (await lab.container(spec))["Mounts"] if mount["Type"] == "volume"]
+
+
+async def test_a_workspace_that_an_older_agent_began_keeps_its_files_where_they_are(
+    lab: DockerLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of agents that took the files to be in HOME whatever the image starts, and did not note where they are."""
+    with monkeypatch.context() as older:
+        older.setattr(docker_images, "image_of", lambda inspected, kept_home="": image_of(inspected, kept_home or HOME))
+        spec = await lab.started(text="from the image", dockerfile=DOCKERFILE)
+    await lab.ask(spec, "write", name=f"{HOME}/mine.txt", text="saved")
+    place = lab.directory / "ship/containers" / spec.id / "workspace.json"
+    noted = json.loads(place.read_text(encoding="utf-8"))
+    assert noted.pop("home") == HOME
+    place.write_text(json.dumps(noted), encoding="utf-8")
+
+    await lab.again()
+    for _ in range(2):
+        await lab.runtime.stop(spec.id, 1)
+        await lab.again()
+        await lab.runtime.start(spec)
+        await lab.answers(spec)
+        assert await lab.ask(spec, "read", name=f"{HOME}/mine.txt") == "saved"
+        assert await lab.ask(spec, "read", name="/opt/tutorial/notes.txt") == "from the image"
+
+    newer = lab.spec(spec.project, "ship-1.1.intro.2", seat=1)
+    await lab.runtime.start(newer)
+    await lab.answers(newer)
+    assert await lab.ask(newer, "read", name="/opt/tutorial/work/notes.txt") == "from the image"
+    await lab.ask(newer, "write", name="/opt/tutorial/theirs.txt", text="saved")
+    assert (place.parent.parent / newer.id / "home" / "theirs.txt").read_text(encoding="utf-8") == "saved"
