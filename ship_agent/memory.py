@@ -128,7 +128,10 @@ def seen(
     if memory.ended:
         return memory
     memory = replace(memory, ended=True)
-    return failed(memory, workspace.failure, workspace.detail, now=now) if workspace.failure else memory
+    if not workspace.failure or (memory.run_key and workspace.run_key != memory.run_key):
+        # Asked for, or the end of another specification: an agent that was killed in the middle of a swap has left it.
+        return memory
+    return failed(memory, workspace.failure, workspace.detail, now=now)
 
 
 def failed(memory: Memory, code: str, detail: str, *, now: float, fatal: bool = False) -> Memory:

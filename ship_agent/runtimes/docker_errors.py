@@ -86,6 +86,11 @@ def pull_failure(error: DockerError, image: str) -> RuntimeFailure:
         return RuntimeFailure(
             "registry_refused", f"the registry refuses {image}: {said}; check the login", retryable=True
         )
+    if "unknown blob" in text:
+        # A registry that spreads what it holds may have it in a moment.
+        return RuntimeFailure(
+            "image_missing", f"a part of {image} is not in its registry: {said}; push it there again", retryable=True
+        )
     if "manifest unknown" in text or "not found" in text or error.status == 404:
         return RuntimeFailure("image_missing", f"{image} is neither on this ship nor in its registry: {said}")
     if any(word in text for word in REGISTRY_AWAY):

@@ -157,7 +157,10 @@ class Held:
 
 
 def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], program: str, home: str) -> Record:
-    """What is kept of a start that is about to be made; should the agent be killed now, it reads as an end."""
+    """What is kept of a start that is about to be made.
+
+    Should the agent be killed now, it reads as an end that was asked for: it is no word on the workspace or its image.
+    """
     secrets = dict.fromkeys((*(last.secrets if last else ()), *spec.secrets.values(), spec.token))
     return Record(
         run_key=spec.run_key(),
@@ -172,8 +175,6 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], 
         egress=egress,
         program=program,
         exit_code=last.exit_code if last else None,
-        failure="exited",
-        detail="its start was interrupted",
         ended=True,
         secrets=tuple(secrets)[-SECRETS_KEPT_MAX:],
         shared=spec.shared,

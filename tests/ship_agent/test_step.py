@@ -368,6 +368,14 @@ def test_an_exit_is_counted_once_and_one_that_was_asked_for_never() -> None:
     assert seen(Memory(), replace(ended, failure=""), healthy=False, age_s=0.0, now=1.0).failures == 0
 
 
+def test_the_end_of_another_specification_does_not_hold_this_one_up() -> None:
+    """An agent that was killed between the stop and the start of a swap leaves one; it is no word on the new image."""
+    goal = desired(workspace())
+    ended = replace(here(goal), state="exited", run_key="another", failure="exited", detail="its container was removed")
+    memory = of_specification(Memory(), goal.workspaces["w"].run_key)
+    assert seen(memory, ended, healthy=False, age_s=0.0, now=1.0).failures == 0
+
+
 def test_what_an_earlier_agent_started_long_ago_is_not_ended_for_want_of_an_answer() -> None:
     goal = desired(workspace(wanted="bound"))
     memory = seen(Memory(), here(goal), healthy=False, age_s=3600.0, now=10.0)

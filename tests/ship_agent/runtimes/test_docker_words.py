@@ -72,6 +72,8 @@ def test_an_end_has_one_reason(code: int, oom: bool, hook: str, log: str, reason
     ("status", "message", "code", "retryable"),
     [
         (404, "manifest for x@sha256:1 not found: manifest unknown", "image_missing", False),
+        (404, "unknown blob", "image_missing", True),
+        (500, "error pulling image configuration: unknown blob", "image_missing", True),
         (500, 'Get "https://r/v2/": unauthorized: authentication required', "registry_refused", True),
         (404, "pull access denied for x, repository does not exist or may require login", "registry_refused", True),
         (500, "Get https://r/v2/: dial tcp: connect: connection refused", "registry_away", True),
@@ -144,6 +146,12 @@ def test_a_kill_for_memory_counts_once_the_container_has_outlived_it(
     assert counts == [0, 2, 2], "the last one may be the end of the container"
     held.running = False
     assert docker_records.shown("w", held, {}).memory_kills == 0
+
+
+def test_a_start_that_an_agent_was_killed_in_is_nobodys_failure(tmp_path: Path) -> None:
+    """A push has its image proved by such starts: the image is not refused for the agent's sake."""
+    found = docker_records.shown("w", Held(tmp_path, docker_records.starting(spec(), None, (), "jupyter", "")), {})
+    assert (found.state, found.failure) == ("exited", "")
 
 
 @pytest.fixture
