@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from bench.swap.page import ROWS, put
 from bench.swap.plot import plot
 from tests.docker_engine import ROOT, Engine, shared_engine
 from tests.e2e.pushes.house import LOOK_S, House, open_house
+from tests.e2e.pushes.images import LAB
 from tests.e2e.pushes.rows import watching
-from tests.e2e.pushes.shelf import LAB
+from tests.e2e.pushes.shelf import Shelf
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -37,9 +39,10 @@ async def measure(engine: Engine, rounds: int, layer_bytes: int) -> dict[str, An
     """All rounds; samples by row and by who did it."""
     samples: dict[str, dict[str, list[float]]] = {row: {"mux": [], "by hand": []} for row in ROWS}
     whole: list[float] = []
-    async with open_house(engine, LAB, seats=2) as house:
-        first = await house.shelf.put("hand")
-        async with hand(engine, first) as by_hand:
+    async with open_house(engine, replace(LAB, ships=1)) as house:
+        first = await house.images.put("hand")
+        assert isinstance(house.images, Shelf)
+        async with hand(engine, first, house.images.logins.parent) as by_hand:
             for number in range(rounds):
                 await _by_hand(house, by_hand, f"hand{number}", layer_bytes, samples)
                 whole.append(await _by_mux(house, f"mux{number}", layer_bytes, samples))
@@ -57,8 +60,8 @@ async def measure(engine: Engine, rounds: int, layer_bytes: int) -> dict[str, An
 async def _by_hand(
     house: House, by_hand: Hand, tag: str, layer_bytes: int, samples: dict[str, dict[str, list[float]]]
 ) -> None:
-    image = await house.shelf.put(tag, layer_bytes=layer_bytes)
-    await house.shelf.forget(image)
+    image = await house.images.put(tag, layer_bytes=layer_bytes)
+    await house.images.forget(image)
     before = house.gate.bytes
     samples["pull"]["by hand"].append(await by_hand.pull(image))
     samples["bytes"]["by hand"].append((house.gate.bytes - before) / 1024)
@@ -67,8 +70,8 @@ async def _by_hand(
 
 async def _by_mux(house: House, tag: str, layer_bytes: int, samples: dict[str, dict[str, list[float]]]) -> float:
     """One push; seconds from the command to the end of the last wave."""
-    image = await house.shelf.put(tag, layer_bytes=layer_bytes)
-    await house.shelf.forget(image)
+    image = await house.images.put(tag, layer_bytes=layer_bytes)
+    await house.images.forget(image)
     before, began = house.gate.bytes, time.monotonic()
     async with watching(house):
         pulled = asyncio.create_task(_pulled(house, image))

@@ -8,12 +8,14 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 
 from tests.docker_engine import Engine
 from tests.e2e.harness import free_ports
-from tests.e2e.pushes.house import LOOK_S, WAIT_S_MAX, Polls
+from tests.e2e.polls import Polls
+from tests.e2e.pushes.house import LOOK_S, WAIT_S_MAX
 
 START = (
     "start-notebook.py", "--ServerApp.ip=0.0.0.0", "--ServerApp.port=8888", "--ServerApp.base_url=/camp/intro/",
@@ -27,10 +29,11 @@ class Hand:
 
     Args:
         engine: the ship's.
+        config: directory of Docker's configuration, with the registry's login.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, config: Path) -> None:
+        self._environment = os.environ | {"DOCKER_HOST": engine.host, "DOCKER_CONFIG": str(config)}
         (self._port,) = free_ports(1)
         self._name = f"by-hand-{secrets.token_hex(4)}"
 
@@ -55,16 +58,13 @@ class Hand:
 
     async def swap(self, image: str) -> float:
         """Replace it; the longest time without an answer, as an attendee's polls see it, in seconds."""
-        polls = Polls()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
-            task = asyncio.create_task(polls.run(http, f"{self._address}api"))
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        async with aiohttp.ClientSession(connector=connector) as http, Polls(http, f"{self._address}api") as polls:
             await asyncio.sleep(0.5)
             await self._docker("stop", "--time", "10", self._name)
             await self._docker("rm", self._name)
             await self.run(image)
             await asyncio.sleep(0.5)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         return polls.gap_s
 
     async def end(self) -> None:
@@ -85,7 +85,7 @@ class Hand:
 
     async def _docker(self, *words: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            "docker", *words, env=os.environ | {"DOCKER_HOST": self._engine.host},
+            "docker", *words, env=self._environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()
@@ -94,9 +94,9 @@ class Hand:
 
 
 @contextlib.asynccontextmanager
-async def hand(engine: Engine, image: str) -> AsyncIterator[Hand]:
-    """A workspace that was started by hand."""
-    found = Hand(engine)
+async def hand(engine: Engine, image: str, config: Path) -> AsyncIterator[Hand]:
+    """A workspace that was started by hand. For the arguments see `Hand`."""
+    found = Hand(engine, config)
     try:
         await found.run(image)
         yield found

@@ -8,9 +8,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.harness import MuxUnderTest, kill
+from tests.e2e.polls import POLL_S, Polls
 from tests.ship_agent.images import COMMAND, make_image
 
 EVENT = """\
@@ -55,7 +55,6 @@ control = "127.0.0.1:{control}"
 directory = "data"
 """
 NAMES = ("Ana", "Ben")
-POLL_S = 0.02
 OPEN_S_MAX = 120.0
 
 pytestmark = pytest.mark.timeout(600)
@@ -88,7 +87,7 @@ class Attendee:
         self._mux = mux
         self._name = name
         self._http = http
-        self.polls: Counter[int] = Counter()
+        self.polls = Polls(http, f"{mux.public}/camp/pages/api")
 
     async def log_in(self) -> None:
         """By the form, as a browser does; returns when the workspace answers."""
@@ -114,17 +113,6 @@ class Attendee:
         assert status == 200, text
         return json.loads(text)
 
-    async def poll(self) -> None:
-        """Ask every `POLL_S`, whatever still waits for its answer, and count the answers."""
-        async with asyncio.TaskGroup() as asked:
-            while True:
-                asked.create_task(self._poll_once())
-                await asyncio.sleep(POLL_S)
-
-    async def _poll_once(self) -> None:
-        status, _ = await self._get("api")
-        self.polls[status] += 1
-
 
 @asynccontextmanager
 async def attendees(mux: MuxUnderTest) -> AsyncIterator[list[Attendee]]:
@@ -134,18 +122,15 @@ async def attendees(mux: MuxUnderTest) -> AsyncIterator[list[Attendee]]:
         for _ in NAMES
     ]
     found = [Attendee(mux, name, http) for name, http in zip(NAMES, jar, strict=True)]
-    tasks: list[asyncio.Task[None]] = []
     try:
         for each in found:
             await each.log_in()
             await each.reaches("write", name="mine.txt", text="my own words")
-        tasks = [asyncio.create_task(each.poll()) for each in found]
-        yield found
-        assert not any(task.done() for task in tasks), "polling broke off"
+        async with AsyncExitStack() as polling:
+            for each in found:
+                await polling.enter_async_context(each.polls)
+            yield found
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         for http in jar:
             await http.close()
 
@@ -172,4 +157,4 @@ async def test_a_push_keeps_files_and_fails_no_poll_and_a_bad_one_touches_nobody
             while (await each.reaches("read", name="notes.txt")) != "as given":
                 await asyncio.sleep(POLL_S)
         assert await each.reaches("read", name="mine.txt") == "my own words"
-        assert [set(each.polls) for each in people] == [{200}, {200}], "a poll every 20 ms, many at once in a swap"
+    assert [set(each.polls.came) for each in people] == [{"200"}, {"200"}], "a poll every 20 ms, many at once in a swap"

@@ -121,15 +121,19 @@ class FreeRange:
 
     def __init__(self, width: int = 100) -> None:
         for first in random.sample(SHIPS, len(SHIPS)):
-            lock = (Path(tempfile.gettempdir()) / f"mux-tests-ports-{first}.lock").open("a")
-            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for port in range(first, first + width):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-                self._lock = lock
+            parts = range(first, first + width, SHIPS.step)
+            with contextlib.suppress(OSError), contextlib.ExitStack() as locks:
+                if parts[-1] not in SHIPS:
+                    continue
+                for part in parts:
+                    lock = (Path(tempfile.gettempdir()) / f"mux-tests-ports-{part}.lock").open("a")
+                    fcntl.flock(locks.enter_context(lock), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.ExitStack() as listening:
+                    for port in range(first, first + width):
+                        listening.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                self._locks = locks.pop_all()
                 self.text = f"{first}-{first + width - 1}"
                 return
-            lock.close()
         raise AssertionError("no free range of ports")
 
 
@@ -140,9 +144,15 @@ class MuxUnderTest:
         directory: for the event file and everything else; its path must be short (Unix sockets).
         engine: the Docker engine that workspaces run on; None for processes.
         template: of the event file.
+        ports: that workspaces of all ships may need.
     """
 
-    def __init__(self, directory: Path, engine: Engine | None = None, *, template: str = EVENT) -> None:
+    ready_s_max = READY_S_MAX
+    stop_s_max = STOP_S_MAX
+
+    def __init__(
+        self, directory: Path, engine: Engine | None = None, *, template: str = EVENT, ports: int = 100
+    ) -> None:
         self.engine = engine
         # The engine may hold containers of other tests.
         self.event = f"camp-{secrets.token_hex(4)}"
@@ -157,7 +167,7 @@ class MuxUnderTest:
         self.program = [MUX]
         self.serve = ["serve", "--park-on-exit"]
         self._process: asyncio.subprocess.Process | None = None
-        self._ports = FreeRange()
+        self._ports = FreeRange(ports)
         self.config.write_text(
             template.format(
                 event=self.event,
@@ -184,7 +194,7 @@ class MuxUnderTest:
     async def reachable(self) -> None:
         """Wait until the admin API answers."""
         assert self._process is not None
-        async with asyncio.timeout(READY_S_MAX):
+        async with asyncio.timeout(self.ready_s_max):
             while True:
                 assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
                 with contextlib.suppress(AssertionError):
@@ -204,17 +214,17 @@ class MuxUnderTest:
 
     async def _until(self, fulfilled: Callable[[dict[str, Any]], bool]) -> None:
         try:
-            async with asyncio.timeout(READY_S_MAX):
+            async with asyncio.timeout(self.ready_s_max):
                 while not fulfilled(await self.status()):
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
-            raise AssertionError(f"not so after {READY_S_MAX:.0f} s:\n{await self.account()}") from None
+            raise AssertionError(f"not so after {self.ready_s_max:.0f} s:\n{await self.account()}") from None
 
     async def stop(self) -> None:
         """Stop it as Ctrl-C does, and prove that no process of it is left."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(STOP_S_MAX):
+            async with asyncio.timeout(self.stop_s_max):
                 await self._process.wait()
 
     async def kill_whole(self) -> None:

@@ -8,22 +8,22 @@ import json
 import pytest
 from playwright.async_api import expect
 
+from tests.e2e.at_work import on_both
 from tests.e2e.harness import LOOK_S, READY_S_MAX
 from tests.e2e.lab import START_MS_MAX
 from tests.e2e.people import Room
 
 pytestmark = [
-    pytest.mark.xdist_group("one mux"),
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(700),
-    pytest.mark.parametrize("mux", ["process"], indirect=True),
     pytest.mark.long,
 ]
 TYPED = "typed, and not saved"
 ANSWERS = "async address => (await fetch(address)).ok"
 
 
+@on_both
 async def test_an_edit_that_nobody_has_saved_is_on_the_next_seat_after_a_drain(room: Room) -> None:
     cleo = await room.attendee("Cleo")
     page, lab = cleo.page, await cleo.lab()

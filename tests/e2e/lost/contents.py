@@ -1,7 +1,8 @@
 """What JupyterLab does with files, and nothing else: a workspace that starts in a moment.
 
 Run in a workspace, as its command. Of Jupyter's contents API it has one file at a time as text, written aside and
-renamed. A file called ``sick`` makes it answer its health path with 503.
+renamed; of kernels and terminals it says that there are none. A file called ``sick`` makes it answer its health path
+with 503.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 API = os.environ.get("MUX_BASE_PATH", "/") + "api"
+NOBODYS = (f"{API}/kernels", f"{API}/terminals")
 
 
 class Contents(BaseHTTPRequestHandler):
@@ -23,6 +25,8 @@ class Contents(BaseHTTPRequestHandler):
         """A file, or that the server works."""
         if self.path == API:
             self._answer(503 if (Path.home() / "sick").exists() else 200, {"version": "1"})
+        elif self.path in NOBODYS:
+            self._answer(200, [])
         elif (file := self._file()).exists():
             self._answer(200, {"content": file.read_text()})
         else:
@@ -39,7 +43,7 @@ class Contents(BaseHTTPRequestHandler):
     def _file(self) -> Path:
         return Path.home() / self.path.partition("?")[0].removeprefix(f"{API}/contents/")
 
-    def _answer(self, status: int, content: dict[str, str]) -> None:
+    def _answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -51,7 +55,13 @@ class Contents(BaseHTTPRequestHandler):
         """Nothing to say."""
 
 
+class Server(ThreadingHTTPServer):
+    """Serves everybody who has waited for the end of a swap, at once."""
+
+    request_queue_size = 1024
+
+
 if __name__ == "__main__":
     # In a container, the way in is from outside of it.
     address = os.environ.get("HOST", "127.0.0.1"), int(os.environ["MUX_PORT"])
-    ThreadingHTTPServer(address, Contents).serve_forever()
+    Server(address, Contents).serve_forever()

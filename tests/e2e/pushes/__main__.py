@@ -1,7 +1,7 @@
 """``python -m tests.e2e.pushes``: measures the table and writes it, row by row, on containers and on processes.
 
 Rows that were measured before stay, so that a run can be cut off and gone on with: ``--missing`` measures the others,
-``--only`` one of them, ``--runtime`` those of a runtime. All take about nine minutes on a quiet machine with two cores.
+``--only`` one of them, ``--runtime`` those of a runtime. All take about half an hour on a quiet machine with two cores.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 
 from tests.docker_engine import ROOT, Engine, shared_engine
 from tests.e2e.pushes import table
-from tests.e2e.pushes.cases import CASES, KINDS
+from tests.e2e.pushes.every import CASES, KINDS
 from tests.e2e.pushes.house import open_house
-from tests.e2e.pushes.shelf import PROCESS, Kind
+from tests.e2e.pushes.images import PROCESS, Kind
 
 
 def main() -> None:

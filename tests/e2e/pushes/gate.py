@@ -1,13 +1,16 @@
-"""The way to a registry: it counts what passes, holds an answer in the middle, and can be cut."""
+"""The way to a registry: it counts what passes, holds answers in the middle and pulls at their start, can be cut."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from tests.e2e.harness import free_ports
 
 CHUNK_BYTES = 16 << 10
+ENGINE = b"\r\nUser-Agent: docker/"
+"""A line in each request of an engine, and in none of the mux's."""
 
 
 class Gate:
@@ -22,9 +25,10 @@ class Gate:
         self.bytes = 0
         """That the registry sent and that got through."""
         self.reached = asyncio.Event()
-        """An answer is being held."""
+        """Something is being held."""
         self._target = target
         self._room: int | None = None
+        self._holds_pulls = False
         self._goes_on = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -36,16 +40,19 @@ class Gate:
 
     async def open(self) -> None:
         """Let connections through, and what is held go on."""
-        self._room = None
-        self._goes_on.set()
+        self._hold_nothing()
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     def hold_after(self, bytes_more: int) -> None:
         """Let so many bytes of answers through, and hold what follows."""
-        self.reached.clear()
-        self._goes_on.clear()
+        self._will_hold()
         self._room = bytes_more
+
+    def hold_pulls(self) -> None:
+        """Hold the requests of engines before they come to the registry; the mux's get through."""
+        self._will_hold()
+        self._holds_pulls = True
 
     async def cut(self) -> None:
         """As if the registry had died: whatever is under way is reset, and new connections are refused."""
@@ -54,7 +61,14 @@ class Gate:
             self._server = None
         for writer in list(self._writers):
             writer.transport.abort()
-        self._room = None
+        self._hold_nothing()
+
+    def _will_hold(self) -> None:
+        self.reached.clear()
+        self._goes_on.clear()
+
+    def _hold_nothing(self) -> None:
+        self._room, self._holds_pulls = None, False
         self._goes_on.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,27 +76,34 @@ class Gate:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers |= {writer, up_writer}
             try:
-                await asyncio.gather(
-                    self._pump(reader, up_writer, counted=False), self._pump(up_reader, writer, counted=True)
-                )
+                await asyncio.gather(_pump(reader, up_writer, self._asks), _pump(up_reader, writer, self._answers))
             finally:
                 self._writers -= {writer, up_writer}
                 up_writer.transport.abort()
         writer.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, counted: bool) -> None:
-        while data := await source.read(CHUNK_BYTES):
-            if counted:
-                await self._let_pass(len(data))
-            sink.write(data)
-            await sink.drain()
-        if sink.can_write_eof():
-            sink.write_eof()
+    async def _asks(self, data: bytes) -> None:
+        if self._holds_pulls and ENGINE in data:
+            await self._hold()
 
-    async def _let_pass(self, size: int) -> None:
+    async def _answers(self, data: bytes) -> None:
         if self._room is not None:
-            self._room -= size
+            self._room -= len(data)
             if self._room < 0:
-                self.reached.set()
-                await self._goes_on.wait()
-        self.bytes += size
+                await self._hold()
+        self.bytes += len(data)
+
+    async def _hold(self) -> None:
+        self.reached.set()
+        await self._goes_on.wait()
+
+
+async def _pump(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, may_pass: Callable[[bytes], Awaitable[None]]
+) -> None:
+    while data := await source.read(CHUNK_BYTES):
+        await may_pass(data)
+        sink.write(data)
+        await sink.drain()
+    if sink.can_write_eof():
+        sink.write_eof()

@@ -1,4 +1,4 @@
-"""A mux with two ships, of containers or processes, an attendee on each, and what is seen while images are pushed."""
+"""A mux with ships of containers or processes, attendees who work on them, and what is seen while images are pushed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ import contextlib
 import json
 import shutil
 import tempfile
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 
 from tests.docker_engine import Engine, left_in
-from tests.e2e.harness import MUX, MuxUnderTest, kill
-from tests.e2e.kills.attendee import Attendee
+from tests.e2e.harness import MUX, READY_S_MAX, STOP_S_MAX, MuxUnderTest, kill
+from tests.e2e.polls import POLL_S
+from tests.e2e.pushes.directories import Directories
 from tests.e2e.pushes.gate import Gate
+from tests.e2e.pushes.guest import PROJECT, Guest
+from tests.e2e.pushes.images import LIGHT, NOTES, PROCESS, Images, Kind
 from tests.e2e.pushes.running import Running, in_engine, on_this_machine
-from tests.e2e.pushes.shelf import LIGHT, NOTES, PROCESS, Directories, Kind, Shelf
-from tests.registry.server import registry
+from tests.e2e.pushes.shelf import Shelf
+from tests.registry.server import login, registry
 
-NAMES = ("Ana", "Ben")
-POLL_S = 0.02
 LOOK_S = 0.05
+LOOK_LARGE_S = 0.5
+"""Between two looks at a room that is larger than this: an engine that is asked more often has nothing else to do."""
+LARGE = 8
+POLLED_SLOWLY_S = 1.0
+POLLED_QUICKLY = 4
+"""Of a large room so many ask every `POLL_S`, the others every second: this program must not be what is slow."""
 WAIT_S_MAX = 240.0
-"""Bound of every wait: minutes, since this machine may be doing other things."""
+WAIT_EACH_S = 10.0
+"""Bound of every wait, and what each attendee adds: minutes, since this machine may be doing other things."""
+ENDED = ("done", "stopped", "aborted", "rolled back")
 EVENT = """\
 [event]
 name = "{event}"
@@ -44,77 +52,31 @@ COMMAND
 [fleet]
 provider = "local"
 runtime = "{runtime}"
-attendees = 2
+attendees = ATTENDEES
 seats_per_ship = SEATS
-ready_seats = 2
+ready_seats = ATTENDEES
 heartbeat_s = 1.0
 heartbeat_grace_s = 10.0
 ports = "{ports}"
 
 [rollout]
-max_unavailable = "1"
+max_unavailable = "AT_ONCE"
 monitor_s = 1.0
 start_max_s = START_MAX_S
 swap_hold_s = 120.0
+idle_after_s = 30.0
 
 [listen]
 public = "127.0.0.1:{public}"
 admin = "127.0.0.1:{admin}"
 control = "127.0.0.1:{control}"
 
+[registry]
+LOGINS
+
 [data]
 directory = "data"
 """
-
-
-class Polls:
-    """Requests every `POLL_S`: how often each answer came, and the longest time without a good one."""
-
-    def __init__(self) -> None:
-        self.came: Counter[str] = Counter()
-        self.gap_s = 0.0
-
-    async def run(self, http: aiohttp.ClientSession, address: str) -> None:
-        """Ask on and on. A request may wait as long as whoever answers lets it: what it brings is what counts."""
-        last = time.monotonic()
-        patience = aiohttp.ClientTimeout(total=WAIT_S_MAX)
-        while True:
-            try:
-                async with http.get(address, allow_redirects=False, timeout=patience) as answer:
-                    await answer.read()
-                    said = str(answer.status)
-            except (aiohttp.ClientError, OSError) as error:
-                said = type(error).__name__
-            self.came[said] += 1
-            if said == "200":
-                now = time.monotonic()
-                self.gap_s, last = max(self.gap_s, now - last), now
-            await asyncio.sleep(POLL_S)
-
-
-class Guest(Attendee):
-    """An attendee who asks again and again, with files of their own."""
-
-    def __init__(self, public: str, name: str, code: str) -> None:
-        super().__init__(public, name, code)
-        self.polls = Polls()
-
-    async def text(self, name: str) -> str:
-        """What a file of theirs holds."""
-        async with self._http.get(f"{self.workspace}/api/contents/{name}?content=1") as answer:
-            answer.raise_for_status()
-            return str((await answer.json())["content"])
-
-    async def writes(self, name: str, text: str) -> None:
-        """Save a file."""
-        content = {"type": "file", "format": "text", "content": text}
-        async with self._http.put(f"{self.workspace}/api/contents/{name}", json=content) as answer:
-            answer.raise_for_status()
-
-    async def poll(self) -> None:
-        """Ask on and on, from now."""
-        self.polls = Polls()
-        await self.polls.run(self._http, f"{self.workspace}/api")
 
 
 class House(MuxUnderTest):
@@ -122,52 +84,76 @@ class House(MuxUnderTest):
 
     Args:
         directory: for everything; its path must be short.
-        engine: the Docker engine of both ships; None for processes.
-        shelf: images, by way of its gate.
-        seats: of each ship, 1 or 2: both attendees have seats.
-        start_max_s: `rollout.start_max_s`.
+        engine: the Docker engine of all ships; None for processes.
+        images: that are pushed.
     """
 
-    def __init__(
-        self, directory: Path, engine: Engine | None, shelf: Shelf | Directories, seats: int, start_max_s: float
-    ) -> None:
-        template = EVENT.replace("COMMAND", shelf.kind.command).replace("START_MAX_S", str(start_max_s))
-        template = template.replace("SEATS", str(seats))
-        super().__init__(directory, engine, template=template.replace("IMAGE", shelf.name("first")))
-        self.shelf = shelf
-        self.gate = shelf.gate
-        self.kind = shelf.kind
-        self.ships = len(NAMES) // seats
+    def __init__(self, directory: Path, engine: Engine | None, images: Images) -> None:
+        self.images = images
+        self.gate = images.gate
+        self.kind = kind = images.kind
+        self.ships = kind.ships
+        self.seats_per_ship = kind.attendees // kind.ships
+        words = {
+            "IMAGE": images.name("first"),
+            "COMMAND": kind.command,
+            "ATTENDEES": str(kind.attendees),
+            "SEATS": str(self.seats_per_ship),
+            "AT_ONCE": kind.at_once,
+            "START_MAX_S": str(kind.start_max_s),
+            "LOGINS": f'config = "{images.logins}"' if isinstance(images, Shelf) else "",
+        }
+        template = EVENT
+        for word, value in words.items():
+            template = template.replace(word, value)
+        super().__init__(directory, engine, template=template, ports=100 + 10 * kind.attendees)
+        large = kind.attendees > LARGE
+        self.look_s = LOOK_LARGE_S if large else LOOK_S
+        self.wait_s_max = WAIT_S_MAX + WAIT_EACH_S * kind.attendees
+        self.ready_s_max = READY_S_MAX + WAIT_EACH_S * kind.attendees
+        self.stop_s_max = STOP_S_MAX + WAIT_EACH_S * kind.attendees
         self.guests: list[Guest] = []
-        self._seats = seats
+        self._users: dict[str, str] = {}
+
+    # --- who is there -----------------------------------------------------------------------------------------------
 
     async def admit(self) -> None:
-        """Have everybody at work, with a file of their own and one that they edited."""
-        await self.invite(NAMES)
-        for name in NAMES:
-            guest = Guest(self.public, name, self.codes[name])
+        """Have everybody at work, each with a file of their own."""
+        names = ["Ana", "Ben", *(f"Guest {number}" for number in range(3, self.kind.attendees + 1))]
+        await self.invite(names)
+        for number, name in enumerate(names):
+            quick = self.kind.attendees <= LARGE or number < POLLED_QUICKLY
+            guest = Guest(self.public, name, self.codes[name], POLL_S if quick else POLLED_SLOWLY_S)
             self.guests.append(guest)
             await guest.log_in()
         await self.healthy()
-        for guest, name in zip(self.guests, NAMES, strict=True):
-            await guest.writes("mine.txt", name)
+        for guest in self.guests:
+            await guest.writes("mine.txt", guest.name)
 
-    async def reachable(self) -> None:
-        """Wait until the admin API answers; asked without the start of a program."""
-        async with asyncio.timeout(WAIT_S_MAX):
-            while await self._rollouts() is None:
-                assert self._process is not None
-                assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
-                await asyncio.sleep(LOOK_S)
+    async def healthy(self) -> None:
+        """Wait until every attendee's workspace answers."""
+        async with asyncio.timeout(self.wait_s_max):
+            while not all([await guest.answers() for guest in self.guests]):
+                await asyncio.sleep(self.look_s)
+
+    async def ship_of(self, guest: Guest) -> str | None:
+        """Where somebody sits; None while they wait for a seat."""
+        if not self._users:
+            users = json.loads(await self.run("roster", "list", "--json"))["users"]
+            self._users = {each["name"]: each["id"] for each in users}
+        found = (await self.seats()).get(self._users[guest.name])
+        return found[0] if found is not None else None
+
+    # --- what an organizer does -------------------------------------------------------------------------------------
 
     async def push(self, image: str, *words: str) -> tuple[bool, str]:
         """`mux push`; whether it went well, and what it said at last."""
         process = await asyncio.create_subprocess_exec(
-            MUX, "--config", str(self.config), "push", "intro", image, "--yes", *words,
+            MUX, "--config", str(self.config), "push", PROJECT, image, "--yes", *words,
             env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(WAIT_S_MAX):
+            async with asyncio.timeout(self.wait_s_max):
                 out, err = await process.communicate()
         finally:
             if process.returncode is None:
@@ -176,7 +162,17 @@ class House(MuxUnderTest):
 
     async def start_over(self, name: str, path: str) -> None:
         """Have a file of an attendee's as the image has it; returns when that is so."""
-        await self.run("files", "reset", name, "intro", path, "--yes")
+        await self.run("files", "reset", name, PROJECT, path, "--yes")
+
+    # --- how the rollout stands -------------------------------------------------------------------------------------
+
+    async def reachable(self) -> None:
+        """Wait until the admin API answers; asked without the start of a program."""
+        async with asyncio.timeout(self.wait_s_max):
+            while await self._rollouts() is None:
+                assert self._process is not None
+                assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
+                await asyncio.sleep(LOOK_S)
 
     async def rollout(self) -> dict[str, Any] | None:
         """How the latest rollout stands; None when there was none, or nobody answers."""
@@ -198,23 +194,19 @@ class House(MuxUnderTest):
         """Wait for something of the rollout; the rollout as it is then."""
         last = None
         try:
-            async with asyncio.timeout(WAIT_S_MAX):
+            async with asyncio.timeout(self.wait_s_max):
                 while (last := await self.rollout()) is None or not fulfilled(last):
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
-            raise AssertionError(f"not so after {WAIT_S_MAX:g} s: {last}\n{await self.account()}") from None
+            raise AssertionError(f"not so after {self.wait_s_max:g} s: {last}\n{await self.account()}") from None
         return last
 
     async def done(self) -> None:
         """Wait until the rollout has ended, and well."""
-        found = await self.until(lambda found: found["phase"] in {"done", "stopped", "aborted", "rolled back"})
+        found = await self.until(lambda found: found["phase"] in ENDED)
         assert found["phase"] == "done", f"{found}\n{await self.account()}"
 
-    async def healthy(self) -> None:
-        """Wait until every attendee's workspace answers."""
-        async with asyncio.timeout(WAIT_S_MAX):
-            while not all([await guest.answers() for guest in self.guests]):
-                await asyncio.sleep(LOOK_S)
+    # --- what runs --------------------------------------------------------------------------------------------------
 
     async def bound(self) -> dict[str, str]:
         """What attendees are led to: identities by workspace."""
@@ -225,12 +217,20 @@ class House(MuxUnderTest):
         return {each.workspace: each.digest for each in await self._bound()}
 
     async def _bound(self) -> list[Running]:
-        if self.engine is not None:
-            found = await asyncio.to_thread(in_engine, self.engine, self.event)
-        else:
-            found = await asyncio.to_thread(on_this_machine, self.directory / "data/ships")
+        found = await asyncio.to_thread(self._running)
         # A trial is on no seat: its number is one more than the last seat's.
-        return [each for each in found if each.seat < self._seats]
+        return [each for each in found if each.seat < self.seats_per_ship]
+
+    def _running(self) -> list[Running]:
+        if self.engine is None:
+            return on_this_machine(self.directory / "data/ships")
+        while True:
+            try:
+                return in_engine(self.engine, self.event)
+            except OSError:  # it was killed, and is started again
+                self.engine.wait_ready()
+
+    # --- what is killed ---------------------------------------------------------------------------------------------
 
     async def kill_control(self) -> None:
         """``kill -9`` of the process that decides; the supervisor starts it again."""
@@ -241,6 +241,20 @@ class House(MuxUnderTest):
         await self.kill_whole()
         await self.start()
 
+    async def kill_agents(self) -> None:
+        """``kill -9`` of every ship's agent; the mux starts them again, as systemd would."""
+        await kill(self.agents())
+
+    async def kill_engine(self) -> None:
+        """``kill -9`` of the Docker engine of all ships; its keeper starts it again, and containers go on."""
+        assert self.engine is not None
+        await asyncio.to_thread(self.engine.wait_ready)
+        await kill([psutil.Process(self.engine.pid)])
+
+    def agents(self, ship: str = "") -> list[psutil.Process]:
+        """Agents of all ships, or of one."""
+        return list({*self.processes_of("ship_agent.cli run")} & {*self.processes_of(f"/{ship}")})
+
     async def close(self) -> None:
         """Everybody leaves."""
         for guest in self.guests:
@@ -248,9 +262,7 @@ class House(MuxUnderTest):
 
 
 @contextlib.asynccontextmanager
-async def open_house(
-    engine: Engine | None, kind: Kind = LIGHT, *, seats: int = 1, start_max_s: float = 60.0
-) -> AsyncIterator[House]:
+async def open_house(engine: Engine | None, kind: Kind = LIGHT) -> AsyncIterator[House]:
     """A registry, a mux whose workspaces come from it, and attendees who work in them; for the rest see `House`.
 
     Without an engine there is no registry: images are directories.
@@ -258,22 +270,16 @@ async def open_house(
     directory = Path(tempfile.mkdtemp(prefix="mux-push-"))
     # Elsewhere: the mux's processes are known by their directory.
     with tempfile.TemporaryDirectory(prefix="mux-registry-") as name, contextlib.ExitStack() as ending:
-        apart = Path(name)
-        shelf: Shelf | Directories
-        if engine is None:
-            assert kind is PROCESS
-            shelf = Directories(apart)
-        else:
-            shelf = Shelf(engine, Gate(ending.enter_context(registry(apart)).port), kind)
-        house = House(directory, engine, shelf, seats, start_max_s)
+        images = _images(engine, kind, Path(name), ending)
+        house = House(directory, engine, images)
         try:
             await house.gate.open()
-            await shelf.have_base()
-            await shelf.put("first")
+            await images.have_base()
+            await images.put("first")
             await house.start()
             await house.ready()
             await house.admit()
-            assert [await guest.text(NOTES) for guest in house.guests] == ["first", "first"]
+            assert {await guest.text(NOTES) for guest in house.guests} == {"first"}
             yield house
             await house.stop()
             assert house.processes() == [], "the mux left processes behind"
@@ -286,9 +292,20 @@ async def open_house(
             if engine is not None:
                 for each in house.containers():  # of a test that has failed
                     engine.ask("DELETE", f"/containers/{each}?force=1")
-            await shelf.clear()
+            await images.clear()
             await house.gate.cut()
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _images(engine: Engine | None, kind: Kind, apart: Path, ending: contextlib.ExitStack) -> Images:
+    if engine is None:
+        assert kind is PROCESS
+        return Directories(apart)
+    config, users = apart / "docker", apart / "login"
+    config.mkdir()
+    auth = login(users)
+    server = ending.enter_context(registry(apart / "registry", auth=auth))
+    return Shelf(engine, Gate(server.port), kind, config, Path(auth["htpasswd"]["path"]))
 
 
 def last_line(said: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from tests.e2e.pushes.house import LOOK_S, NAMES, House
+from tests.e2e.pushes.house import House
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,20 @@ class Row:
         what: was pushed, or went wrong.
         came: how the rollout ended; ``refused`` if it never began.
         said: what the organizer reads; empty where all is well.
-        replaced: attendees whose workspace was stopped, of two.
+        attendees: who were at work.
+        replaced: of those, whose workspace was stopped.
         back: of those, how many have the image before again.
-        polls: of both attendees.
-        failed: of those, what brought anything but a good answer, by how.
-        gap_s: the longest that somebody waited for an answer.
+        polls: of all attendees.
+        gap_s: the longest that somebody waited for a good answer.
         took_s: from the push to its end.
+        failed: polls that brought anything but a good answer, by how.
     """
 
     kind: str
     what: str
     came: str
     said: str
+    attendees: int
     replaced: int
     back: int
     polls: int
@@ -58,12 +60,14 @@ class Watch:
         before: containers of attendees, by workspace.
         after: the same, at the end.
         unproved: workspaces that were stopped when not every ship had proved the image.
+        took_s: how long it went on, in seconds.
     """
 
     began: float
     before: dict[str, str]
     after: dict[str, str] = field(default_factory=dict)
     unproved: set[str] = field(default_factory=set)
+    took_s: float = 0.0
 
     @property
     def replaced(self) -> set[str]:
@@ -73,22 +77,24 @@ class Watch:
 
 @contextlib.asynccontextmanager
 async def watching(house: House) -> AsyncIterator[Watch]:
-    """Polls of both attendees, and a look at their containers beside one at the rollout, again and again."""
+    """Polls of all attendees, and a look at their containers beside one at the rollout, again and again."""
     rollout = await house.rollout()
     number = rollout["number"] + 1 if rollout else 1
     watch = Watch(time.monotonic(), await house.bound())
-    assert len(watch.before) == len(NAMES), watch
-    tasks = [asyncio.create_task(guest.poll()) for guest in house.guests]
-    tasks.append(asyncio.create_task(_compare(house, watch, number)))
+    assert len(watch.before) == len(house.guests), watch
+    comparing = asyncio.create_task(_compare(house, watch, number), name="compare")
     try:
-        yield watch
-        watch.after = await house.bound()
-        assert not any(task.done() for task in tasks), "watching broke off"
+        async with contextlib.AsyncExitStack() as polls:
+            for guest in house.guests:
+                await polls.enter_async_context(guest.polling())
+            yield watch
+            watch.after = await house.bound()
+            watch.took_s = time.monotonic() - watch.began
+            assert not comparing.done(), "watching broke off"
     finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+        comparing.cancel()
+        (ended,) = await asyncio.gather(comparing, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError), ended
 
 
 async def _compare(house: House, watch: Watch, number: int) -> None:
@@ -100,7 +106,7 @@ async def _compare(house: House, watch: Watch, number: int) -> None:
             proved = rollout["number"] == number and rollout["proved"] == house.ships
             if not proved:
                 watch.unproved |= {name for name, identity in watch.before.items() if here.get(name) != identity}
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(house.look_s)
 
 
 async def row(house: House, what: str, watch: Watch, *, came: str, said: str) -> Row:
@@ -114,14 +120,15 @@ async def row(house: House, what: str, watch: Watch, *, came: str, said: str) ->
         what=what,
         came=came,
         said=said,
+        attendees=len(house.guests),
         replaced=len(watch.replaced),
         back=sum(running[name] != digest for name in watch.replaced),
         polls=polls.total(),
         gap_s=round(max(guest.polls.gap_s for guest in house.guests), 2),
-        took_s=round(time.monotonic() - watch.began, 1),
+        took_s=round(watch.took_s, 1),
         failed={how: number for how, number in sorted(polls.items()) if how != "200"},
     )
-    for guest, name in zip(house.guests, NAMES, strict=True):
-        assert await guest.text("mine.txt") == name, found
+    for guest in house.guests:
+        assert await guest.text("mine.txt") == guest.name, found
         assert await guest.is_logged_in(), found
     return found

@@ -25,22 +25,21 @@ def put(new: Iterable[Row], *, commit: str, date: str) -> None:
 
 def shown() -> str:
     """The table as the page has it."""
-    lines = ["", f"{_TABLE.origin()}, on two cores with much other work.", ""]
+    lines = ["", f"{_TABLE.origin()}, on two cores.", ""]
     lines += [
-        "| images of | what was pushed, or went wrong | what came of it | swapped of 2 | back again | polls | of them "
+        "| images of | what was pushed, or went wrong | what came of it | swapped | back again | polls | of them "
         "failed | longest wait | in all |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in rows()]
-    said = [row for row in rows() if row.said]
     lines += ["", "What the organizer reads:", ""]
-    lines += [f"- {row.what}: “{row.said}”" for row in said]
+    lines += dict.fromkeys(f"- {row.what}: “{row.said}”" for row in rows() if row.said)
     return "\n".join(lines) + "\n\n"
 
 
 def _line(row: Row) -> str:
     failed = ", ".join(f"{number} × {how}" for how, number in row.failed.items()) or "none"
     return (
-        f"| {row.kind} | {row.what} | {row.came} | {row.replaced} | {row.back} | {row.polls} | {failed} | "
-        f"{row.gap_s:.1f} s | {row.took_s:.1f} s |"
+        f"| {row.kind} | {row.what} | {row.came} | {row.replaced} of {row.attendees} | {row.back} | {row.polls} | "
+        f"{failed} | {row.gap_s:.1f} s | {row.took_s:.1f} s |"
     )

@@ -5,26 +5,16 @@ How long it takes is measured and written down (`python -m tests.e2e.pushes`), n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
 from tests.docker_engine import Engine
-from tests.e2e.pushes.cases import CASES, KINDS
+from tests.e2e.pushes.every import CASES, KINDS
 from tests.e2e.pushes.house import House, open_house
-from tests.e2e.pushes.shelf import LAB, LIGHT, PROCESS
+from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
 IN_SHORT = ("a good image", "its hook fails", "mux is killed while an attendee is swapped")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(docker_engine: Engine) -> AsyncIterator[House]:
-    """A mux with two attendees in small containers; its end is part of the proof."""
-    async with open_house(docker_engine) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 from bench.swap import page as swaps
 from tests.docker_engine import ROOT
 from tests.e2e.pushes import table
-from tests.e2e.pushes.cases import KINDS
+from tests.e2e.pushes.every import KINDS
 
 
 def test_there_is_a_row_for_everything_that_can_be_pushed() -> None:
