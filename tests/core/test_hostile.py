@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mux.core.events import (
+    BootTold,
     Event,
     EventSpecApplied,
+    FleetCooled,
     FleetParked,
     FleetUnparked,
     LaunchFailed,
@@ -18,9 +20,11 @@ from mux.core.events import (
     LinkLost,
     ListingFailed,
     MachineCallEnded,
+    MachineNoticed,
     MachinesListed,
     ProjectRequested,
     SeatReleased,
+    ShipCordoned,
     ShipDeclaredLost,
     ShipDialed,
     ShipDrained,
@@ -97,6 +101,10 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(ShipReported, ships, links, reports),
     st.builds(ShipDialed, ships, links, st.sampled_from(["key", "other"]), st.sampled_from("ab"), st.booleans()),
     st.builds(LinkLost, ships, links),
+    st.builds(BootTold, ships, st.text(max_size=5), st.booleans()),
+    st.builds(MachineNoticed, ships, notices),
+    st.builds(ShipCordoned, ships, st.booleans()),
+    st.just(FleetCooled()),
     st.builds(
         MachinesListed,
         st.lists(machines, max_size=5).map(lambda found: {machine.ship: machine for machine in found}),
