@@ -62,7 +62,7 @@ def _tell(world: World, ship: Ship, reasons: Container[str]) -> None:
             del world.unkept_told[why]
             if ship.id not in world.unkept:
                 text = f"Attendees' files are kept apart from their ships again. It was: {why.rstrip('.')}."
-                world.notify(Notify("info", "files_kept_again", ship.id, text))
+                world.notify(Notify("info", "files_kept_again", ship.id, text), said_by=ship.id)
 
 
 def _warn(world: World, ship: Ship, why: str) -> None:
@@ -70,4 +70,4 @@ def _warn(world: World, ship: Ship, why: str) -> None:
         f"What attendees change on {ship.id} is not kept apart from it: {why.rstrip('.')}. It stays there, and is sent "
         f"once that works; a ship that is lost before takes it along. Of other ships with this trouble nothing is said."
     )
-    world.notify(Notify("warning", "files_not_kept", ship.id, text))
+    world.notify(Notify("warning", "files_not_kept", ship.id, text), said_by=ship.id)

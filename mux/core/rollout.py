@@ -168,10 +168,12 @@ class WaveMarks:
     Args:
         swapped: workspaces with an image to go back to, and some that had one: a wave may leave one behind.
         away: one of the wave that was away when all of it was last looked at.
+        unjudged: a ship whose verdict was missing when all of them were last looked at.
     """
 
     swapped: dict[WorkspaceId, None] = field(default_factory=dict)
     away: WorkspaceId | None = None
+    unjudged: ShipId | None = None
 
 
 def takes_part(ship: Ship) -> bool:

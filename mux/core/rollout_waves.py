@@ -311,5 +311,9 @@ def may_begin(world: World, rollout: Rollout) -> bool:
         return False
     if rollout.state is RolloutState.DONE:
         return True
-    judged = rollout.all_judged
-    return all(ship.id in judged for ship in world.ships.values() if takes_part(ship))
+    judged, marks = rollout.all_judged, _marks(world, rollout.project)
+    waited_for = world.ships.get(marks.unjudged) if marks.unjudged is not None else None
+    if waited_for is None or waited_for.id in judged or not takes_part(waited_for):
+        unjudged = (ship.id for ship in world.ships.values() if takes_part(ship) and ship.id not in judged)
+        marks.unjudged = next(unjudged, None)
+    return marks.unjudged is None

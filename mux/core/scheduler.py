@@ -7,9 +7,13 @@ many a ship still offers: finding the next one does not look at every ship.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from mux.core.model import Doors, ShipId
 from mux.core.ships import Seat, Ship
+
+HEAP_SLACK = 8
+"""So many times as long as its bucket a heap may get before it is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,15 @@ class WaitingView:
 
 
 class SeatIndex:
-    """Ships that offer seats, by how many."""
+    """Ships that offer seats, by how many.
+
+    Beside each bucket stands a heap of those that are in it, and of some that were.
+    """
 
     def __init__(self) -> None:
         self._offers: dict[ShipId, int] = {}
-        self._buckets: dict[int, dict[ShipId, None]] = {}
+        self._buckets: dict[int, set[ShipId]] = {}
+        self._heaps: dict[int, list[ShipId]] = {}
         self.total = 0
 
     def set(self, ship: ShipId, offers: int) -> None:
@@ -43,12 +51,17 @@ class SeatIndex:
         before = self._offers.pop(ship, 0)
         if before:
             bucket = self._buckets[before]
-            del bucket[ship]
+            bucket.discard(ship)
             if not bucket:
-                del self._buckets[before]
+                del self._buckets[before], self._heaps[before]
         if offers:
             self._offers[ship] = offers
-            self._buckets.setdefault(offers, {})[ship] = None
+            bucket = self._buckets.setdefault(offers, set())
+            bucket.add(ship)
+            heap = self._heaps.setdefault(offers, [])
+            heappush(heap, ship)
+            if len(heap) > HEAP_SLACK * len(bucket) + HEAP_SLACK:
+                self._heaps[offers] = sorted(bucket)
         self.total += offers - before
 
     def all(self) -> dict[ShipId, int]:
@@ -59,7 +72,11 @@ class SeatIndex:
         """The ship with the fewest free seats, but at least one; among equals the smallest id."""
         if not self._buckets:
             return None
-        return min(self._buckets[min(self._buckets)])
+        fewest = min(self._buckets)
+        bucket, heap = self._buckets[fewest], self._heaps[fewest]
+        while heap[0] not in bucket:
+            heappop(heap)
+        return heap[0]
 
 
 def offered(ship: Ship, seat: Seat, ready: bool) -> bool:

@@ -22,7 +22,7 @@ class BootWord(BaseModel):
         failed: it has given up: nothing more comes of it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     doing: Annotated[str, Field(min_length=1, max_length=500)]
     failed: bool = False

@@ -95,16 +95,24 @@ class House:
         scenario: what happens.
         trace: keep the last things that happened, for a person.
         every: see `Rules`.
+        rules: watches it.
     """
 
-    def __init__(self, scenario: Scenario, *, trace: bool = False, every: int = 1) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        trace: bool = False,
+        every: int = 1,
+        rules: Callable[[House, int], Rules] = Rules,
+    ) -> None:
         self.scenario = scenario
         self.time = Timeline()
         self.dice = Dice(scenario.seed)
         self.weather = Weather()
         self.provider = Provider(self.time, self.dice, scenario.ports, self._machine_boots, self._machine_ends)
         self.agents: dict[ShipId, SimAgent] = {}
-        self.rules = Rules(self, every)
+        self.rules = rules(self, every)
         self.notices: deque[Notify] = deque(maxlen=TRACE_MAX)
         self.trace: deque[str] | None = deque(maxlen=TRACE_MAX) if trace else None
         self.clock_went_back_s = 0.0
@@ -537,6 +545,12 @@ class House:
             not_before=self.mux.clock() + 100 * action.size if action.size > 0.85 else 0.0,
         )
         self.mux.post(ProjectPushed(name, f"images/{name}", image(int(action.size * 100)), pace))
+
+    def _push_widely(self, action: Action) -> None:
+        """An image that works, for a quarter of the room at once."""
+        name = min(self.mux.fleet.world.projects)
+        digest = image(int(action.size * 100) + 1)
+        self.mux.post(ProjectPushed(name, f"images/{name}", digest, Pace(share=0.25)))
 
     def _accepts(self, action: Action) -> None:
         """Somebody presses the button, perhaps on a page that shows an earlier push."""

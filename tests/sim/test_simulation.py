@@ -9,7 +9,9 @@ import os
 
 import pytest
 
+from mux.core.rollout import RolloutState
 from tests.sim.actions import Action, scenario
+from tests.sim.day import LOOK_EVERY, SEATS_PER_SHIP, Fewer, day
 from tests.sim.house import House
 from tests.sim.many import commit_here, run_seeds, timed, write_results
 from tests.sim.transcript import minimised, transcript
@@ -55,3 +57,12 @@ def test_ten_thousand_histories_and_their_table() -> None:
 @pytest.mark.parametrize("seed", [3, 12])
 def test_a_fleet_of_hundreds_of_ships_settles_as_well(seed: int) -> None:
     House(scenario(seed, scale=100), every=200).run()
+
+
+@pytest.mark.parametrize("ships", [10, pytest.param(1_000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+def test_a_day_of_a_large_room_with_a_push_comes_to_rest(ships: int) -> None:
+    house = House(day(0, ships), every=LOOK_EVERY, rules=Fewer)
+    house.run()
+    (rollout,) = house.mux.fleet.world.rollouts.values()
+    assert rollout.state is RolloutState.DONE
+    assert len(house.mux.fleet.world.assignments) == ships * SEATS_PER_SHIP
