@@ -57,7 +57,6 @@ class ClientConnection(asyncio.Protocol):
         "direct",
         "exchange",
         "holder",
-        "holds_since",
         "peer",
         "phase",
         "transport",
@@ -81,7 +80,6 @@ class ClientConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.write_paused = False
         self.holder: Holder | None = None
-        self.holds_since = 0.0
 
     # -- asyncio.Protocol -----------------------------------------------------------------------------------------
 

@@ -25,14 +25,14 @@ def is_mux_cookie(name: bytes, session_cookie: bytes) -> bool:
 # Both are matched against a field that was given a semicolon in front: each cookie then begins with one.
 @functools.lru_cache(maxsize=16)
 def _values_of(name: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb";[ \t]*%b[ \t]*=([^;]*)" % re.escape(name))
+    return re.compile(rb";[ \t]*+%b[ \t]*+=([^;]*+)" % re.escape(name))
 
 
 @functools.lru_cache(maxsize=16)
 def _muxs(session_cookie: bytes) -> re.Pattern[bytes]:
     """Each cookie that ``is_mux_cookie`` means."""
     names = [re.escape(session_cookie) + rb"[ \t]*(?=[=;]|\Z)", *map(re.escape, MUX_PREFIXES)]
-    return re.compile(rb";[ \t]*(?:%b)[^;]*" % b"|".join(names), re.IGNORECASE)
+    return re.compile(rb";[ \t]*+(?:%b)[^;]*+" % b"|".join(names), re.IGNORECASE)
 
 
 def cookie_values(headers: list[bytes], name: bytes) -> set[bytes]:

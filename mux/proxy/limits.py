@@ -15,7 +15,10 @@ HEAD_FIELDS_MAX: Final = 100
 
 LIST_ITEMS_MAX: Final = 64
 """Items of Connection or Upgrade. One or two are usual; thousands of empty ones, which a recipient is to pass over
-(RFC 9110 section 5.6.1.2), cost ten milliseconds a head."""
+(RFC 9110 section 5.6.1.2), cost milliseconds a head."""
+
+COOKIES_MAX: Final = 500
+"""Cookies of one request. Browsers keep 150 to 180 of a site; thousands of empty ones cost ten milliseconds a head."""
 
 COOKIE_ATTRIBUTES_MAX: Final = 32
 """Attributes of one Set-Cookie; nine have a meaning."""
@@ -179,15 +182,9 @@ takes, and the last request and answer. A body that goes through the kernel has 
 it: the kernel's socket buffers, TLS, and PUT_OFF_BYTES_MAX, of all together."""
 
 HELD_BYTES_MAX: Final = 256 * 1024 * 1024
-"""What all connections of one attendee, or of one address without a login, hold in buffers for longer than HELD_S:
+"""What all connections of one attendee, or of one address without a login, hold in buffers whenever it is looked at:
 hundreds of paused downloads. One attendee may have thousands of connections, and CONNECTION_BYTES_MAX for each would be
 more than most machines have."""
-
-HELD_BYTES_MIN: Final = 64 * 1024
-"""What a connection holds at least to be counted."""
-
-HELD_S: Final = 5.0
-"""So long: whoever takes what they ask for has each connection's buffers empty now and then."""
 
 MEMO_DOORS: Final = 8192
 """Ways from a login to a workspace that are remembered, twice as many at most: one a project and attendee."""

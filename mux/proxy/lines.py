@@ -18,7 +18,7 @@ from mux.proxy.body import CHUNKED, WHOLE_ORIGIN
 from mux.proxy.bounded import Bounded
 from mux.proxy.cookies import cookie_values
 from mux.proxy.grammar import TCHAR, Field, content_length
-from mux.proxy.limits import MEMO_LINE_BYTES_MAX, MEMO_LINES
+from mux.proxy.limits import COOKIES_MAX, MEMO_LINE_BYTES_MAX, MEMO_LINES
 from mux.proxy.refusal import Malformed
 from mux.proxy.request import is_host
 from mux.proxy.rewrite import HOP_BY_HOP, private_line, public_line
@@ -115,6 +115,8 @@ class RequestLines:
         if key == b"host":
             return RequestLine(field, HOST, kept, kept) if is_host(value) else None
         if key == b"cookie":
+            if value.count(b";") >= COOKIES_MAX:
+                return None
             tokens = cookie_values([value], self._cookie)
             session = hashlib.sha256(tokens.pop()).hexdigest() if len(tokens) == 1 else ""
             return RequestLine(field, COOKIE, kept, private_line(field, self._cookie), SessionHash(session))

@@ -51,7 +51,7 @@ class Plane:
         front: TLS and what stands in front; None for neither.
         memo: whether heads are remembered; what passes is the same either way.
         splice: whether large bodies go through the kernel; what passes is the same either way.
-        lone: whether one login stands for a room, and may hold all connections but a share.
+        lone: whether one login stands for a room: it may hold all connections but a share, and all of the memory.
 
     Raises:
         DescriptorError: there is too little room to serve anybody.
@@ -87,6 +87,7 @@ class Plane:
         self.draining = False
         self.control_up = False
         self._connections_max = room.connections
+        self._lone = lone
         self.shares = Shares(self._connections_max, lone=lone)
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
@@ -345,10 +346,10 @@ class Plane:
 
     def sweep(self, now: float) -> None:
         """Look at every deadline. ``now`` on the loop's clock."""
-        holdings = Holdings(now)
+        holdings = Holdings()
         for client in list(self._clients):
             client.sweep(now)
-            if holdings.too_much(client):
+            if not self._lone and holdings.too_much(client):
                 client.let_go()
         self.pools.sweep(now)
         if self._swept is not self.router:  # what was on its way to a pool while the switch dropped it

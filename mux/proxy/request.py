@@ -27,6 +27,7 @@ from mux.proxy.grammar import (
     transfer_coding,
     values_of,
 )
+from mux.proxy.limits import COOKIES_MAX
 from mux.proxy.refusal import Malformed
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -112,6 +113,8 @@ def parse_request(head: bytes) -> RequestHead:
     if options & _CONNECTION_REFUSED:
         raise Malformed("connection_names", "Connection names an end-to-end field (RFC 9110 section 7.6.1)")
     _expect(fields, minor)
+    if sum(value.count(b";") for value in values_of(fields, b"cookie")) >= COOKIES_MAX:
+        raise Malformed("too_many_cookies", f"more than {COOKIES_MAX} cookies (RFC 6585 section 5)", 431)
     upgrade = minor == 1 and b"upgrade" in options and _upgrade(method, fields, body)
     _second_opinion(head)
     keep_alive = b"close" not in options and (minor == 1 or b"keep-alive" in options)

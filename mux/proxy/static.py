@@ -10,8 +10,8 @@ For a laptop and for measuring. Owns the file's shape::
 With ``"certificate": "both.pem"``, a file with key and chain beside it, the listener speaks TLS.
 
 Rules: without sessions loopback only, since nobody logs in, and the client's Host is not compared with a public
-address; one login may have three quarters of all connections, since what is measured stands for a room; everything
-else is as strict as with a feed.
+address; one login may have three quarters of all connections, and as much memory as they need, since what is measured
+stands for a room; everything else is as strict as with a feed.
 """
 
 from __future__ import annotations

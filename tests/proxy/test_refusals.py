@@ -258,6 +258,13 @@ async def test_a_list_of_too_many_items_is_refused(rig: Rig, items: bytes) -> No
     await refused(rig, request(b"GET /camp/intro/", b"Connection: " + items), 431, "list_too_long")
 
 
+async def test_too_many_cookies_are_refused(rig: Rig) -> None:
+    """RFC 6585 section 5: 431; empty ones count, in how many fields they may come (RFC 9110 section 5.3)."""
+    cookies = b"Cookie: " + b";" * (limits.COOKIES_MAX // 2)
+    await refused(rig, request(b"GET /camp/intro/", cookies, cookies), 431, "too_many_cookies")
+    await refused(rig, request(b"GET /camp/intro/", cookies + cookies[8:], user=None), 431, "too_many_cookies")
+
+
 @pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x"])
 async def test_another_expectation_is_refused(rig: Rig, value: bytes) -> None:
     """RFC 9110 section 10.1.1: 417 for an expectation that cannot be met."""
