@@ -100,9 +100,13 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of a head, of a body, or of requests to come."""
         plane = self._plane
         now = self._touched = plane.now()
-        if now > plane.turns.ends and self.phase is Phase.HEAD and plane.turns.put_off(now, self, data):
-            return
-        self.received(data)
+        if now <= plane.turns.ends:
+            self.received(data)
+        elif self.phase is not Phase.HEAD:
+            self.received(data)
+            plane.turns.rest(now, self, self.transport)
+        elif not plane.turns.put_off(now, self, data):
+            self.received(data)
 
     def received(self, data: bytes) -> None:
         """See Late."""
@@ -256,6 +260,14 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.pause_reading()
 
+    def read_on(self) -> None:
+        """See Late, for both sides."""
+        if self.phase is Phase.ENDED:
+            return
+        self.update_reading()
+        if isinstance(self.exchange, Exchange):
+            self.exchange.client_writable(not self.write_paused)
+
     # -- responses ------------------------------------------------------------------------------------------------
 
     @property
@@ -291,9 +303,10 @@ class ClientConnection(asyncio.Protocol):
         """Whether another request may follow the current one."""
         return self._keep_alive and self._reader.body_done and not self._plane.draining
 
-    def touch(self) -> None:
-        """Something moved."""
-        self._touched = self._plane.now()
+    def touch(self) -> float:
+        """Something moved: now, on the loop's clock."""
+        now = self._touched = self._plane.now()
+        return now
 
     def write(self, parts: list[bytes]) -> None:
         """Bytes of a response."""

@@ -224,8 +224,8 @@ class Exchange:
     @property
     def held(self) -> int:
         """Bytes that wait for the upstream, and those in pipes."""
-        upstream = self.upstream
-        waits = sum(map(len, self._pending)) if upstream is None else upstream.transport.get_write_buffer_size()
+        up = self.upstream
+        waits = sum(map(len, self._pending)) if up is None else up.transport.get_write_buffer_size()
         return waits + sum(splice.held for splice in (self._up, self._down) if splice is not None)
 
     @property
@@ -282,7 +282,8 @@ class Exchange:
         client, connection = self.client, self.upstream
         if connection is None:
             return
-        client.touch()
+        if (now := client.touch()) > self._plane.turns.ends:
+            self._plane.turns.rest(now, client, connection.transport)
         try:
             events = self._reader.receive(data)
         except Malformed as fault:
@@ -474,9 +475,6 @@ class Exchange:
         if self.gone:
             return
         self._end()
-        if self._dialling is not None:
-            self._dialling.cancel()
-            self._dialling = None
         if self.upstream is not None:
             self.upstream.close()
             self.upstream = None

@@ -254,6 +254,10 @@ PUT_OFF_BYTES_MAX: Final = 16 * 1024 * 1024
 """What one turn of the event loop puts off to the next, of all connections: the heads of twenty thousand browsers.
 Beyond it each connection that brings something is not read until then, so it adds one read at most."""
 
+READ_ON_MAX: Final = 8
+"""Connections that are read on in one turn, of those whose bodies came in one that had lasted for too long: a read of
+the smallest chunks takes 2 ms."""
+
 ACCEPTS_MAX: Final = 256
 """Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon
 and still spreads over the workers."""

@@ -4,17 +4,19 @@ Owns what is put off to the next turn. Knows nothing of HTTP. Rule: libuv looks 
 while each look finds 1,024 of them (``uv__io_poll``), and runs timers, dials and new connections after it. A room that
 keeps more sockets ready than that would stop all of these for half a second; so a turn takes no new requests once it
 has lasted for TURN_S, and ends when those under way are through. Of one connection libuv takes up to 32 reads each time
-(``uv__read``), so whoever sends fast could fill the memory in one turn: what is put off is bounded.
+(``uv__read``), so whoever sends fast could fill the memory in one turn, or have it for themselves: what is put off is
+bounded, and bodies are read on by a few at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Protocol
 
 import structlog
 
-from mux.proxy.limits import PUT_OFF_BYTES_MAX, TURN_S
+from mux.proxy.limits import PUT_OFF_BYTES_MAX, READ_ON_MAX, TURN_S
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +33,8 @@ class Late(Protocol):
         """Take bytes."""
         ...
 
-    def update_reading(self) -> None:
-        """Read on, if the connection wants to."""
+    def read_on(self) -> None:
+        """Read again what is not read for other reasons than the turn's length."""
         ...
 
 
@@ -45,10 +47,10 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._marked = False
+        self._due = self._marked = False
         self._kept: list[tuple[Late, bytes]] = []
         self._bytes = 0
-        self._stopped: list[Late] = []
+        self._stopped: deque[Late] = deque()
         self.ends = 0.0
         """On the loop's clock: until then nobody needs to ask."""
 
@@ -63,36 +65,62 @@ class Turns:
             connection: takes them then.
             data: the bytes.
         """
+        if not self._marked:
+            self._begin(now)
+            return False
+        self._kept.append((connection, data))
+        self._bytes += len(data)
+        if self._bytes > PUT_OFF_BYTES_MAX:
+            self._stop(connection, connection.transport)
+        return True
+
+    def rest(self, now: float, connection: Late, transport: asyncio.Transport) -> None:
+        """Read no more of a body until the next turn, if this one has lasted for too long.
+
+        Args:
+            now: on the loop's clock, after ``ends``.
+            connection: told then to read on.
+            transport: of the connection, or of its upstream's.
+        """
         if self._marked:
-            self._kept.append((connection, data))
-            self._bytes += len(data)
-            if self._bytes > PUT_OFF_BYTES_MAX:
-                connection.transport.pause_reading()
-                self._stopped.append(connection)
-            return True
+            self._stop(connection, transport)
+        else:
+            self._begin(now)
+
+    def _begin(self, now: float) -> None:
         self._marked = True
         self.ends = now + TURN_S
-        self._loop.call_soon(self._next)
-        return False
+        self._come_back()
+
+    def _come_back(self) -> None:
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._next)
+
+    def _stop(self, connection: Late, transport: asyncio.Transport) -> None:
+        if not transport.is_closing():
+            transport.pause_reading()
+            self._stopped.append(connection)
 
     def _next(self) -> None:
-        self._marked = False
+        self._due = self._marked = False
         self.catch_up()
+        for _ in range(min(READ_ON_MAX, len(self._stopped))):
+            self._stopped.popleft().read_on()
+        if self._stopped:
+            self._come_back()
 
     def catch_up(self) -> None:
         """Take what was put off now."""
         if not self._kept:
             return
         kept, self._kept, self._bytes = self._kept, [], 0
-        stopped, self._stopped = self._stopped, []
         for connection, data in kept:
             try:
                 connection.received(data)
             except Exception as error:  # a defect with one is not the others'
                 log.exception("a connection failed", error=repr(error))
                 connection.transport.abort()
-        for connection in stopped:
-            connection.update_reading()
 
     def forget(self) -> None:
         """Nobody is served any more."""

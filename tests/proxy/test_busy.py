@@ -69,7 +69,7 @@ class Taking:
             raise self._fault
         self._taken.append(data)
 
-    def update_reading(self) -> None:
+    def read_on(self) -> None:
         pass
 
 
@@ -359,3 +359,54 @@ async def test_no_more_is_put_off_than_is_said(rig: Rig, monkeypatch: pytest.Mon
     assert (await client.response()).body == b"alice"
     assert rig.alice.bodies[-1] == bytes(size)
     await sending
+
+
+async def test_bodies_that_come_late_in_a_turn_are_read_on_by_a_few_at_a_time() -> None:
+    number, order, turns = 3 * limits.READ_ON_MAX, list[int](), Turns(asyncio.get_running_loop())
+    bodies = [Mock(read_on=lambda at=at: order.append(at)) for at in range(number)]
+    for body in bodies:
+        body.transport.is_closing.return_value = False
+        turns.rest(1.0, body, body.transport)
+    stopped = [body.transport.pause_reading.called for body in bodies]
+    assert stopped == [False, *[True] * (number - 1)], "the first begins the turn"
+    for turn in range(1, 4):
+        await asyncio.sleep(0)
+        assert len(order) <= turn * limits.READ_ON_MAX
+    assert order == list(range(1, number))
+
+
+async def test_large_bodies_pass_whole_however_long_turns_are(rig: Rig) -> None:
+    """Both ways at once, with every turn too long from its beginning."""
+    body = b"8000\r\n" + bytes(0x8000) + b"\r\n"
+    number, end = 100, b"0\r\n\r\n"
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(number):
+            await wire.send(await wire.exactly(len(body)))
+        await wire.send(await wire.exactly(len(end)))
+
+    async def ask() -> bytes:
+        client = await rig.client()
+        await client.send(
+            request(b"PUT /camp/intro/x", b"Origin: http://camp.test:8000", b"Transfer-Encoding: chunked")
+        )
+        sending = asyncio.create_task(client.send(body * number + end))
+        await client.head()
+        echoed = await client.exactly(len(body) * number + len(end))
+        await sending
+        return echoed
+
+    rig.alice.script = script
+    turns = rig.plane.turns
+    begin = turns._begin
+
+    def begin_late(now: float) -> None:
+        begin(now)
+        turns.ends = -1.0
+
+    turns._begin = begin_late  # type: ignore[method-assign]
+    turns.ends = -1.0
+    for echoed in await asyncio.gather(*(ask() for _ in range(3))):
+        assert echoed == body * number + end
