@@ -67,8 +67,10 @@ log = structlog.get_logger(__name__)
 ADDRESS_S: Final = 300
 """How long a signed address is good."""
 CONNECT_S: Final = 5.0
-ANSWER_S: Final = 30.0
+ANSWER_S: Final = 12.0
 TRIES = 3
+"""All of them take less than a ship waits for the mux (`ship_agent.snapshots.client.REQUEST_S`), which then hears that
+it is S3 that does not answer."""
 CONNECTIONS_MAX: Final = 32
 READS_MAX: Final = 8
 """Manifests that are read at once while it is found out which chunks are used."""

@@ -290,6 +290,8 @@ class SnapshotKeeper:
             await _several(missing, send)
 
     def _put_off(self, name: str, watched: _Watched, why: str, pause_s: float) -> None:
+        if self._watched.get(name) is not watched:
+            return  # its workspace has gone meanwhile, and its files with it
         watched.not_before = time.monotonic() + pause_s
         if watched.trouble != why:
             watched.trouble = why

@@ -19,6 +19,7 @@ from mux.files import s3
 from mux.files.base import ChunksMissingError, DamagedError, FilesStoreError, MissingError, NoRoomError
 from mux.files.s3 import ADDRESS_S, S3Store
 from ship_agent.protocol.snapshot import CHUNK_BYTES, OBJECT_BYTES_MAX, Address, Manifest
+from ship_agent.snapshots.client import REQUEST_S
 from ship_agent.snapshots.keeper import SnapshotKeeper
 from tests.control.harness import OTHER, SHIP, Mux
 from tests.control.test_files import HERE, THERE, Linked, keep_one, kept_by, linked, refused, sits, until
@@ -218,6 +219,10 @@ async def test_a_bucket_that_is_not_there_is_said(place: S3Place) -> None:
     other = S3Store(lambda: nullcontext(place.client), "no-such-bucket", "", 1 << 20, lambda: NOW)
     with pytest.raises(FilesStoreError, match=r"S3 says NoSuchBucket; check files\.bucket"):
         await other.open()
+
+
+def test_a_ship_waits_until_the_mux_knows_that_s3_does_not_answer() -> None:
+    assert s3.TRIES * (s3.CONNECT_S + s3.ANSWER_S) < REQUEST_S
 
 
 async def test_a_service_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
