@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 # Extra arguments: make demo ARGS="--json", make test ARGS="-k login"
 ARGS ?=
 
-.PHONY: help demo test test-docker test-long fuzz lint bench bench-proxy clean chromium docker servers rivals suite images lock-images labextension
+.PHONY: help demo test test-docker test-long fuzz lint bench bench-proxy clean chromium docker servers peers rivals suite images lock-images labextension
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ test: lint chromium docker servers suite ## Lint, then every test that is not lo
 test-docker: $(VENV) chromium docker ## Of these, the tests on real containers alone
 	@$(PYTEST) -m "docker and not long" $(ARGS)
 
-test-long: lint chromium docker servers suite ## All tests, and the full tables that they write
+test-long: lint chromium docker servers peers suite ## All tests, and the full tables that they write
 	@$(PYTEST) $(ARGS)
 
 fuzz: $(VENV) ## Look for requests and answers that break the data plane's rules: make fuzz ARGS="--seconds 600"
@@ -67,6 +67,9 @@ chromium:
 
 docker:
 	@tools/setup docker
+
+peers:
+	@tools/setup peers
 
 rivals:
 	@tools/setup rivals
