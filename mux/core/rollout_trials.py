@@ -42,6 +42,11 @@ def lets_down(word: WorkspaceReport | None) -> str:
     return word.detail or word.reason
 
 
+def is_away(word: WorkspaceReport | None) -> bool:
+    """Whether what a start needs is away for now; that says nothing of the image."""
+    return word is not None and word.state in FAILED and word.reason in AWAY
+
+
 def still_at(word: WorkspaceReport | None) -> str:
     """What a start was at that did not come to an answer, as the end of a sentence; empty if its ship did not say."""
     if word is None or word.state is not ReportedState.STARTING or word.reason or not word.detail:
@@ -150,7 +155,7 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
             # Another trial follows, at another port.
             ship.ports_taken |= {trial.port, *trial.ports.values()}
             _end(world, ship, trial)
-        elif word.reason in AWAY and word.state in FAILED:
+        elif is_away(word):
             if not trial.away:
                 _set_end(world, trial, AWAY_MAX_S)
             trial.away = word.detail or word.reason

@@ -4,7 +4,8 @@ A swap is another digest for the same workspace, on the same files; its ship sto
 image before stands in ``previous`` until the wave has been watched: whatever fails until then goes back.
 
 Rules: one wave of a project at a time, so that never more are away than may be; nobody is swapped on a ship that has
-not proved the image, or that is not heard from; whoever went back is left alone. A rollback has no way back.
+not proved the image, or that is not heard from; whoever went back is left alone; an engine that is away for a moment
+turns nobody back. A rollback has no way back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mux.core.commands import Notify
 from mux.core.model import ProjectName, ShipId, UserId, WorkspaceId
 from mux.core.pages import ask_to_save, has_saved
 from mux.core.rollout import FAILURES_KEPT_MAX, Rollout, RolloutState, WaveMarks, takes_part
-from mux.core.rollout_trials import lets_down, still_at
+from mux.core.rollout_trials import is_away, lets_down, still_at
 from mux.core.ships import Seat, Ship, Workspace
 from mux.core.workspaces import wanted_changed
 from mux.core.world import World
@@ -140,13 +141,14 @@ def _keep_swap(world: World, ship: Ship, workspace: Workspace) -> None:
     if not workspace.swap_until:
         # Its ship was booted anew in the middle of it.
         _set_end(world, ship, workspace)
-    if why := lets_down(workspace.reported):
+    why = lets_down(workspace.reported)
+    if why and not is_away(workspace.reported):
         _back(world, ship, workspace, why)
     elif world.now >= workspace.swap_until:
         if ship.link is None or ship.unreachable:
             _set_end(world, ship, workspace)
         else:
-            at = still_at(workspace.reported)
+            at = f": {why}" if why else still_at(workspace.reported)
             _back(world, ship, workspace, f"it did not answer within {swap_max_s(world):g} s{at}")
 
 

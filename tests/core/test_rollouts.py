@@ -579,6 +579,36 @@ def test_a_swap_that_never_answers_names_what_it_was_at() -> None:
     assert why.endswith("the hook 20-data has not ended yet")
 
 
+def without_engine(found: Room) -> None:
+    """From now on ships start nothing of the new image, since their engine is away."""
+    fail_trials(found)
+    for ship in found.machines.values():
+        ship.bad_reason = "engine_away"
+
+
+def test_an_engine_that_is_away_for_a_while_turns_no_swap_back() -> None:
+    found = room(failures_max=0)
+    user = swapping(found)
+    without_engine(found)
+    run(found, 3)
+    assert digests(found)[user] == NEW
+    for ship in found.machines.values():
+        ship.bad_digests = frozenset()
+    run(found, 20)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {NEW})
+    assert not found.fleet.world.rollouts[INTRO].failed
+
+
+def test_an_engine_that_stays_away_turns_a_swap_back_and_is_named() -> None:
+    found = room(failures_max=0)
+    swapping(found)
+    without_engine(found)
+    run(found, 14)
+    assert (state(found), set(digests(found).values())) == (RolloutState.STOPPED, {DIGEST})
+    ((_, why),) = found.fleet.world.rollouts[INTRO].failed
+    assert why.endswith("engine_away")
+
+
 def test_starts_that_are_too_slow_in_a_wave_go_back_and_stop_the_rollout() -> None:
     found = room(failures_max=0)
     push(found)

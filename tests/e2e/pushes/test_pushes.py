@@ -14,7 +14,13 @@ from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
-IN_SHORT = ("a good image", "its hook fails", "mux is killed while an attendee is swapped")
+IN_SHORT = (
+    "a good image",
+    "its hook fails",
+    "its layer is lost in the registry",
+    "the login has ended when ships pull it",
+    "mux is killed while an attendee is swapped",
+)
 
 
 @pytest.mark.parametrize(
