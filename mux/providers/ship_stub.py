@@ -226,6 +226,8 @@ def have_engine(root: Path, teller: Teller) -> None:
         configuration.write_text('{"live-restore": true}\n')
     if shutil.which("dockerd") and shutil.which("iptables"):
         return
+    if not shutil.which("apt-get"):
+        raise StubError("its image has neither Docker nor apt to install it; use one of Debian, or one that has Docker")
     doing = f"installing {' '.join(ENGINE_PACKAGES)}"
     teller.say(doing)
     began = time.monotonic()

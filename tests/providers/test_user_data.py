@@ -154,7 +154,7 @@ def apt(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, str]) -> list[str]
 
     monkeypatch.setattr(ship_stub, "output", output)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
     return asked
 
 
@@ -192,6 +192,14 @@ def test_why_an_engine_cannot_be_installed_is_said_in_a_sentence(
     with pytest.raises(ship_stub.StubError, match=why):
         ship_stub.have_engine(tmp_path, Silent())
     assert asked.count("update") == ship_stub.APT_TRIES_MAX
+
+
+def test_a_machine_of_another_kind_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = apt(monkeypatch, (0, ""))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ship_stub.StubError, match="use one of Debian, or one that has Docker"):
+        ship_stub.have_engine(tmp_path, Silent())
+    assert asked == []
 
 
 def test_an_installation_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
