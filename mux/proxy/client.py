@@ -341,7 +341,8 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self._plane.tally.response(refusal.status)
         self._plane.tally.refused(refusal.code)
-        self.write([answer(refusal, request, self._plane.event_name, self._plane.wall())])
+        unread = self._reader.start if request is None else b""
+        self.write([answer(refusal, request, self._plane.event_name, self._plane.wall(), unread)])
         self._linger()
 
     def break_off(self, reason: str) -> None:

@@ -7,6 +7,7 @@ body of the current request is passed through without being kept.
 from __future__ import annotations
 
 from mux.proxy.body import BodyReader, LengthBody, body_reader
+from mux.proxy.limits import HEAD_BYTES_MAX
 from mux.proxy.request import RequestHead, find_request, parse_request
 
 
@@ -71,6 +72,11 @@ class RequestReader:
     def skip(self) -> None:
         """Those bytes have gone another way: the request is whole."""
         self._body.skip()
+
+    @property
+    def start(self) -> bytes:
+        """The beginning of the next request, if it could not be read."""
+        return bytes(self._buffer[:HEAD_BYTES_MAX])
 
     def take(self) -> bytes:
         """What is kept, and keep it no longer."""

@@ -28,7 +28,7 @@ _CSP = (
 )
 
 
-def answer(refusal: Refusal, request: RequestHead | None, event_name: str, now: float) -> bytes:
+def answer(refusal: Refusal, request: RequestHead | None, event_name: str, now: float, unread: bytes = b"") -> bytes:
     """A complete response that ends its connection.
 
     Args:
@@ -37,8 +37,12 @@ def answer(refusal: Refusal, request: RequestHead | None, event_name: str, now: 
             ``{"error": {"code", "message"}}``; None if it could not be read.
         event_name: title of the page.
         now: seconds since the epoch.
+        unread: what there is of a request that could not be read: it may show that a person waits, or that there must
+            be no body (RFC 9110 section 9.3.2).
     """
-    page = request is not None and not refusal.plain and _loads_a_page(request)
+    loads = unread.startswith(b"GET ") and b"text/html" in unread if request is None else _loads_a_page(request)
+    page = loads and not refusal.plain
+    bodiless = unread.startswith(b"HEAD ") if request is None else request.method == b"HEAD"
     reload_s = refusal.reload_s if page and request is not None and request.method == b"GET" else None
     if refusal.plain:
         body, content_type = refusal.text.encode(), "text/plain; charset=utf-8"
@@ -63,7 +67,7 @@ def answer(refusal: Refusal, request: RequestHead | None, event_name: str, now: 
         fields.append(("Refresh", str(reload_s)))
     status = f"HTTP/1.1 {refusal.status} {http.HTTPStatus(refusal.status).phrase}"
     head = "\r\n".join([status, *(f"{name}: {value}" for name, value in fields)]) + "\r\n\r\n"
-    return head.encode("latin-1", "replace") + (b"" if request is not None and request.method == b"HEAD" else body)
+    return head.encode("latin-1", "replace") + (b"" if bodiless else body)
 
 
 def _loads_a_page(request: RequestHead) -> bool:

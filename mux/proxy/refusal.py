@@ -70,4 +70,7 @@ class Malformed(ValueError):  # noqa: N818 - as above
             headers = (ALLOW,)
         elif self.status == 426:
             headers = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-        return Refusal(self.status, self.code, f"The request was refused: {self.text}.", headers=headers)
+        text = f"The request was refused: {self.text}."
+        if self.code in ("head_too_large", "too_many_cookies"):
+            text += " In a browser, delete this site's cookies and try again."
+        return Refusal(self.status, self.code, text, headers=headers)

@@ -367,6 +367,23 @@ async def test_trailers_that_are_too_large_are_refused(rig: Rig) -> None:
     assert (response.status, response.code) == (431, "trailers_too_large")
 
 
+async def test_a_person_with_too_many_cookies_is_told_what_to_do(rig: Rig) -> None:
+    """RFC 6585 section 5: the page says what is too large, though the head could not be read."""
+    client = await rig.client()
+    cookies = b"Cookie: " + b"x=1; " * limits.COOKIES_MAX
+    response = await client.ask(request(b"GET /camp/intro/lab", b"Accept: text/html,*/*;q=0.8", cookies))
+    assert (response.status, response.values("content-type")) == (431, ["text/html; charset=utf-8"])
+    assert b"delete this site&#x27;s cookies" in response.body
+
+
+async def test_a_head_request_that_cannot_be_read_is_answered_without_a_body(rig: Rig) -> None:
+    """RFC 9110 section 9.3.2."""
+    client = await rig.client()
+    await client.send(request(b"HEAD /camp/intro/", b"X : y"))
+    response = await client.response(head_only=True)
+    assert (response.status, await client.closed()) == (400, b"")
+
+
 async def test_nothing_after_a_refusal_is_read_as_a_request(rig: Rig) -> None:
     """RFC 9112 section 9.6: what follows a message whose end is in doubt is not looked at."""
     client = await rig.client()
