@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, WebSocketRoute, expect
 
 from tests.e2e.at_work import EDIT, AtWork, notice, on_both, on_process, push, rolled_out
 from tests.e2e.lab import START_MS_MAX, Lab
@@ -165,3 +166,44 @@ async def test_that_terminals_have_ended_is_told_and_what_they_wrote_is_there(ro
     await rolled_out(room)
     await expect(notice(ana, "its terminals have ended")).to_have_count(0)
     assert await lab.read("dates.txt") == before
+
+
+@on_process
+async def test_a_browser_that_was_asleep_finds_what_it_left(room: Room) -> None:
+    ana = await room.attendee("Ana")
+    lives: list[WebSocketRoute] = []
+    told = asyncio.Event()
+    asleep = False
+
+    async def wire(socket: WebSocketRoute) -> None:
+        lives.append(socket)
+        if asleep:
+            await socket.close(code=1012, reason="")
+            return
+        mux = socket.connect_to_server()
+
+        def hear(said: str | bytes) -> None:
+            if json.loads(said).get("unsaved"):
+                told.set()
+            mux.send(said)
+
+        socket.on_message(hear)
+
+    await ana.page.route_web_socket("**/camp/live/intro", wire)
+    at_work = await AtWork.begins(room, "Ana", ana)
+    await asyncio.wait_for(told.wait(), START_MS_MAX / 1000)
+    asleep = True
+    await lives[-1].close(code=1012, reason="")
+    await push(room, "asleep")
+    await rolled_out(room)
+    await expect(at_work.kernel_gone).to_have_count(0)
+    asleep = False
+    await expect(at_work.kernel_gone).to_be_visible()
+    await expect(at_work.lab.cells().last.locator(".cm-content")).to_have_text(EDIT)
+    await no_dialog(ana)
+    await at_work.lab.cells().last.locator(".cm-content").click()
+    await ana.page.keyboard.press("ControlOrMeta+s")
+    await ana.page.get_by_role("button", name="Rename and Save").click()
+    await expect(dirty(ana)).to_have_count(0)
+    await at_work.sees_that_nothing_is_lost()
+    await at_work.goes_on()
