@@ -110,10 +110,10 @@ def main(launch: dict[str, str], root: Path = Path("/")) -> None:
         why = reason(error)
         print(f"mux-ship: this machine does not become a ship: {why}", file=sys.stderr, flush=True)  # noqa: T201
         teller.say(why, failed=True)
-        teller.told(GIVEN_UP_TOLD_S_MAX)
+        teller.end(GIVEN_UP_TOLD_S_MAX)
         sys.exit(1)
     teller.say("the agent is starting; see journalctl -u mux-ship")
-    teller.told(START_TOLD_S_MAX)
+    teller.end(START_TOLD_S_MAX)
 
 
 def reason(error: Exception) -> str:
@@ -148,31 +148,35 @@ class Teller(threading.Thread):
             self._said = {"doing": doing[:300], "failed": failed}
             self._changed.notify_all()
 
-    def told(self, within_s: float) -> None:
-        """Wait until the mux has heard the last word, or will hear nothing more; so long at most."""
+    def end(self, within_s: float) -> None:
+        """Wait until the mux has heard the last word, or will hear nothing more, so long at most; then be silent."""
         with self._changed:
             self._changed.wait_for(lambda: self._over or self._told == self._said, within_s)
+        self._end()
 
     def run(self) -> None:
         """Tell what is new, and now and then what is not, until nobody listens to this machine any more."""
         with contextlib.suppress(OSError):
             self._tell(mux_opener(self._launch))
+        self._end()
+
+    def _end(self) -> None:
         with self._changed:
             self._over = True
             self._changed.notify_all()
 
     def _tell(self, opener: urllib.request.OpenerDirector) -> None:
-        while True:
+        while not self._over:
             with self._changed:
-                self._changed.wait_for(lambda: self._told != self._said, TELL_AGAIN_S)
+                self._changed.wait_for(lambda: self._over or self._told != self._said, TELL_AGAIN_S)
                 said = self._said
-            if said and self._heard(opener, said):
+            if said and not self._over and self._heard(opener, said):
                 with self._changed:
                     self._told = said
                     self._changed.notify_all()
-            if self._over:
-                return
-            time.sleep(TELL_EVERY_S * random.uniform(1.0, 1.5))  # noqa: S311 - spreads load, guards no secret
+            pause_s = TELL_EVERY_S * random.uniform(1.0, 1.5)  # noqa: S311 - spreads load, guards no secret
+            with self._changed:
+                self._changed.wait_for(lambda: self._over, pause_s)
 
     def _heard(self, opener: urllib.request.OpenerDirector, said: dict[str, object]) -> bool:
         """Whether the mux has heard it."""
@@ -182,9 +186,9 @@ class Teller(threading.Thread):
                 return True
         except urllib.error.HTTPError as error:
             # An agent has joined, the ship is not wanted any more, or this mux knows nothing of this.
-            self._over = error.code < 500 and error.code not in (408, 429)
+            self._over |= error.code < 500 and error.code not in (408, 429)
         except (OSError, http.client.HTTPException) as error:
-            self._over = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+            self._over |= isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
         return False
 
 

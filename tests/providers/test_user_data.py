@@ -307,6 +307,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> AgentBundle:
 def mux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mux]:
     monkeypatch.setattr(ship_stub, "PAUSE_MAX_S", 0.0)
     monkeypatch.setattr(ship_stub, "TELL_EVERY_S", 0.01)
+    monkeypatch.setattr(ship_stub, "START_TOLD_S_MAX", 120.0)
     serving = Mux(tmp_path)
     yield serving
     serving.server.shutdown()
@@ -331,8 +332,7 @@ def test_an_image_without_agent_fetches_the_muxs_own_and_it_runs(tmp_path: Path,
     assert "--dir" in done.stdout
     assert stat.S_IMODE((root / "opt/mux/bin/ship-agent").stat().st_mode) == 0o755
     assert not list((root / "var/tmp").iterdir())
-    last = mux.words[-1]
-    assert last == {"doing": "the agent is starting; see journalctl -u mux-ship", "failed": False}
+    assert mux.words[-1] == {"doing": "the agent is starting; see journalctl -u mux-ship", "failed": False}
 
 
 def test_an_agent_of_another_version_is_replaced(tmp_path: Path, mux: Mux, bundle: AgentBundle) -> None:
