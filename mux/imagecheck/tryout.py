@@ -26,11 +26,16 @@ from mux.demo import ADMIN_SOCKET, without_event_file
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
 from mux.imagecheck.subject import Subject, Wishes, build, forget_images, subject_of
+from mux.logfile import last_words, logged_to
 from mux.supervisor import Settings, SupervisorError, open_standard_streams, supervise
 
 LOOK_S = 0.5
 """How often saved files are looked for, and how far the mux is."""
 NAME = "author"
+LOG = "mux.log"
+"""What the processes of this mux log; gone with its directory."""
+FAILURE_LINES = 15
+"""Of the end of a failed workspace's log."""
 TOLD_CHARS_MAX = 400
 """Of what stands on the projects' page: a mux takes 500."""
 _TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
@@ -52,7 +57,13 @@ def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
     tryout = Tryout(directory, Path(given).resolve(), subject, before, browser=browser)
     try:
         lay_out(directory, subject, port, new_code())
-        return asyncio.run(supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=tryout.watch))
+        with logged_to(directory / LOG):
+            code = asyncio.run(
+                supervise(directory / "event.toml", park_on_exit=True, apply_file=True, beside=tryout.watch)
+            )
+        for line in last_words(directory / LOG) if code else ():
+            say(line)
+        return code
     except SupervisorError as error:
         raise ImageCheckError(without_event_file(error)) from error
     finally:
@@ -85,11 +96,17 @@ class Tryout:
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
             mux = _Mux(session, self._subject)
-            while not await mux.is_ready():  # noqa: ASYNC110 - another process gets ready
-                await asyncio.sleep(LOOK_S)
+            told: set[str] = set()
+            ready = False
+            while not ready:
+                ready, lines = await mux.arriving()
+                for line in (line for line in lines if line not in told):
+                    say(line)
+                told.update(lines)
+                await asyncio.sleep(0 if ready else LOOK_S)
             code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
             address = f"http://localhost:{settings.public[1]}/camp/{self._subject.name}/"
-            sys.stdout.write(f"\n  {address}\n  code {code}\n\nCtrl-C ends it.\n")
+            sys.stdout.write(f"\n  {address}\n  name {NAME}, code {code}\n\nCtrl-C ends it.\n")
             sys.stdout.flush()
             if self._browser:
                 await asyncio.to_thread(webbrowser.open, address)
@@ -147,13 +164,18 @@ class _Mux:
         self._subject = subject
         self._pending = False
 
-    async def is_ready(self) -> bool:
-        """Whether the author may come in."""
+    async def arriving(self) -> tuple[bool, list[str]]:
+        """Whether the author may come in; and how far it is, or what failed with the end of its log."""
         try:
             status = await self._get("status")
-            return bool(status["seats_ready"] + status["seats_assigned"] >= 1)
+            failures = [why for ship in status["ships"] for seat in ship["seats"] for why in seat["failures"].values()]
+            # A start that is tried again fails with the same words.
+            lines = [*dict.fromkeys(line for why in failures for line in str(why).splitlines()[-FAILURE_LINES:])]
+            if not status["seats_ready"] + status["seats_assigned"]:
+                return False, [*(ship["phase"] for ship in status["ships"] if ship["phase"]), *lines]
+            return True, [*lines, "mend it: what you save is tried at once"] if lines else []
         except _TROUBLE:
-            return False
+            return False, []
 
     async def push(self) -> str:
         """Give the workspace the image as it is now; why that is refused, or an empty text. Raises as aiohttp does."""

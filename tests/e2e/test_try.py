@@ -97,7 +97,9 @@ async def author(browser: Browser, tmp_path: Path) -> AsyncIterator[Author]:
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
     context.set_default_timeout(START_MS_MAX)
     try:
-        shown = re.search(r"(http://localhost:\d+/\S+)\n  code (\S+)", await said(output, "Ctrl-C ends it"))
+        shown = re.search(
+            r"(http://localhost:\d+/\S+)\n  name author, code (\S+)", await said(output, "Ctrl-C ends it")
+        )
         assert shown is not None
         page = await context.new_page()
         await page.goto(shown[1])

@@ -96,7 +96,7 @@ async def test_a_saved_file_is_in_the_workspace_and_ctrl_c_leaves_nothing(tmp_pa
         )
     try:
         await until(lambda: "Ctrl-C ends it" in output.read_text())
-        assert re.search(r"http://localhost:\d+/camp/tutorial/\n  code \S+", output.read_text())
+        assert re.search(r"http://localhost:\d+/camp/tutorial/\n  name author, code \S+", output.read_text())
         (home / "notes.txt").write_text("second one")
         await until(lambda: "notes.txt is taken over" in output.read_text())
         (workspace,) = temporary.glob("mux-image-*/data/**/workspaces/*/home/notes.txt")
