@@ -172,7 +172,9 @@ class _Check:
                 return
             if took_s > limit_s:
                 closed = await self._trial.close()
-                self._found(words.never_healthy(limit_s, path, status, closed, self._trial.port_inside))
+                self._found(
+                    words.never_healthy(limit_s, path, status, closed, self._trial.port_inside, kind=project.kind)
+                )
                 if closed is not None:
                     self._found(words.log(token_in_log=closed.token_in_log))
                 raise _OverError

@@ -43,7 +43,10 @@ def ended(report: TrialEnded, when: str) -> Finding:
     said = report.detail.rstrip(".")
     if when:
         said = f"{when}, it ended: {said}"
-    return failure(_CHECK_OF.get(report.code, "start"), said, _REMEDY_OF.get(report.code, "see the log below"))
+    remedy = _REMEDY_OF.get(report.code, "see the log below")
+    if report.code == "exited" and "Permission denied" in report.log_tail:
+        remedy = "its user may not write where the log below says: COPY --chown=…, or chown in the Dockerfile"
+    return failure(_CHECK_OF.get(report.code, "start"), said, remedy)
 
 
 def image(started: TrialStarted) -> Finding:
@@ -86,16 +89,16 @@ def start(took_s: float, limit_s: float, health_path: str, status: int) -> list[
 
 
 def never_healthy(
-    limit_s: float, health_path: str, status: int | None, closed: TrialClosed | None, port: int
+    limit_s: float, health_path: str, status: int | None, closed: TrialClosed | None, port: int, *, kind: str
 ) -> Finding:
-    """It did not answer in time. ``port``: where it was to listen."""
+    """It did not answer in time. ``port``: where it was to listen; ``kind``: of its project."""
     hook = closed.hook if closed else ""
     if hook:
         return failure(
             "hooks", f"{hook} has not ended after {limit_s:g} s", "let it do less, or give up by itself",
             number=limit_s, limit=limit_s, unit="s",
         )  # fmt: skip
-    said, remedy = _unanswered(closed.listening if closed else [], port) if status is None else _answered(status)
+    said, remedy = _unanswered(closed.listening if closed else [], port, kind) if status is None else _answered(status)
     return failure(
         "health path", f"{health_path}: {said} after {limit_s:g} s", remedy, number=limit_s, limit=limit_s, unit="s"
     )
@@ -109,16 +112,20 @@ def _answered(status: int) -> tuple[str, str]:
     return f"the answer is {status}", remedy
 
 
-def _unanswered(listening: list[str], port: int) -> tuple[str, str]:
+def _unanswered(listening: list[str], port: int, kind: str) -> tuple[str, str]:
     here = [place for place in listening if place.rpartition(":")[2] == str(port)]
     named = ", ".join((here or listening)[:PATHS_SHOWN])
-    passed_on = 'an entry point or script that starts the server must pass on the arguments that it is given ("$@")'
+    passed_on = handed_over = (
+        '; an entry point or script that starts the server must pass on the arguments that it is given ("$@")'
+    )
+    if kind == "http":  # it is given no arguments
+        passed_on, handed_over = "", ", or hand it over in --command, as {port}"
     if not listening:
         return "nothing answers", "let it listen on MUX_PORT, on every address; see the log below"
     if not here:
-        return f"nothing listens on port {port}, but on {named}", f"let it listen on MUX_PORT; {passed_on}"
+        return f"nothing listens on port {port}, but on {named}", f"let it listen on MUX_PORT{handed_over}"
     if all(place.startswith(("127.", "[::1]")) for place in here):
-        return f"it listens on {named} alone, out of reach", f"let it listen on every address, 0.0.0.0; {passed_on}"
+        return f"it listens on {named} alone, out of reach", f"let it listen on every address, 0.0.0.0{passed_on}"
     return f"no HTTP answer comes from {named}", "let it speak plain HTTP: the mux ends TLS; see the log below"
 
 
@@ -150,7 +157,8 @@ def token(status: int | None, path: str, with_it: int | None) -> Finding:
         return ok("token", f"{path} without it is answered with {status}", number=status)
     return warning(
         "token", f"{path} without it is answered with {status}, not refused",
-        "let the server demand MUX_TOKEN: the network keeps neighbours out, and this is the second lock",
+        "let the server demand MUX_TOKEN as `Authorization: token …`, if it can: the network keeps neighbours out, and "
+        "this is the second lock",
         number=status,
     )  # fmt: skip
 

@@ -12,9 +12,9 @@ import pytest
 from mux.cli.app import run
 from mux.imagecheck.limits import Suggested, snippet, suggested
 from mux.imagecheck.subject import Wishes, project_name, subject_of
-from mux.imagecheck.words import never_healthy, saving, token
+from mux.imagecheck.words import ended, never_healthy, saving, token
 from ship_agent.gauges import SCRATCH, listened_on, written_outside
-from ship_agent.protocol.trial import TrialClosed
+from ship_agent.protocol.trial import TrialClosed, TrialEnded
 from tests.ship_agent.images import make_image, project_of
 
 MIB = 1 << 20
@@ -144,7 +144,11 @@ def test_a_server_that_does_not_answer_is_told_by_where_it_listens(
         memory_peak_bytes=0, processes_peak=0, token_in_log=False, hook="", changed=None, keeps=False,
         listening=listening, log_tail="",
     )  # fmt: skip
-    assert never_healthy(9.0, "/camp/x/api", status, closed, 8888).said == f"/camp/x/api: {said} after 9 s"
+    hint = never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="http").remedy
+    assert ("{port}" in hint) is ("8890" in said)
+    assert (
+        never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="jupyter").said == f"/camp/x/api: {said} after 9 s"
+    )
 
 
 def test_a_token_that_is_refused_and_files_that_do_not_stay_are_failures() -> None:
@@ -152,3 +156,9 @@ def test_a_token_that_is_refused_and_files_that_do_not_stay_are_failures() -> No
     assert token(200, "/x", 200).outcome == "warning"
     assert [saving("", keeps=keeps).outcome for keeps in (True, False)] == ["ok", "failure"]
     assert "403 no" in saving("403 no", keeps=False).said
+
+
+def test_an_image_whose_user_may_not_write_is_told_what_to_do() -> None:
+    denied = TrialEnded(code="exited", detail="exited with code 1", log_tail="PermissionError: Permission denied: '/x'")
+    assert "chown" in ended(denied, "").remedy
+    assert ended(TrialEnded(code="exited", detail="exited with code 1"), "").remedy == "see the log below"
