@@ -96,7 +96,7 @@ def open_doors_when_ready(world: World) -> None:
         return
     if world.offers.total + world.tally.assigned >= world.spec.fleet.ready_seats:
         world.controls = replace(controls, doors_opened=True)
-        world.notify(Notify("info", "doors_opened", "", f"The doors are open: {world.offers.total} seats are ready."))
+        world.notify(Notify("info", "doors_opened", "", f"The doors are open: {_seats(world.offers.total)} ready."))
 
 
 def seat_the_queue(world: World) -> None:
@@ -170,3 +170,7 @@ def request_project(world: World, user: UserId, project: ProjectName) -> None:
     ship, seat = found
     if project not in seat.workspaces and not ship.gone and user not in world.leaving:
         prepare(world, ship, seat, spec)
+
+
+def _seats(number: int) -> str:
+    return "1 seat is" if number == 1 else f"{number} seats are"

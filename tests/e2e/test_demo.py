@@ -49,7 +49,7 @@ class Demo:
         process = await self._start()
         async with asyncio.timeout(READY_S_MAX):
             assert await process.wait() == 1
-        return self.log_tail()
+        return self.said()
 
     async def _start(self) -> asyncio.subprocess.Process:
         with (self.directory / "demo.log").open("wb") as log:
@@ -79,10 +79,15 @@ class Demo:
         found = [" ".join(process.cmdline()) for process in self.processes()]
         return found + (left_in(self.engine, self.directory / "demo/data/ships") if self.engine else [])
 
+    def said(self) -> str:
+        """What a terminal would have shown."""
+        return (self.directory / "demo.log").read_text(encoding="utf-8", errors="replace")
+
     def log_tail(self) -> str:
         """What it said, and what its processes logged, as far as there were any."""
-        logs = [self.directory / "demo.log", self.directory / "demo/mux.log"]
-        return "".join(log.read_text(encoding="utf-8", errors="replace")[-4000:] for log in logs if log.exists())
+        log = self.directory / "demo/mux.log"
+        logged = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        return self.said()[-4000:] + logged[-4000:]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -119,7 +124,7 @@ async def test_a_port_in_use_gives_one_clear_line(demo: Demo, taken: int) -> Non
 async def test_with_an_engine_it_takes_docker_and_leaves_nothing_in_it(demo: Demo, browser: Browser) -> None:
     ready = await demo.start()
     assert ready["runtime"] == "docker"
-    assert "runtime: docker (workspaces are containers), since an engine answers at unix://" in demo.log_tail()
+    assert "runtime: docker (workspaces are containers), since an engine answers at unix://" in demo.said()
     page = await entered(ready, browser)
     await page.context.close()
     await demo.stop()
