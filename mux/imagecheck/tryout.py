@@ -14,9 +14,8 @@ import shutil
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -25,6 +24,7 @@ from mux.child import say
 from mux.demo import ADMIN_SOCKET, without_event_file
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
+from mux.imagecheck.small_mux import TROUBLE, SmallMux, printable
 from mux.imagecheck.subject import Subject, Wishes, build, forget_images, subject_of
 from mux.logfile import last_words, logged_to
 from mux.supervisor import Settings, SupervisorError, open_standard_streams, supervise
@@ -34,11 +34,6 @@ LOOK_S = 0.5
 NAME = "author"
 LOG = "mux.log"
 """What the processes of this mux log; gone with its directory."""
-FAILURE_LINES = 15
-"""Of the end of a failed workspace's log."""
-TOLD_CHARS_MAX = 400
-"""Of what stands on the projects' page: a mux takes 500."""
-_TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
 def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
@@ -95,13 +90,13 @@ class Tryout:
         say(f"starting {self._subject.title} by the runtime {self._subject.runtime}")
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
-            mux = _Mux(session, self._subject)
+            mux = SmallMux(session, self._subject)
             told: set[str] = set()
             ready = False
             while not ready:
                 ready, lines = await mux.arriving()
                 for line in (line for line in lines if line not in told):
-                    say(line)
+                    say(printable(line))
                 told.update(lines)
                 await asyncio.sleep(0 if ready else LOOK_S)
             code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
@@ -114,7 +109,7 @@ class Tryout:
                 await asyncio.sleep(LOOK_S)
                 await self._look(mux)
 
-    async def _look(self, mux: _Mux) -> None:
+    async def _look(self, mux: SmallMux) -> None:
         """Once: what the author saved, and what became of what was pushed."""
         before, now = self._before, await asyncio.to_thread(seen, self._source, self._before)
         changed = changes(before, now)
@@ -133,10 +128,10 @@ class Tryout:
                 say(line)
             if lines and (refused := await mux.tell(lines)):
                 say(refused)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             say(f"what was saved could not be brought over ({type(error).__name__}); save once more")
 
-    async def _push(self, mux: _Mux, changed: Set[str]) -> None:
+    async def _push(self, mux: SmallMux, changed: Set[str]) -> None:
         """Give the workspace what all of the directory makes now."""
         first = min(changed, key=lambda path: (path.startswith("home/"), path))
         built = self._subject.runtime == "docker"
@@ -146,7 +141,7 @@ class Tryout:
                 replaced = await build(self._source, self._subject.image, os.environ)
             except ImageCheckError as error:
                 for line in (error.message, *error.detail):
-                    say(line)
+                    say(printable(line))
                 return
             if not replaced:
                 say("it builds to the same image: your workspace stays as it is")
@@ -154,63 +149,3 @@ class Tryout:
             self.replaced.append(replaced)
         if refused := await mux.push():
             say(refused)
-
-
-class _Mux:
-    """The small mux, over its admin API."""
-
-    def __init__(self, session: aiohttp.ClientSession, subject: Subject) -> None:
-        self._session = session
-        self._subject = subject
-        self._pending = False
-
-    async def arriving(self) -> tuple[bool, list[str]]:
-        """Whether the author may come in; and how far it is, or what failed with the end of its log."""
-        try:
-            status = await self._get("status")
-            failures = [why for ship in status["ships"] for seat in ship["seats"] for why in seat["failures"].values()]
-            # A start that is tried again fails with the same words.
-            lines = [*dict.fromkeys(line for why in failures for line in str(why).splitlines()[-FAILURE_LINES:])]
-            if not status["seats_ready"] + status["seats_assigned"]:
-                return False, [*(ship["phase"] for ship in status["ships"] if ship["phase"]), *lines]
-            return True, [*lines, "mend it: what you save is tried at once"] if lines else []
-        except _TROUBLE:
-            return False, []
-
-    async def push(self) -> str:
-        """Give the workspace the image as it is now; why that is refused, or an empty text. Raises as aiohttp does."""
-        refused = await self._post(f"rollouts/{self._subject.name}", {"image": self._subject.image})
-        self._pending = not refused
-        return refused
-
-    async def news(self) -> list[str]:
-        """How a push has ended, once. Raises as aiohttp does."""
-        if not self._pending:
-            return []
-        (rollout,) = (await self._get("rollouts"))["rollouts"]
-        if rollout["phase"] in ("pulling", "proving", "swapping"):
-            return []
-        self._pending = False
-        if rollout["phase"] == "done":
-            return ["your workspace has it; your files in it are as you left them"]
-        failures = [f"{failure['why']}" for failure in rollout["failures"]]
-        return [f"your workspace stays as it was: {rollout['why']}", *failures]
-
-    async def tell(self, lines: list[str]) -> str:
-        """Have open pages show files that were taken over; result and errors as of `push`."""
-        if self._subject.wishes.kind == "jupyter":
-            return await self._post(f"projects/{self._subject.name}/changed", {})
-        text = f"{'; '.join(lines)[:TOLD_CHARS_MAX]}. Load your page anew to see it."
-        return await self._post("broadcast", {"text": text})
-
-    async def _get(self, path: str) -> Mapping[str, Any]:
-        async with self._session.get(f"http://mux/api/v1/{path}") as response:
-            response.raise_for_status()
-            found: Mapping[str, Any] = await response.json()
-            return found
-
-    async def _post(self, path: str, body: Mapping[str, str]) -> str:
-        """Empty if it was carried out, else why not."""
-        async with self._session.post(f"http://mux/api/v1/{path}", json=body) as response:
-            found = await response.json()
-            return "" if response.ok else str(found["error"]["message"])
