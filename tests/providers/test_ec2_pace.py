@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mux.providers.ec2.pace import MARGIN, SLOWEST, Pace
+from mux.providers.ec2.pace import MARGIN, SLOWER_S, SLOWEST, Pace
 
 
 def turns(pace: Pace, action: str, count: int, *, machines: int = 1) -> list[float]:
@@ -34,14 +34,25 @@ def test_actions_do_not_take_each_others_requests() -> None:
 
 def test_throttling_slows_down_to_a_bound_and_success_quickens_again() -> None:
     pace = Pace()
-    for _ in range(20):
-        pace.throttled("CreateLaunchTemplateVersion", 0.0)
+    pace.reserve("CreateLaunchTemplateVersion", 1, 0.0)
+    for number in range(20):
+        pace.throttled("CreateLaunchTemplateVersion", number * SLOWER_S)
     slowest = 1 / (5 * MARGIN * SLOWEST)
-    assert abs(pace.reserve("CreateLaunchTemplateVersion", 1, 0.0) - slowest) < 1e-6
+    assert abs(pace.reserve("CreateLaunchTemplateVersion", 1, 19 * SLOWER_S) - slowest) < 1e-6
     for _ in range(100):
         pace.went_well("CreateLaunchTemplateVersion")
     assert pace.reserve("CreateLaunchTemplateVersion", 1, 1000.0) == 0.0
     assert turns(pace, "DescribeInstances", 5) == [0.0] * 5
+
+
+def test_calls_that_were_made_at_once_and_are_throttled_slow_down_once() -> None:
+    pace, action = Pace(), "CreateLaunchTemplateVersion"
+    turns(pace, action, 47)
+    for _ in range(47):
+        pace.throttled(action, 1.0)
+    assert abs(pace.reserve(action, 1, 1.0) - 1 / (5 * MARGIN / 2)) < 1e-6
+    pace.throttled(action, 1.0 + SLOWER_S)
+    assert abs(pace.reserve(action, 1, 1.0 + SLOWER_S) - 1 / (5 * MARGIN / 4)) < 1e-6
 
 
 def test_time_that_stands_still_or_goes_back_gives_nothing() -> None:

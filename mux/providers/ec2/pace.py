@@ -19,6 +19,9 @@ SLOWEST = 1 / 16
 """Of the published rate, however often EC2 throttles."""
 RECOVERY = 1.1
 """By so much a call that went well quickens a slowed bucket."""
+SLOWER_S = 5.0
+"""Between two slowdowns of a bucket: calls that were made at once are throttled at once, and that is one piece of news;
+how the slower pace does is seen once those made at it are answered."""
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Bucket:
     level: float = 0.0
     at: float = float("-inf")
     quickness: float = 1.0
+    slowed_at: float = float("-inf")
 
     def reserve(self, tokens: float, now: float) -> float:
         """Take tokens; returns the seconds to wait before they may be used."""
@@ -46,7 +50,9 @@ class Bucket:
         """EC2 says that the bucket is empty."""
         self._fill(now)
         self.level = min(self.level, 0.0)
-        self.quickness = max(SLOWEST, self.quickness / 2)
+        if now - self.slowed_at >= SLOWER_S:
+            self.slowed_at = now
+            self.quickness = max(SLOWEST, self.quickness / 2)
 
     def went_well(self) -> None:
         """A call was taken."""
