@@ -130,8 +130,8 @@ async def _flown(directory: Path, file: EventFile, environ: Mapping[str, str]) -
 
 
 def _good(ship: Mapping[str, Any], took_s: float, file: EventFile) -> Finding:
-    seats = len(ship["seats"])
-    said = f"{ship['id']} was available with {seats} seats after {took_s:.0f} of {file.fleet.boot_deadline_s:.0f} s"
+    seats = "1 seat" if len(ship["seats"]) == 1 else f"{len(ship['seats'])} seats"
+    said = f"{ship['id']} was available with {seats} after {took_s:.0f} of {file.fleet.boot_deadline_s:.0f} s"
     return ok(CHECK, said, number=round(took_s, 1), limit=file.fleet.boot_deadline_s, unit="s")
 
 
