@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 
 from tests.docker_engine import ROOT, Engine
@@ -197,8 +198,7 @@ class MuxUnderTest:
         async with asyncio.timeout(self.ready_s_max):
             while True:
                 assert self._process.returncode is None, f"mux ended: {self.log_tail()}"
-                with contextlib.suppress(AssertionError):
-                    await self.status()
+                if await self.quick_status() is not None:
                     return
                 await asyncio.sleep(LOOK_S)
 
@@ -215,7 +215,7 @@ class MuxUnderTest:
     async def _until(self, fulfilled: Callable[[dict[str, Any]], bool]) -> None:
         try:
             async with asyncio.timeout(self.ready_s_max):
-                while not fulfilled(await self.status()):
+                while (status := await self.quick_status()) is None or not fulfilled(status):
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise AssertionError(f"not so after {self.ready_s_max:.0f} s:\n{await self.account()}") from None
@@ -248,6 +248,18 @@ class MuxUnderTest:
         found: dict[str, Any] = json.loads(await self.run("status", "--json"))
         return found
 
+    async def quick_status(self) -> dict[str, Any] | None:
+        """What `mux status` says, without the start of a program; None when nobody answers."""
+        connector = aiohttp.UnixConnector(str(self.directory / "data/run/admin.sock"))
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
+                session.get("http://mux/api/v1/status") as answer,
+            ):
+                found: dict[str, Any] = await answer.json()
+                return found if answer.status == 200 else None
+        return None
+
     async def invite(self, names: Iterable[str], role: str = "attendee") -> None:
         """Put people into the roster; their codes are kept in `codes`."""
         roster = self.directory / f"{role}.csv"
@@ -257,13 +269,23 @@ class MuxUnderTest:
 
     async def seats(self) -> Mapping[str, tuple[str, int]]:
         """Whose seat is where: id of the attendee to ship and seat."""
-        status = await self.status()
+        status = await self.quick_status() or await self.status()
         return {
             seat["user"]: (ship["id"], seat["index"])
             for ship in status["ships"]
             for seat in ship["seats"]
             if seat["user"] is not None
         }
+
+    async def ship_of_the_attendee(self) -> str:
+        """The ship of the only seat that is somebody's."""
+        ((ship, _),) = (await self.seats()).values()
+        return ship
+
+    @property
+    def files(self) -> Path:
+        """Where the mux keeps attendees' files."""
+        return self.directory / "data" / "files"
 
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to this mux: those that it started, and all that they left behind."""

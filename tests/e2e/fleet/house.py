@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from mux.config.images import directory_digest
 from tests.e2e.harness import EXAMPLES, LOOK_S, MUX, MuxUnderTest, kill
 from tests.e2e.kills.attendee import Attendee
@@ -149,11 +147,6 @@ class House(MuxUnderTest):
         except TimeoutError:
             raise AssertionError(f"not so after {SO_S_MAX:.0f} s:\n{await self.account()}") from None
 
-    async def ship_of_the_attendee(self) -> str:
-        """The ship of the only seat that is somebody's."""
-        ((ship, _),) = (await self.seats()).values()
-        return ship
-
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[Attendee]:
         """An attendee who has logged in, works in a kernel and has saved."""
@@ -167,21 +160,6 @@ class House(MuxUnderTest):
             yield attendee
         finally:
             await attendee.close()
-
-    async def finds(self, attendee: Attendee) -> int:
-        """What the attendee's file holds, once the workspace answers: what was never saved is never there."""
-        found: list[int] = []
-
-        async def answered() -> bool:
-            with contextlib.suppress(aiohttp.ClientConnectionError, ValueError, KeyError):
-                try:
-                    found.append(await attendee.content())
-                except aiohttp.ClientResponseError as error:
-                    assert error.status != 404, "the file is not there"
-            return bool(found)
-
-        await self.until(answered)
-        return found[0]
 
     async def account(self) -> str:
         """As in the base, and what machines have to say."""

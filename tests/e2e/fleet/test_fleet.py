@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.e2e.fleet.house import House, open_house
 from tests.e2e.kills.attendee import Attendee
-from tests.fakes.ec2 import State
+from tests.e2e.lost.house import first_answer, newest
+from tests.fakes.ec2 import Instance, State
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -15,17 +18,33 @@ NOTICE_S = 600.0
 FLEET = ("attendees = 1", "spare_seats = 1", "seats_per_ship = 1")
 
 
-async def moved_in_time(house: House, attendee: Attendee, left: str) -> None:
-    """The attendee gets a seat on another ship, with the last save, while the old machine is still there."""
-    assert await attendee.saves()
-    saved = attendee.seen.saved
+async def moved_in_time(house: House, attendee: Attendee, announce: Callable[[], None]) -> None:
+    """An end of their machine is announced: the attendee is elsewhere before it, with every save that was confirmed."""
+    left = await house.ship_of_the_attendee()
+    saved = {}
+    for file in ("before.txt", "meanwhile.txt"):
+        attendee.file = file
+        await house.until(attendee.saves)
+        saved[file] = attendee.seen.saved
+    announce()
 
     async def moved() -> bool:
+        if await attendee.saves():
+            saved["meanwhile.txt"] = attendee.seen.saved
         return {ship for ship, _ in (await house.seats()).values()} - {left} != set()
 
     await house.until(moved)
-    assert await house.finds(attendee) == saved
+    found = await first_answer(attendee)
+    assert found is not None
+    assert found >= saved["meanwhile.txt"], "one that was not confirmed may be there"
+    attendee.file = "before.txt"
+    assert await first_answer(attendee) == saved["before.txt"]
     assert await house.ship_of_the_attendee() != left
+
+
+def ended_by_ec2(machine: Instance) -> bool:
+    """Whether a machine was stopped or ended by EC2, not by mux."""
+    return machine.reason is not None and machine.reason[0].startswith("Server.")
 
 
 async def told(house: House, ship: str) -> list[str]:
@@ -43,9 +62,8 @@ async def test_a_spot_machine_is_warmed_serves_and_is_left_before_it_is_taken_ba
         async with house.at_work() as attendee:
             left = await house.ship_of_the_attendee()
             machine = house.instance_of(left)
-            house.cloud.interrupt(machine.id, NOTICE_S)
-            await moved_in_time(house, attendee, left)
-            assert machine.reason is None or machine.reason[0] != "Server.SpotInstanceTermination"
+            await moved_in_time(house, attendee, lambda: house.cloud.interrupt(machine.id, NOTICE_S))
+            assert not ended_by_ec2(machine)
             assert any("is taken back by its provider (terminate)" in text for text in await told(house, left))
 
 
@@ -59,10 +77,44 @@ async def test_a_machine_that_ec2_retires_is_left_in_time() -> None:
             machine = house.instance_of(left)
             # What is announced is then heard from EC2 alone, not from the machine.
             machine.made.setdefault("MetadataOptions", {})["HttpEndpoint"] = "disabled"
-            house.cloud.schedule_retirement(machine.id, NOTICE_S)
-            await moved_in_time(house, attendee, left)
-            assert machine.reason is None or machine.reason[0] != "Server.ScheduledStop"
+            await moved_in_time(house, attendee, lambda: house.cloud.schedule_retirement(machine.id, NOTICE_S))
+            assert not ended_by_ec2(machine)
             assert any("instance-retirement" in text for text in await told(house, left))
+
+            # A machine that was left is of no use any more: mux ends it, and has another one instead.
+            async def replaced() -> bool:
+                return machine.state is State.TERMINATED and len(house.live) == 2
+
+            await house.until(replaced)
+
+
+@pytest.mark.long
+async def test_whoever_sat_on_a_machine_that_ec2_ended_without_a_word_has_the_newest_snapshot() -> None:
+    async with open_house(fleet=FLEET) as house:
+        await house.start()
+        await house.warm(2)
+        async with house.at_work() as attendee:
+            await house.until(attendee.saves)
+            saved, left = attendee.seen.saved, await house.ship_of_the_attendee()
+            machine = house.instance_of(left)
+
+            async def kept() -> bool:
+                return newest(house.files, attendee.file) == str(saved)
+
+            await house.until(kept)
+            house.cloud.terminate(machine, ("Server.InternalError", "Server.InternalError: Internal error on launch"))
+            await house.agents.settled()
+
+            async def elsewhere() -> bool:
+                return {ship for ship, _ in (await house.seats()).values()} - {left} != set()
+
+            await house.until(elsewhere)
+            assert await first_answer(attendee) == saved
+
+            async def replaced() -> bool:
+                return len(house.live) == 2
+
+            await house.until(replaced)
 
 
 @pytest.mark.long
@@ -71,12 +123,13 @@ async def test_a_parked_machine_comes_back_with_its_attendees_seat_and_files() -
         await house.start()
         await house.warm(1)
         async with house.at_work() as attendee:
-            assert await attendee.saves()
+            await house.until(attendee.saves)
             saved, seats = attendee.seen.saved, await house.seats()
             (machine,) = house.live
 
             async def parked() -> bool:
-                return {ship["state"] for ship in (await house.status())["ships"]} == {"parked"}
+                status = await house.quick_status()
+                return status is not None and {ship["state"] for ship in status["ships"]} == {"parked"}
 
             await house.run("fleet", "park", "--yes")
             await house.until(parked)
@@ -84,6 +137,6 @@ async def test_a_parked_machine_comes_back_with_its_attendees_seat_and_files() -
             assert machine.state is State.STOPPED
 
             await house.run("fleet", "unpark")
-            assert await house.finds(attendee) == saved
+            assert await first_answer(attendee) == saved
             assert await house.seats() == seats
             assert [(one.id, one.boots) for one in house.live] == [(machine.id, 2)]

@@ -11,9 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import psutil
 
 from mux.child import EXIT_CONFIG
@@ -134,18 +132,6 @@ class House(MuxUnderTest):
 
     async def _answers(self) -> bool:
         return await self.quick_status() is not None
-
-    async def quick_status(self) -> dict[str, Any] | None:
-        """What `mux status` says, without the start of a program; None when nobody answers."""
-        connector = aiohttp.UnixConnector(str(self.directory / "data/run/admin.sock"))
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session,
-                session.get("http://mux/api/v1/status") as answer,
-            ):
-                found: dict[str, Any] = await answer.json()
-                return found if answer.status == 200 else None
-        return None
 
     def pids(self, part: str) -> set[int]:
         """Of a part; several of a workspace's may be starting."""

@@ -19,7 +19,7 @@ import psutil
 
 from tests.docker_engine import Engine
 from tests.e2e.harness import LOOK_S, MuxUnderTest, kill, processes_of
-from tests.e2e.kills.attendee import FILE, Attendee
+from tests.e2e.kills.attendee import Attendee
 
 NAME = "Ana"
 SHARED_FILE = "shared-data/edit.txt"
@@ -91,27 +91,9 @@ class House(MuxUnderTest):
             template = template.replace("{images[0]}", "image")
         super().__init__(directory, engine, template=template)
 
-    @property
-    def files(self) -> Path:
-        """Where the mux keeps attendees' files."""
-        return self.directory / "data" / "files"
-
     def kept(self, file: str) -> str:
         """What the newest snapshot has in the attendee's file; empty if there is none."""
-        of = "shared.data" if file == SHARED_FILE else "intro"
-        for path in sorted(self.files.glob(f"*/project-{of}/*.json"), reverse=True):
-            for entry in json.loads(path.read_bytes())["entries"]:
-                if entry["path"] == FILE:
-                    objects = path.parent.parent / "objects"
-                    packed = [(objects / chunk[:2] / chunk).read_bytes() for chunk in entry["chunks"]]
-                    return b"".join(map(zlib.decompress, packed)).decode()
-            return ""
-        return ""
-
-    async def ship_of_the_attendee(self) -> str:
-        """The ship of the only seat that is somebody's."""
-        ((ship, _),) = (await self.seats()).values()
-        return ship
+        return newest(self.files, file)
 
     async def until_moved(self, ship: str) -> None:
         """Wait until the attendee has a seat on another ship than this."""
@@ -159,6 +141,24 @@ async def first_answer(attendee: Attendee) -> int | None:
                     if error.status == 404:
                         return None
             await asyncio.sleep(LOOK_S)
+
+
+def newest(files: Path, file: str) -> str:
+    """What the newest snapshot of the only attendee has in a file; empty if there is none.
+
+    Args:
+        files: where a mux keeps attendees' files.
+        file: of their home or, for SHARED_FILE, of what their projects share.
+    """
+    of = "shared.data" if file == SHARED_FILE else "intro"
+    for path in sorted(files.glob(f"*/project-{of}/*.json"), reverse=True):
+        for entry in json.loads(path.read_bytes())["entries"]:
+            if entry["path"] == Path(file).name:
+                objects = path.parent.parent / "objects"
+                packed = [(objects / chunk[:2] / chunk).read_bytes() for chunk in entry["chunks"]]
+                return b"".join(map(zlib.decompress, packed)).decode()
+        return ""
+    return ""
 
 
 @contextlib.asynccontextmanager
