@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from ship_agent.activity import Activity, Server
 from ship_agent.answered import Answered
 from ship_agent.health import HealthChecks, Probe
-from ship_agent.memory import Memory, failed, of_specification, seen
+from ship_agent.memory import Memory, failed, of_specification, refused, seen
 from ship_agent.notices import Notices
 from ship_agent.protocol.messages import MESSAGE_BYTES_MAX, Desired, Observed, Project, Quiet
 from ship_agent.report import observed_workspaces, phase, stage
@@ -363,12 +363,8 @@ class Agent:
             case Pull(_, digest):
                 self._pulls.pop(digest, None) if failure is None else self._pull_failed(digest, failure, now)
             case Start(spec) if failure is not None:
-                memory = of_specification(self._memory.get(key, Memory()), spec.run_key())
-                memory = failed(memory, failure.code, failure.detail, now=now, fatal=not failure.retryable)
-                if (here := workspaces.get(key)) is not None:
-                    # A start that got as far as being kept is seen as an exit, too: it has been counted here.
-                    memory = replace(memory, starts=here.starts, ended=True)
-                self._memory[key] = memory
+                before = of_specification(self._memory.get(key, Memory()), spec.run_key())
+                self._memory[key] = refused(before, failure, workspaces.get(key), now=now)
                 self._starts.tails.pop(key, None)
             case _ if failure is not None:
                 asyncio.get_running_loop().call_later(RETRY_S, self._free, key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ship_agent.runtimes.base import RunningWorkspace
+from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure
 
 WARM_RETRIES_MAX = 3
 """Starts of a warm workspace after the first; then the mux replaces it, perhaps elsewhere."""
@@ -132,6 +132,15 @@ def seen(
         # Asked for, or the end of another specification: an agent that was killed in the middle of a swap has left it.
         return memory
     return failed(memory, workspace.failure, workspace.detail, now=now)
+
+
+def refused(memory: Memory, failure: RuntimeFailure, here: RunningWorkspace | None, *, now: float) -> Memory:
+    """Count a start that came to nothing. ``here``: what there is of the workspace."""
+    if here is None or here.state != "running":
+        memory = replace(memory, answered=False)  # that was the start before
+    memory = failed(memory, failure.code, failure.detail, now=now, fatal=not failure.retryable)
+    # A start that got as far as being kept is seen as an exit, too: it has been counted here.
+    return replace(memory, starts=here.starts, ended=True) if here is not None else memory
 
 
 def failed(memory: Memory, code: str, detail: str, *, now: float, fatal: bool = False) -> Memory:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ship_agent.memory import Memory, failed, of_specification, seen
+from ship_agent.memory import Memory, failed, of_specification, refused, seen
 from ship_agent.protocol.messages import Desired, Observed, ObservedWorkspace, Resources
 from ship_agent.report import observed_workspaces, phase, stage
 from ship_agent.runtimes.base import RuntimeFailure
@@ -251,11 +251,8 @@ class SimAgent:
                 fatal = not failure.retryable
                 self._pulls[key] = failed(before, failure.code, failure.detail, now=now, fatal=fatal)
         elif failure is not None and isinstance(action, Start):
-            memory = of_specification(self._memory.get(key, Memory()), action.spec.run_key())
-            memory = failed(memory, failure.code, failure.detail, now=now, fatal=not failure.retryable)
-            if (here := self.machine.workspaces.get(key)) is not None:
-                memory = replace(memory, starts=here.starts, ended=True)
-            self._memory[key] = memory
+            before = of_specification(self._memory.get(key, Memory()), action.spec.run_key())
+            self._memory[key] = refused(before, failure, self.machine.workspaces.get(key), now=now)
 
     def _healthy(self) -> frozenset[str]:
         answers = frozenset(here.id for here in self.machine.healthy(self._time.now))

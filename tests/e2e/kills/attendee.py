@@ -125,9 +125,9 @@ class Attendee:
         async with self._http.get(f"{self.public}/camp/", allow_redirects=False) as answer:
             return answer.status == 200 and "Your projects" in await answer.text()
 
-    async def camp(self) -> str:
-        """The page with the projects, for people."""
-        async with self._http.get(f"{self.public}/camp/", allow_redirects=False) as answer:
+    async def reads(self, path: str) -> str:
+        """What is to be read on a page of the mux, or of what it tells such a page."""
+        async with self._http.get(f"{self.public}{path}", allow_redirects=False) as answer:
             return html.unescape(await answer.text())
 
     async def open_kernel(self) -> None:

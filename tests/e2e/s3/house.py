@@ -76,6 +76,12 @@ class S3House(House):
             content: bytes = await body.read()
         return content
 
+    async def home(self) -> Path:
+        """The attendee's files on their ship."""
+        ship = await self.ship_of_the_attendee()
+        (found,) = self.directory.glob(f"data/ships/{ship}/workspaces/*.intro.*/home")
+        return found
+
     async def told(self) -> list[str]:
         """What organizers have been told of files, the newest first."""
         notices = (await self.status())["notices"]

@@ -11,6 +11,7 @@ import asyncio
 import pytest
 
 from mux.web.camp_view import UNKEPT_TEXT
+from ship_agent.protocol.snapshot import FILE_BYTES_MAX
 from tests.e2e.harness import LOOK_S, kill
 from tests.e2e.kills.attendee import FILE, Attendee
 from tests.e2e.lost.house import MOVED_S_MAX, SHARED_FILE, first_answer
@@ -78,12 +79,12 @@ async def test_what_s3_does_is_told_and_costs_nothing_that_was_saved(moto_server
             house.s3.fault = fault
             number = await saved(attendee)
             await house.until_told(words)
-            assert UNKEPT_TEXT in await attendee.camp()
+            assert UNKEPT_TEXT in await attendee.reads("/camp/")
             assert await house.in_the_bucket(FILE) != str(number)
             house.s3.fault = ""
             await house.until_in_the_bucket(FILE, str(number))
             await house.until_told("again")
-            assert UNKEPT_TEXT not in await attendee.camp()
+            assert UNKEPT_TEXT not in await attendee.reads("/camp/")
         told = len(await house.told())
 
         house.s3.fault = "slow"
@@ -106,7 +107,7 @@ async def test_what_s3_does_is_told_and_costs_nothing_that_was_saved(moto_server
         await house.s3.go()
         await house.until_moved(await lose(house))
         async with asyncio.timeout(MOVED_S_MAX):
-            while "Your files cannot be had at the moment." not in await attendee.camp():
+            while "Your files cannot be had at the moment." not in await attendee.reads("/camp/"):
                 await asyncio.sleep(LOOK_S)
         house.s3.fault = "slow"
         await house.s3.come()
@@ -118,6 +119,12 @@ async def test_a_notebook_server_finds_its_files_from_the_bucket(moto_server: st
     async with open_s3_house(moto_server, light=False) as (house, attendee):
         number = await saved(attendee)
         await house.until_in_the_bucket(FILE, str(number))
+        with (await house.home() / "too large.bin").open("wb") as file:
+            file.truncate(FILE_BYTES_MAX + 1)
+        async with asyncio.timeout(MOVED_S_MAX):
+            while "“too large.bin” is larger than 256 MB" not in await attendee.reads("/camp/live/intro"):
+                await asyncio.sleep(LOOK_S)
+        assert "“too large.bin” is larger than 256 MB" in await attendee.reads("/files/intro")
         lost = await lose(house)
         await house.until_moved(lost)
         assert await first_answer(attendee) == number
