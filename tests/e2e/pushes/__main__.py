@@ -1,7 +1,7 @@
 """``python -m tests.e2e.pushes``: measures the table and writes it, row by row, on containers and on processes.
 
 Rows that were measured before stay, so that a run can be cut off and gone on with: ``--missing`` measures the others,
-``--only`` one of them, ``--runtime`` those of a runtime. All take about half an hour on a quiet machine with two cores.
+``--only`` one of them, ``--runtime`` those of a runtime. All take about a quarter of an hour on two quiet cores.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.e2e.pushes.cases import CASES
 from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
+from tests.e2e.pushes.whens import OF_KILLS, UNMEASURED
 
 __all__ = ["CASES", "KINDS"]
 
@@ -21,7 +22,7 @@ OF_REGISTRIES = (
 """What cannot happen to images that are directories."""
 OF_DIRECTORIES = ("a directory that is not there",)
 KINDS = {
-    LIGHT: tuple(what for what in CASES if what not in OF_DIRECTORIES),
+    LIGHT: tuple(what for what in CASES if what not in (*OF_DIRECTORIES, *UNMEASURED)),
     LAB: ("a good image", "`mux rollout rollback`", "its hook fails"),
-    PROCESS: tuple(what for what in CASES if what not in OF_REGISTRIES),
+    PROCESS: tuple(what for what in CASES if what not in (*OF_REGISTRIES, *OF_KILLS)),
 }

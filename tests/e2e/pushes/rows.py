@@ -59,7 +59,7 @@ class Watch:
         began: monotonic seconds.
         before: containers of attendees, by workspace.
         after: the same, at the end.
-        unproved: workspaces that were stopped when not every ship had proved the image.
+        unproved: workspaces that were stopped when not every ship had judged the image, or where it was refused.
         took_s: how long it went on, in seconds.
     """
 
@@ -98,14 +98,19 @@ async def watching(house: House) -> AsyncIterator[Watch]:
 
 
 async def _compare(house: House, watch: Watch, number: int) -> None:
-    """Nobody's workspace is stopped before the image was proved. The containers first: what is proved stays so."""
+    """Nobody's workspace is stopped before every ship has judged the image, nor where it was refused.
+
+    The containers first: what is judged stays so.
+    """
     while True:
         here = await house.bound()
         rollout = await house.rollout()
         if rollout is not None:
-            proved = rollout["number"] == number and rollout["proved"] == house.ships
-            if not proved:
-                watch.unproved |= {name for name, identity in watch.before.items() if here.get(name) != identity}
+            # Failures are ships that refuse the image, or workspaces: `SHIP.SEAT.PROJECT.NUMBER`.
+            refused = {each["subject"] for each in rollout["failures"] if "." not in each["subject"]}
+            judged = rollout["number"] == number and rollout["proved"] + len(refused) == house.ships
+            stopped = {name for name, identity in watch.before.items() if here.get(name) != identity}
+            watch.unproved |= {name for name in stopped if not judged or name.partition(".")[0] in refused}
         await asyncio.sleep(house.look_s)
 
 

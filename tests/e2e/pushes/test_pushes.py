@@ -11,6 +11,7 @@ from tests.docker_engine import Engine
 from tests.e2e.pushes.every import CASES, KINDS
 from tests.e2e.pushes.house import House, open_house
 from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
+from tests.e2e.pushes.whens import UNMEASURED
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -24,7 +25,8 @@ IN_SHORT = (
 
 
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[] if what in IN_SHORT else pytest.mark.long) for what in KINDS[LIGHT]]
+    "what",
+    [pytest.param(what, marks=[] if what in IN_SHORT else pytest.mark.long) for what in (*KINDS[LIGHT], *UNMEASURED)],
 )
 async def test_on_containers_nobody_is_touched_unproved_and_edits_stay(what: str, house: House) -> None:
     await CASES[what](house)
