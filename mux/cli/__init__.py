@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import sys
 
+from mux.cli.errors import EXIT_INTERRUPTED
+
 CLI_VARIABLES = frozenset({"MUX_CONFIG", "MUX_URL", "MUX_TOKEN", "MUX_TOKEN_FILE", "MUX_DEBUG"})
 """Environment variables that the command line reads beside those of the event file."""
 
 
 def main() -> int:
     """The console script ``mux``: the exit code."""
-    from mux.cli.app import run  # noqa: PLC0415 - the package itself must import fast
-
+    try:
+        from mux.cli.app import run  # noqa: PLC0415 - the package itself must import fast
+    except KeyboardInterrupt:
+        # Half a second in which people press Ctrl-C, too.
+        return EXIT_INTERRUPTED
     return run(sys.argv[1:])
