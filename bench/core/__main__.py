@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 
 from bench.core.plot import plot
+from bench.core.push import Push
 from mux.core.commands import AcceptLink, LaunchShip, ListMachines, SendDesired
 from mux.core.events import (
     Event,
@@ -131,7 +132,10 @@ class Bench:
             words = known.report.workspaces if known.report else ()
         if state != "healthy" and words:
             words = (replace(words[0], state=ReportedState(state)), *words[1:])
-        generation = desired.generation if desired else known.generation
+        return self.said(ship, desired.generation if desired else known.generation, words)
+
+    def said(self, ship: ShipId, generation: int, words: tuple[WorkspaceReport, ...]) -> ShipReported:
+        """The next report of a ship."""
         return ShipReported(ship, self.links[ship], ShipReport(next(self._seq), generation, "", words))
 
     def _login(self) -> LoggedIn:
@@ -158,6 +162,8 @@ class Bench:
         self._push()
         yield "heartbeat, rollout on", self._timed(ROUNDS, lambda turn: [self.report(ships[turn % len(ships)])])
         yield "change, rollout on", self._timed(ROUNDS, lambda turn: [self._flip(last, flips[turn % 2])])
+        self._settle()
+        yield "a push, for each attendee", Push(self, ProjectName("more")).cost()
 
     def _push(self) -> None:
         """An image that every ship has proved, and that nobody gets before another time."""
@@ -169,7 +175,7 @@ class Bench:
     def _flip(self, ship: ShipId, state: str) -> ShipReported:
         known = self.fleet.world.ships[ship]
         words = tuple(WorkspaceReport(w.id, ReportedState(state), epoch=0) for w in known.workspaces.values())
-        return ShipReported(ship, self.links[ship], ShipReport(next(self._seq), known.generation, "", words))
+        return self.said(ship, known.generation, words)
 
     def _view(self) -> float:
         queue = self.ships * SEATS_PER_SHIP  # as many wait as there are seats

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 30, 50
-COLOURS = ("#1b6ca8", "#c8553d", "#2e7d32", "#8e44ad", "#b8860b", "#00838f", "#6d4c41")
+COLOURS = ("#1b6ca8", "#c8553d", "#2e7d32", "#8e44ad", "#b8860b", "#00838f", "#6d4c41", "#455a64", "#ad1457", "#33691e")
 
 
 def plot(sizes: Sequence[int], costs: Mapping[str, Sequence[float]]) -> str:
