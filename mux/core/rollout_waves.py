@@ -316,6 +316,6 @@ def may_begin(world: World, rollout: Rollout) -> bool:
     judged, marks = rollout.all_judged, _marks(world, rollout.project)
     waited_for = world.ships.get(marks.unjudged) if marks.unjudged is not None else None
     if waited_for is None or waited_for.id in judged or not takes_part(waited_for):
-        unjudged = (ship.id for ship in world.ships.values() if takes_part(ship) and ship.id not in judged)
+        unjudged = (ship.id for ship in world.ships.values() if ship.id not in judged and takes_part(ship))
         marks.unjudged = next(unjudged, None)
     return marks.unjudged is None
