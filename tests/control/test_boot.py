@@ -97,13 +97,17 @@ async def test_nobody_else_is_heard(listener: Listener, ship: str, token: str | 
         b'{"doing": ""}',
         b'{"doing": 7}',
         b'{"doing": "x", "failed": "yes"}',
-        b'{"doing": "x", "ship": "ship-0002"}',
         json.dumps({"doing": "x" * 501}).encode(),
     ],
 )
 async def test_what_is_no_word_is_refused(listener: Listener, body: bytes) -> None:
     assert await listener.put(body) == 400
     assert listener.told == []
+
+
+async def test_what_a_later_machine_says_beside_its_word_is_passed_over(listener: Listener) -> None:
+    assert await listener.put(b'{"doing": "x", "ship": "ship-0002", "later": [1]}') == 204
+    assert [(told.ship, told.doing, told.failed) for told in listener.told] == [(ONE, "x", False)]
 
 
 async def test_a_word_without_end_is_cut_short(listener: Listener) -> None:
