@@ -37,6 +37,12 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        daemon.version()
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     ctx: typer.Context,
@@ -51,6 +57,10 @@ def root(
         Path | None,
         typer.Option(envvar="MUX_TOKEN_FILE", help="File (mode 0600) with the token for --url. Default: MUX_TOKEN."),
     ] = None,
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback has done it
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
 ) -> None:
     """Ready Jupyter environments for a workshop, through a browser and nothing else."""
     ctx.obj = Place(config=config, data=data, url=url, token_file=token_file)
@@ -152,9 +162,8 @@ def _defect(error: Exception) -> int:
     """Something that nobody foresaw: one line, and the traceback for those who ask for it."""
     if os.environ.get("MUX_DEBUG"):
         raise error
-    place = Place(config=Path(os.environ["MUX_CONFIG"]) if os.environ.get("MUX_CONFIG") else None)
     warn(
         f"mux: unexpected {type(error).__name__}: {plain(str(error))[:200]}; "
-        f"MUX_DEBUG=1 shows where, mux's log is in {place.log_hint()}"
+        "MUX_DEBUG=1 shows where; `mux serve` logs to its terminal, or to the journal"
     )
     return EXIT_FAILURE

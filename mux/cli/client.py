@@ -88,13 +88,6 @@ class Place:
         directory = table.get("directory", DATA_DEFAULT) if isinstance(table, dict) else DATA_DEFAULT
         return path.parent / str(directory)
 
-    def log_hint(self) -> str:
-        """Where to look when something unexpected happened."""
-        try:
-            return str(self.data_directory() / "log")
-        except CliError:
-            return "the directory log in the data directory"
-
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""

@@ -185,6 +185,7 @@ def test_a_port_in_use_is_one_line(local: Local, tmp_path: Path) -> None:
 
 def test_version_and_help_need_nothing(local: Local) -> None:
     assert local("version").out.startswith("mux ")
+    assert local("--version").out == local("version").out
     said = local("--help")
     assert said.code == 0
     assert "roster" in said.out
