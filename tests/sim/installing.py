@@ -70,4 +70,4 @@ class InstallingRules:
         for ship in sorted(gave_up - self._gave_up):
             if ship in bound:
                 yield f"{ship} is given up by a word of before its agent joined"
-        self._gave_up = gave_up
+        self._gave_up |= gave_up  # what a mux that starts reads of them is not news
