@@ -50,6 +50,7 @@ class Publisher:
         settings: what proxies must know of the event beside routes.
         paths: takes what proxies say of the workspaces that they reach, while it matters.
         active: takes for whom, and in which project, bytes moved lately.
+        clock: seconds since the epoch; by it sessions end.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Publisher:
         settings: FeedSettings,
         paths: Callable[[Paths], None] = lambda _: None,
         active: Callable[[tuple[RouteKey, ...]], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tell_active = active
+        self._clock = clock
         self._paths = paths
         self._unreached_at = -PATHS_TELL_S
         self._token_of = token_of
@@ -168,7 +171,7 @@ class Publisher:
         self._proxies.add(proxy)
         log.info("proxy connected", proxies=len(self._proxies))
         try:
-            self._send(proxy, encode(Snapshot(self._seq, self._settings, self._table)))
+            self._send(proxy, encode(Snapshot(self._seq, self._settings, self._table, self._clock())))
             decoder = FrameDecoder()
             while data := await reader.read(READ_BYTES):
                 for message in decoder.receive(data):
@@ -190,7 +193,7 @@ class Publisher:
                     self._acked.notify_all()
             case Counters(values, active):
                 proxy.counters = values
-                now = time.time()
+                now = self._clock()
                 if active:
                     self._tell_active(active)
                 for pair in active:

@@ -56,11 +56,19 @@ class FeedSettings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole table, at sequence number ``seq``."""
+    """The whole table, at sequence number ``seq``.
+
+    Args:
+        seq: of the latest publication in it.
+        settings: of the event.
+        table: sessions and routes.
+        now: what the clock that ends sessions says, in seconds since the epoch; None for the wall clock.
+    """
 
     seq: int
     settings: FeedSettings
     table: RouteTable
+    now: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +153,11 @@ def decode_body(body: bytes) -> FeedMessage:
 
 def _to_json(message: FeedMessage) -> dict[str, Any]:
     match message:
-        case Snapshot(seq, settings, table):
+        case Snapshot(seq, settings, table, now):
             return {
                 "type": "snapshot",
                 "seq": seq,
+                "now": now,
                 "settings": _settings_to_json(settings),
                 **_entries_to_json(table.sessions, table.routes),
             }
@@ -170,8 +179,10 @@ def _to_json(message: FeedMessage) -> dict[str, Any]:
 def _from_json(raw: dict[str, Any]) -> FeedMessage:
     match raw["type"]:
         case "snapshot":
-            delta = _delta_from_json(raw)
-            return Snapshot(int(raw["seq"]), _settings_from_json(raw["settings"]), RouteTable().apply(delta))
+            table = RouteTable().apply(_delta_from_json(raw))
+            now = raw.get("now")
+            settings = _settings_from_json(raw["settings"])
+            return Snapshot(int(raw["seq"]), settings, table, None if now is None else float(now))
         case "change":
             settings = raw["settings"]
             return Change(int(raw["seq"]), _delta_from_json(raw), _settings_from_json(settings) if settings else None)

@@ -5,7 +5,7 @@ may set the wall clock at any moment; if the core followed it, a step forward wo
 two listings follow each other at once, and after a step back no deadline would pass until the time was made up for.
 
 Rules: one clock for the engine, its effects and whoever makes sessions, so that their times can be compared. The next
-start takes the wall clock as it is then. Proxies compare expiries of sessions with the wall clock themselves.
+start takes the wall clock as it is then. Proxies are told what it says, since they end sessions, too.
 """
 
 from __future__ import annotations

@@ -214,7 +214,11 @@ class Control:
         self.secrets = SecretsInForce(self.store, await self.store.secrets())
         self.https = Https(file, self.data, self.clock, self._tell_proxies)
         self.publisher = Publisher(
-            self.keys.workspace_token, self.https.completed(feed_settings(file)), self._paths, self._active
+            self.keys.workspace_token,
+            self.https.completed(feed_settings(file)),
+            self._paths,
+            self._active,
+            self.clock,
         )
         names, port = control_names(file), file.listen.control.port
         try:

@@ -86,7 +86,9 @@ class FeedClient:
 
     async def _apply(self, message: FeedMessage) -> Ack:
         match message:
-            case Snapshot(seq, settings, table):
+            case Snapshot(seq, settings, table, now):
+                if now is not None:
+                    self._plane.follow(now)
                 await self._switch(settings, self._in_force.table.diff(table))
                 log.info("feed snapshot in force", seq=seq, sessions=len(table.sessions), routes=len(table.routes))
             case Change(seq, delta, settings_or_none):

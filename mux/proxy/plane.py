@@ -71,6 +71,7 @@ class Plane:
         self.now = self._loop.time
         self.turns = Turns(self._loop)
         self.wall = time.time
+        self.ahead = time.time() - self.now()
         self._dates = Dates()
         self.router: Router = NoRouter()
         self.event_name = ""
@@ -211,9 +212,17 @@ class Plane:
 
     # -- what is in force -----------------------------------------------------------------------------------------
 
+    def clock(self) -> float:
+        """Seconds since the epoch by the clock that sessions end by: see `follow`."""
+        return self.now() + self.ahead
+
+    def follow(self, now: float) -> None:
+        """Sessions end by a clock that says ``now``: the control process's. The wall clock may be set at any moment."""
+        self.ahead = now - self.now()
+
     def route(self, request: RequestHead) -> Destination:
         """Where a request goes now. Raises Refusal."""
-        return self.router.route(request, self.wall())
+        return self.router.route(request, self.clock())
 
     async def released(self, request: RequestHead, hold_s: float) -> Destination:
         """Where a request goes once it need not wait any more.
@@ -355,8 +364,8 @@ class Plane:
         if self._swept is not self.router:  # what was on its way to a pool while the switch dropped it
             self._swept = self.router
             self.pools.keep(self.router.keeps)
-        wall = self.wall()
-        expired = [session for session in self.registry.sessions if not self.router.in_force(session, wall)]
+        clock = self.clock()
+        expired = [session for session in self.registry.sessions if not self.router.in_force(session, clock)]
         if expired:
             self.registry.cut(expired, ())
 

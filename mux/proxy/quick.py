@@ -87,7 +87,7 @@ class Quick:
             client = self._client
             if (
                 door.router is router
-                and door.expires_at > plane.wall()
+                and door.expires_at > plane.now() + plane.ahead
                 and (door.user is None or door.user == client.holder)
                 and (connection := door.pool.take())
             ):
@@ -103,7 +103,7 @@ class Quick:
         if place is None:
             return False
         client = self._client
-        now = plane.wall()
+        now = plane.now() + plane.ahead
         taken = self._known_way(memo, data, match, place, now)
         if taken is None:
             return False

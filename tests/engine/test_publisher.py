@@ -16,6 +16,7 @@ from mux.core.routes import SessionEntry
 from mux.publisher import Publisher
 
 SETTINGS = FeedSettings("http://localhost:8000", "mux_session", "room")
+NOW = 1_234.5
 KEY = (UserId("ada"), ProjectName("intro"))
 ROUTED = Publish(routes={KEY: Placement(WorkspaceId("w1"), "127.0.0.1", 20000)})
 
@@ -55,7 +56,9 @@ class Published:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.paths = asyncio.Queue[Paths]()
-        self.publisher = Publisher(lambda workspace: f"token of {workspace}", SETTINGS, self.paths.put_nowait)
+        self.publisher = Publisher(
+            lambda workspace: f"token of {workspace}", SETTINGS, self.paths.put_nowait, clock=lambda: NOW
+        )
         self.proxies: list[HandMadeProxy] = []
 
     async def connect(self) -> HandMadeProxy:
@@ -84,6 +87,7 @@ async def test_a_proxy_gets_the_whole_table_first_and_then_changes(published: Pu
     snapshot = await proxy.next()
     assert isinstance(snapshot, Snapshot)
     assert snapshot.table.routes[KEY].token == "token of w1"
+    assert snapshot.now == NOW
     published.publisher.publish(Publish(sessions={SessionHash("s"): SessionEntry(UserId("ada"), 9e9)}))
     change = await proxy.next()
     assert isinstance(change, Change)

@@ -138,6 +138,25 @@ async def test_a_longer_session_and_what_is_new_cut_nothing(rig: Rig, control: C
     assert await workspace.exactly(1) == b"x"
 
 
+async def test_sessions_end_by_the_control_processs_clock_whatever_the_wall_clock_says(
+    rig: Rig, control: Control
+) -> None:
+    days = 3 * 86_400.0
+    sessions = {
+        session: replace(entry, expires_at=entry.expires_at - days) for session, entry in rig.table.sessions.items()
+    }
+    behind = RouteTable(sessions, rig.table.routes)
+    control.send(Snapshot(1, SETTINGS, behind, time.time() - days))
+    await control.acknowledged()
+    client = await rig.client()
+    assert [(await client.ask(request())).body for _ in range(3)] == [b"alice"] * 3
+    control.writer.transport.abort()
+    await control.connected()
+    control.send(Snapshot(2, SETTINGS, behind, time.time() + 601 - days))
+    await control.acknowledged()
+    assert (await client.ask(request())).body == b"web"
+
+
 async def test_without_the_control_process_everything_goes_on(rig: Rig, control: Control) -> None:
     control.send(Snapshot(1, SETTINGS, rig.table))
     await control.acknowledged()
