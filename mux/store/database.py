@@ -7,6 +7,7 @@ Rules:
   somebody else wrote in between. Writes of one process wait for each other here, first come, first served, those of
   another process in SQLite's busy handler.
 - A write that has begun is finished, even if its caller is cancelled.
+- However many reads there are, the writer finds a connection: the engine persists with it, and must not wait for pages.
 - A confirmed write survives the loss of power: WAL with synchronous=FULL, which costs one fsync for each transaction
   (0.1–10 ms, by disk). That is why the engine commits in batches.
 - The database file is 0600; SQLite gives its WAL and shared-memory files the same mode.
@@ -35,8 +36,10 @@ log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a write waits for another process's: far longer than any of ours takes, shorter than a person's patience."""
-CONNECTIONS_MAX = 4
-"""One writer at a time, and readers beside it. Each connection is a thread."""
+READERS_MAX = 3
+"""Reads at once, beside the one write; what comes on top waits in the order in which it came. Each is a thread."""
+READ_WAIT_S = 10.0
+"""How long a read waits for its turn: thousands are over by then, and whoever waits for a page is told to come back."""
 
 DRIVER_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, UnicodeError, OverflowError)
 """What comes out of SQLAlchemy and the drivers; the last two for values that no database can hold."""
@@ -58,6 +61,7 @@ class Database:
         self._clock = clock
         self._engine: AsyncEngine | None = None
         self._turn = asyncio.Lock()
+        self._reading = asyncio.Semaphore(READERS_MAX)
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -94,10 +98,17 @@ class Database:
 
     async def _read(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         try:
+            async with asyncio.timeout(READ_WAIT_S):
+                await self._reading.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError(f"{self._place}: too much is asked of it at once; try again") from None
+        try:
             async with self._opened().connect() as connection:
                 return await work(connection)
         except DRIVER_ERRORS as error:
             raise translate(error, self._place) from error
+        finally:
+            self._reading.release()
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         task = asyncio.create_task(self._transaction(work), name="store-write")
@@ -147,7 +158,7 @@ class Database:
 
 
 def _engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=CONNECTIONS_MAX, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
+    engine = create_async_engine(url, pool_size=READERS_MAX + 1, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000)
     if url.get_backend_name() == "sqlite":
         event.listen(engine.sync_engine, "connect", _sqlite_connected)
         event.listen(engine.sync_engine, "begin", _sqlite_begin)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from mux.store.base import ConflictError, StoreError, StoreUnavailableError
 
@@ -69,6 +70,8 @@ def translate(error: BaseException, place: str) -> StoreError:
         return StoreUnavailableError(f"{place}: {cause}; try again")
     if isinstance(cause, OSError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
         return StoreUnavailableError(f"{place}: {cause}; try again")
+    if isinstance(error, NoConnectionError):
+        return StoreUnavailableError(f"{place}: every connection to it is in use; try again")
     if isinstance(error, UnicodeError | OverflowError):
         return StoreError(f"{place}: a value cannot be stored ({type(error).__name__})")
     return StoreError(f"{place}: {cause}")

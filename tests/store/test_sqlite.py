@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -10,12 +11,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy.exc
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mux.core.commands import SaveControls, SaveSession
 from mux.core.model import Doors, ProjectName
 from mux.store.base import StoreError, StoreUnavailableError
-from mux.store.faults import StoreDamagedError, StoreNewerError, StoreUnwritableError
+from mux.store.database import READERS_MAX
+from mux.store.faults import StoreDamagedError, StoreNewerError, StoreUnwritableError, translate
 from mux.store.sql import SqlStore, sqlite_url
 from tests.store.samples import person, session
 
@@ -217,6 +221,35 @@ async def test_a_lock_that_is_not_released_is_worth_another_try(tmp_path: Path) 
     other.close()
     await store.commit([CONTROLS])
     await store.close()
+
+
+async def test_however_many_read_the_writer_finds_a_connection_and_readers_are_told_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqlStore(sqlite_url(tmp_path / "mux.db"))
+    await store.open()
+    over = asyncio.Event()
+
+    async def slow(_connection: AsyncConnection) -> None:
+        await over.wait()
+
+    readers = [asyncio.create_task(store._read(slow)) for _ in range(READERS_MAX)]
+    await asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("mux.store.database.READ_WAIT_S", 0.01)
+        with pytest.raises(StoreUnavailableError, match="try again") as refused:
+            await store.users()
+    assert refused.value.retryable
+    await store.commit([CONTROLS])
+    over.set()
+    await asyncio.gather(*readers)
+    assert await store.users() == []
+    await store.close()
+
+
+def test_a_pool_without_a_free_connection_is_a_trouble_that_passes() -> None:
+    error = translate(sqlalchemy.exc.TimeoutError("QueuePool limit"), "mux.db")
+    assert isinstance(error, StoreUnavailableError)
 
 
 async def test_errors_of_the_driver_never_pass_as_they_are(tmp_path: Path) -> None:
