@@ -8,6 +8,9 @@ file that somebody is just editing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import time
 import tomllib
 from collections.abc import Mapping
@@ -35,6 +38,10 @@ from mux.store.sql import SqlStore, sqlite_url
 
 ROSTER_BYTES_MAX = 8 * 1024 * 1024
 """20,000 rows of 400 bytes."""
+
+
+LOCK = Path("run") / "supervisor.lock"
+"""Below the data directory: the supervisor of a mux that runs holds it, and its number stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,20 @@ def _named_directory(config: Path) -> str | None:
     return named if isinstance(named, str) else None
 
 
+def refuse_beside_another(data: Path) -> None:
+    """Leave the store alone while another mux runs on it: it may be of a version that does not know today's schema.
+
+    A supervisor that is about to give way to the next version of itself prepares that. Raises StartError.
+    """
+    with contextlib.suppress(OSError), (data / LOCK).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = lock.read(32).decode(errors="replace").strip()
+            if holder != str(os.getppid()):
+                raise StartError(f"mux is already running on {data} (process {holder})") from None
+
+
 def open_keys(data: Path) -> Keyring:
     """The mux's root key. Raises StartError."""
     try:
@@ -111,6 +132,7 @@ async def prepare(config: Path, environ: Mapping[str, str], *, apply_file: bool 
     """
     base = config.parent
     data = data_directory(config, environ)
+    refuse_beside_another(data)
     keys = open_keys(data)
     store = await open_store(data)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -131,3 +132,18 @@ def test_a_damaged_key_is_not_replaced(tmp_path: Path) -> None:
     path.write_bytes(os.urandom(5))
     with pytest.raises(StartError, match="restore it from a backup"):
         open_keys(tmp_path)
+
+
+async def test_the_store_of_a_mux_that_runs_is_left_alone_but_for_its_own_supervisor(event: Path) -> None:
+    data = (await prepare(event, {})).data
+    (data / "run").mkdir()
+    with (data / "run" / "supervisor.lock").open("w+b", buffering=0) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(b"1")
+        before = (data / "mux.db").stat()
+        with pytest.raises(StartError, match=r"already running on .* \(process 1\)"):
+            await prepare(event, {})
+        assert (data / "mux.db").stat() == before
+        lock.seek(0)
+        lock.write(str(os.getppid()).encode())
+        await prepare(event, {})
