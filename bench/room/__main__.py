@@ -142,6 +142,8 @@ class Rehearsal:
         """Everybody stops; how many miss a save that was confirmed."""
         for person in self._people:
             await person.leave()
+        wrong = [each for person in self._people for each in person.wrong]
+        assert not wrong, f"{len(wrong)} answers that must never be: {wrong[:10]}"
         return sum([await person.found() < person.saved for person in self._people])
 
     async def _killed(self, part: str) -> None:

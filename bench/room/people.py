@@ -64,6 +64,8 @@ class Person:
         self._good_at = 0.0
         self._number = 0
         self.saved = 0
+        self.wrong: list[str] = []
+        """What must never be: somebody else's answers, and work that is older than a save that was confirmed."""
         self.seen = Seen()
 
     async def enter(self) -> tuple[float, float]:
@@ -103,16 +105,27 @@ class Person:
         """The number of the save that is there."""
         async with self._http.get(f"{self._workspace}/work") as answer:
             answer.raise_for_status()
-            return int(await answer.text() or "0")
+            return self._mine(await answer.text(), 0)
 
     async def close(self) -> None:
         await self._http.close()
 
     async def _page(self) -> tuple[str, str]:
+        saved = self.saved
         async with self._http.get(f"{self._workspace}/version", allow_redirects=False) as answer:
             text = await answer.text()
-        mine = answer.status == 200 and text.startswith("image")
-        return "200" if mine else ("a waiting page" if answer.status == 200 else str(answer.status)), text.strip()
+        work = answer.headers.get("X-Work")
+        if work is not None and answer.status == 200:
+            self._mine(work, saved)
+            return "200", text.strip()
+        return "a waiting page" if answer.status == 200 else str(answer.status), text.strip()
+
+    def _mine(self, work: str, saved: int) -> int:
+        """The number of the save that an answer bears, which is ours and not older than one that was confirmed."""
+        name, _, number = work.partition(" ")
+        if name not in ("", self._name) or int(number or "0") < saved:
+            self.wrong.append(f"{self._name} had saved {saved}, and was answered {work!r}")
+        return int(number or "0")
 
     async def _load_on(self) -> None:
         while True:
@@ -133,9 +146,10 @@ class Person:
     async def _save_on(self) -> None:
         while True:
             self._number += 1
+            work = f"{self._name} {self._number}"
             try:
-                async with self._http.put(f"{self._workspace}/work", data=str(self._number)) as answer:
-                    if answer.status == 200 and await answer.text() == str(self._number):
+                async with self._http.put(f"{self._workspace}/work", data=work) as answer:
+                    if answer.status == 200 and await answer.text() == work:
                         self.saved = self._number
                     else:
                         self.seen.failed[f"save: {answer.status}"] += 1
@@ -155,9 +169,13 @@ class Person:
         async with self._http.ws_connect(f"{self._workspace}/channel", timeout=patience) as channel:
             while True:
                 began = time.monotonic()
-                await channel.send_bytes(b"x" * 100)
-                if (await channel.receive(timeout=ANSWER_S_MAX)).type is not aiohttp.WSMsgType.BINARY:
+                said = f"{self._name} {self._number} ".encode().ljust(100, b"x")
+                await channel.send_bytes(said)
+                heard = await channel.receive(timeout=ANSWER_S_MAX)
+                if heard.type is not aiohttp.WSMsgType.BINARY:
                     return
+                if heard.data != said:
+                    self.wrong.append(f"{self._name} said {said!r} and heard {heard.data!r}")
                 self.seen.talks.append(time.monotonic() - began)
                 await asyncio.sleep(random.uniform(*TALK_S))
 

@@ -1,7 +1,8 @@
 """The workspace of the rehearsal: a small web server, so that three hundred of them fit one machine.
 
 ``python workspace.py PORT``, in an attendee's home: ``work`` is what was saved last, PUT of it saves, ``version`` says
-which image this is, and a WebSocket echoes. Python's standard library alone.
+which image this is, and a WebSocket echoes. Every answer bears what was saved last, so that whose it is can be told.
+Python's standard library alone.
 """
 
 from __future__ import annotations
@@ -31,13 +32,20 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 return
             said = answer(method, path.rpartition("/")[2], body)
             writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Work: %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (held(), len(said), said)
             )
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
         writer.close()
+
+
+def held() -> bytes:
+    """What was saved last."""
+    work = Path("work")
+    return work.read_bytes() if work.exists() else b""
 
 
 def answer(method: str, name: str, body: bytes) -> bytes:
@@ -49,7 +57,7 @@ def answer(method: str, name: str, body: bytes) -> bytes:
         aside = Path("work.new")
         aside.write_bytes(body)
         aside.replace(work)
-    return work.read_bytes() if work.exists() else b""
+    return held()
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
