@@ -276,7 +276,7 @@ class Rules:
         if isinstance(action, Start) and (why := self._rollouts.unproved(machine, action)):
             raise BrokenRuleError("unproved", why)
         if isinstance(action, StartOver) and not machine.ever_hostile:
-            for broken in self._wishes.carried_out(machine, action):
+            for broken in self._wishes.carried_out(self.house.mux.fleet.world, machine, action):
                 raise BrokenRuleError("wishes", broken)
         if isinstance(action, Remove) and action.workspace in self._loss.kept_on(machine.ship):
             raise BrokenRuleError("kept", f"{machine.ship} destroys {action.workspace} before it was released")

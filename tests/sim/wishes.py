@@ -1,8 +1,9 @@
 """Wishes to start files over in a house, and what must hold of them.
 
 A wish is carried out on its attendee's own files, by whichever ship has them then; not again once the mux has heard how
-it ended, and not at all once it was withdrawn before a ship was told. Each wish for one file names a file of its own,
-so that it is known wherever it turns up; those to start everything over are told apart by nobody, and must end.
+it ended, and not at all once it was withdrawn before a ship was told. A ship that was lost may be at it when the next
+one has ended it: that is on the copy that it keeps, to which nobody is led. Each wish for one file names a file of its
+own, so that it is known wherever it turns up; those to start everything over are told apart by nobody, and must end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mux.core.events import Event, ShipReported, StartOverAsked, WishesWithdrawn
-from mux.core.model import Desired, WorkspaceId
+from mux.core.model import Desired, ShipId, WorkspaceId
 from mux.core.routes import RouteKey
 from mux.core.wishes import ended
 from mux.core.world import World
@@ -59,8 +60,7 @@ class WishRules:
                 case ShipReported(ship_id, _, report):
                     ship = world.ships.get(ship_id)
                     heard = report.workspaces if ship is not None and ship.report is report else ()
-                    # What is done to a copy that is only kept, or about to be destroyed, is nobody's any more.
-                    current = {w.id for seat in ship.seats for w in seat.workspaces.values()} if ship else set()
+                    current = _current(world, ship_id)
                     for word in heard:
                         if word.started_over is not None and word.id in current:
                             path = self._sent.get((word.id, word.started_over.number), "")
@@ -81,7 +81,7 @@ class WishRules:
             if self._ended.get(path, workspace.id) != workspace.id:
                 yield f"{workspace.id} is told to carry out a wish that has ended on {self._ended[path]}"
 
-    def carried_out(self, machine: SimMachine, action: StartOver) -> Iterator[str]:
+    def carried_out(self, world: World, machine: SimMachine, action: StartOver) -> Iterator[str]:
         """What does not hold of a wish that a ship is about to carry out."""
         spec, path = action.spec, action.wish.path
         owner = spec.receipt.split("|")[1] if spec.receipt else ""
@@ -89,8 +89,15 @@ class WishRules:
             yield f"a wish of {owner} is carried out on the files of {sorted(machine.truth[spec.id].owners)}"
         if path in self._whose and (owner, spec.project.name) != self._whose[path]:
             yield f"a wish of {self._whose[path]} is carried out for {owner} in {spec.project.name}"
-        if path in self._ended:
+        ended_on = self._ended.get(path)
+        if ended_on == spec.id or (ended_on is not None and spec.id in _current(world, machine.ship)):
             yield f"a wish is carried out on {spec.id} once more, and the mux has heard that it has ended"
+
+
+def _current(world: World, ship_id: ShipId) -> set[WorkspaceId]:
+    """What is on a ship's seats: what is done to a copy that is only kept, or about to be destroyed, is nobody's."""
+    ship = world.ships.get(ship_id)
+    return {each.id for seat in ship.seats for each in seat.workspaces.values()} if ship is not None else set()
 
 
 def unfulfilled(world: World) -> Iterator[str]:
