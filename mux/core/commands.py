@@ -94,8 +94,8 @@ class ShipRecord:
         port_first: first port of its range.
         port_count: size of the range.
         launched_at: seconds since the epoch.
-        cordoned: by an organizer.
-        draining: by an organizer or the planner.
+        cordoned: by an organizer, or since something was announced for its machine.
+        draining: by an organizer, the planner, or since its machine is about to end.
         failed: why it failed; empty if it did not.
         incarnations: workspaces made so far, so that ids are never reused.
         kind: what sort of machine it has, as prices go by it.
@@ -104,6 +104,8 @@ class ShipRecord:
         workspaces: those that should exist or are still to go.
         kept: work of attendees who were moved away, until an organizer releases the ship.
         leaving: seats whose attendees are being moved.
+        notices: what was announced for its machine: the kind, and when, in seconds since the epoch.
+        leave_at: when its people leave for that, in seconds since the epoch; None if they do not, or did.
     """
 
     id: ShipId
@@ -128,6 +130,8 @@ class ShipRecord:
     spot: bool = False
     replacing: bool = False
     leaving: tuple[int, ...] = ()
+    notices: tuple[tuple[str, float | None], ...] = ()
+    leave_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ def restore(world: World, record: ShipRecord) -> None:
     world.touch(ship, save=ship.launched_at != record.launched_at)
     if ship.state is ShipState.TERMINATED:
         return
+    if ship.leave_at is not None:
+        world.deadlines.set(("leave", ship.id), ship.leave_at)
     if ship.host:
         world.places[ship.host, ship.port_first] = ship.id
     fleet = world.spec.fleet

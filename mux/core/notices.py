@@ -1,7 +1,8 @@
 """What the owners of machines announce, and machines that ended by themselves: people leave in time.
 
-A notice may come from the provider and from the ship itself, again and again; each is acted on once. The ship gets
-nobody new from then on, and a replacement is launched as the planner sees fit.
+A notice may come from the provider and from the ship itself, again and again; each is acted on once, and is stored:
+neither of them need say it again to a mux that is started anew. The ship gets nobody new from then on, and a
+replacement is launched as the planner sees fit.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ def noticed(world: World, ship: Ship, notice: ShipNotice) -> None:
     """Seat nobody new on a ship whose machine will end, and move its people before that."""
     if ship.gone or (notice.kind, notice.at) in ship.notices or len(ship.notices) >= NOTICES_MAX:
         return
-    ship.notices.add((notice.kind, notice.at))
+    ship.notices += ((notice.kind, notice.at),)
     ship.cordoned = True
     moves = ""
     if notice.kind != "rebalance":
         leave_at = world.now if notice.at is None else max(world.now, notice.at - LEAD_S)
-        world.deadlines.set(("leave", ship.id), min(leave_at, world.deadlines.get(("leave", ship.id)) or leave_at))
+        ship.leave_at = leave_at if ship.leave_at is None else min(leave_at, ship.leave_at)
+        world.deadlines.set(("leave", ship.id), ship.leave_at)
         wait_s = leave_at - world.now
         moves = f"; its attendees are moved {'now' if wait_s <= 0 else f'in {wait_s / 60:.0f} minutes'}"
     said = f" ({notice.detail})" if notice.detail else ""
@@ -56,6 +58,7 @@ def leave(world: World, ship_id: ShipId) -> None:
     ship = world.ships.get(ship_id)
     if ship is None or ship.gone:
         return
+    ship.leave_at = None
     ship.draining = True
     world.touch(ship)
     leave_ship(world, ship)

@@ -173,6 +173,7 @@ class Ship:
         ordered: the provider took the order to launch it.
         ordered_at: when it said so; a listing that was asked for earlier need not have the machine.
         notices: what was announced for its machine and has been acted on: kind, and when.
+        leave_at: when its people leave for that; None if they do not, or did.
         failures: by project, free workspaces that failed here in a row, since any workspace last got well.
         ports_taken: ports of its range that other programs were found on.
         ports_told: that it has no free port has been told.
@@ -220,7 +221,8 @@ class Ship:
     missing_at: float = 0.0
     ordered: bool = False
     ordered_at: float = 0.0
-    notices: set[tuple[str, float | None]] = field(default_factory=set)
+    notices: tuple[tuple[str, float | None], ...] = ()
+    leave_at: float | None = None
     failures: dict[ProjectName, int] = field(default_factory=dict)
     ports_taken: set[int] = field(default_factory=set)
     ports_told: bool = False
@@ -262,6 +264,8 @@ class Ship:
             kind=record.kind,
             spot=record.spot,
             replacing=record.replacing,
+            notices=record.notices,
+            leave_at=record.leave_at,
         )
         for stored in record.workspaces:
             workspace = Workspace.restored(stored)
@@ -477,6 +481,8 @@ class Ship:
             spot=self.spot,
             replacing=self.replacing,
             leaving=tuple(seat.index for seat in self.seats if seat.leaving),
+            notices=self.notices,
+            leave_at=self.leave_at,
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
             kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),
         )

@@ -62,6 +62,8 @@ def load_ship(text: str) -> ShipRecord:
         spot=value.get("spot", False),
         replacing=value.get("replacing", False),
         leaving=tuple(value.get("leaving", ())),
+        notices=tuple((kind, at) for kind, at in value.get("notices", ())),
+        leave_at=value.get("leave_at"),
     )
 
 

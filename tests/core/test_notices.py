@@ -5,6 +5,7 @@ from __future__ import annotations
 from mux.core.commands import LaunchShip, TerminateShip
 from mux.core.events import FleetCooled, MachineEnded, MachineNoticed, ProviderNoticed, ShipCordoned, ShipReported
 from mux.core.model import ShipId, ShipNotice, ShipState
+from mux.store.records import dump_ship, load_ship
 from tests.core.room import Room, event_spec
 
 FIRST = ShipId("ship-0001")
@@ -57,6 +58,53 @@ def test_a_notice_that_is_repeated_is_told_once_and_an_organizer_may_know_better
     assert not room.fleet.world.ships[FIRST].cordoned
     assert len([each for each in room.notices if each.code == "machine_noticed"]) == 1
     assert {ship for ship, _ in room.seats().values()} == {FIRST}
+
+
+def test_a_mux_that_is_killed_after_a_notice_moves_people_when_it_would_have_though_nobody_says_it_again() -> None:
+    room = ready_room()
+    room.do(MachineNoticed(FIRST, ShipNotice("maintenance", room.now + 7200, "instance-retirement")))
+    room.restart()
+    assert room.fleet.world.ships[FIRST].noticed
+    room.do(after=7200 - 601)
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {FIRST}
+    room.restart()
+    room.do(after=2)
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {ShipId("ship-0002")}
+    assert len(room.seats()) == 2
+
+
+def test_a_mux_that_was_away_when_people_should_have_left_has_them_leave_at_once() -> None:
+    room = ready_room()
+    room.do(MachineNoticed(FIRST, ShipNotice("maintenance", room.now + 7200, "instance-retirement")))
+    room.now += 7200 - 300
+    room.restart()
+    room.settle()
+    assert FIRST not in {ship for ship, _ in room.seats().values()}
+    assert len(room.seats()) == 2
+
+
+def test_what_an_organizer_knows_better_stands_after_a_restart_though_the_notice_is_repeated() -> None:
+    room = ready_room()
+    notice = MachineNoticed(FIRST, ShipNotice("rebalance", None, ""))
+    room.do(notice, ShipCordoned(FIRST, cordoned=False))
+    room.answer_all()
+    room.restart()
+    room.do(notice)
+    room.answer_all()
+    assert not room.fleet.world.ships[FIRST].cordoned
+    assert len([each for each in room.notices if each.code == "machine_noticed"]) == 1
+
+
+def test_people_leave_for_a_notice_once_also_when_the_mux_is_killed_after_it() -> None:
+    room = ready_room()
+    room.do(MachineNoticed(FIRST, ShipNotice("interruption", room.now + 120, "spot")))
+    room.settle()
+    record = room.kept.ships[FIRST]
+    assert record.leave_at is None
+    assert record.notices == (("interruption", room.now + 120),)
+    assert load_ship(dump_ship(record)) == record
 
 
 def test_seats_that_an_announcement_keeps_newcomers_from_are_launched_elsewhere() -> None:

@@ -88,6 +88,8 @@ ships = st.builds(
     spot=st.booleans(),
     replacing=st.booleans(),
     leaving=st.lists(counts, max_size=3).map(tuple),
+    notices=st.lists(st.tuples(texts, st.none() | times), max_size=3).map(tuple),
+    leave_at=st.none() | times,
 )
 controls = st.builds(
     SaveControls,

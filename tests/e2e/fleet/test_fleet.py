@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 
+from mux.core.notices import LEAD_S
 from tests.e2e.fleet.house import House, open_house
 from tests.e2e.kills.attendee import Attendee
 from tests.e2e.lost.house import first_answer, newest
@@ -15,6 +17,8 @@ pytestmark = pytest.mark.timeout(900)
 
 NOTICE_S = 600.0
 """Until the end of a machine that has been announced: people are moved at once, and a loaded machine has time."""
+LATER_S = 75.0
+"""Until people leave a machine whose end was announced for later: time to kill the mux before, on a loaded machine."""
 FLEET = ("attendees = 1", "spare_seats = 1", "seats_per_ship = 1")
 
 
@@ -86,6 +90,34 @@ async def test_a_machine_that_ec2_retires_is_left_in_time() -> None:
                 return machine.state is State.TERMINATED and len(house.live) == 2
 
             await house.until(replaced)
+
+
+@pytest.mark.long
+async def test_a_mux_that_is_killed_after_a_notice_moves_people_in_time_though_nobody_says_it_again() -> None:
+    async with open_house(fleet=FLEET) as house:
+        await house.start()
+        await house.warm(2)
+        async with house.at_work():
+            left = await house.ship_of_the_attendee()
+            machine = house.instance_of(left)
+            house.cloud.schedule_retirement(machine.id, LEAD_S + LATER_S)
+
+            async def heard() -> bool:
+                return any("instance-retirement" in text for text in await told(house, left))
+
+            await house.until(heard)
+            assert await house.ship_of_the_attendee() == left, "there is time"
+            machine.maintenance.clear()
+            house.agents.agent(machine.id).signal(signal.SIGSTOP)
+            await house.kill_whole()
+            await house.start()
+            assert await told(house, left) == [], "neither EC2 nor the machine says it again"
+
+            async def moved() -> bool:
+                return {ship for ship, _ in (await house.seats()).values()} - {left} != set()
+
+            await house.until(moved)
+            assert await house.ship_of_the_attendee() != left
 
 
 @pytest.mark.long
