@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from mux.core.views import FleetStatus
 
-GAUGES: Mapping[str, tuple[str, Callable[[FleetStatus], int]]] = {
+GAUGES: Mapping[str, tuple[str, Callable[[FleetStatus], float]]] = {
     "mux_seats_wanted": ("Attendees and spare seats.", lambda status: status.seats_wanted),
     "mux_seats_total": ("Seats of ships that exist and are not going.", lambda status: status.seats_total),
     "mux_seats_ready": ("Free seats that can be offered now.", lambda status: status.seats_ready),
@@ -28,6 +28,14 @@ GAUGES: Mapping[str, tuple[str, Callable[[FleetStatus], int]]] = {
     ),
     "mux_doors_open": ("1 while newcomers get seats.", lambda status: int(status.doors_open)),
     "mux_launching": ("0 when launching is paused or was given up.", lambda status: int(status.launching)),
+    "mux_snapshot_lag_seconds": (
+        "What would be missing of an attendee's files, at the most, if their ship were lost now.",
+        lambda status: status.snapshot_lag_s,
+    ),
+    "mux_homes_behind": (
+        "Homes of attendees of which something would be missing if their ship were lost now.",
+        lambda status: status.homes_behind,
+    ),
     "mux_projects_broken": (
         "Projects that fail on several ships and hold no seats back.",
         lambda status: len(status.projects_broken),

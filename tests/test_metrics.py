@@ -16,6 +16,9 @@ def test_every_metric_has_help_and_a_value() -> None:
     room = Room()
     room.settle()
     room.log_in("ada")
+    for machine in room.machines.values():
+        machine.behind_s = 2.5
+    room.settle()
     text = metrics_text(
         fleet_status(room.fleet.world),
         1,
@@ -25,6 +28,8 @@ def test_every_metric_has_help_and_a_value() -> None:
     assert set(GAUGES) <= set(families)
     assert all(family.documentation for family in families.values())
     assert families["mux_seats_assigned"].samples[0].value == 1
+    assert families["mux_snapshot_lag_seconds"].samples[0].value == 2.5
+    assert families["mux_homes_behind"].samples[0].value == 1
     assert {s.labels["state"]: s.value for s in families["mux_ships"].samples} == {"available": 1, "running": 1}
     counted = [sample for family in families.values() for sample in family.samples if sample.labels.get("code")]
     assert [(sample.name, sample.value) for sample in counted] == [("mux_proxy_requests_total", 5.0)]

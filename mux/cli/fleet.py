@@ -98,7 +98,9 @@ def _show_status(found: dict[str, Any], *, as_json: bool, compact: bool) -> None
     say(f"people    {found['sessions']} logged in, {found['waiting']} waiting")
     ships = ", ".join(f"{count} {state}" for state, count in found["ships_by_state"].items() if count) or "none"
     say(f"ships     {ships}")
-    # A mux that runs on from before an upgrade does not say it.
+    # A mux that runs on from before an upgrade does not say this, nor the next.
+    if behind := found.get("homes_behind"):
+        say(f"snapshots {behind} behind, by {found['snapshot_lag_s']:.1f} s at most")
     if found.get("trouble"):
         say_painted(f"stuck: {found['trouble']}; what is shown here is not in force before that", "red")
     if not found["launching"]:

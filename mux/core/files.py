@@ -77,15 +77,28 @@ def withdraw(world: World, event: WishesWithdrawn) -> None:
             workspace.start_over = None
 
 
+def snapshot_lag_s(world: World, ship: Ship, workspace: Workspace) -> float:
+    """What would be missing of an attendee's files if their ship were lost now, in seconds of their work; 0 if nothing.
+
+    As `left` has it: how much older the newest snapshot is than the last change that the ship told of, and for how long
+    nothing has been heard of the ship, if that is longer than a heartbeat may take.
+    """
+    return workspace.behind_s + _unheard_s(world, ship)
+
+
 def left(world: World, ship: Ship, user: UserId, workspace: Workspace) -> None:
     """An attendee is taken off a workspace: remember how old their snapshot is, to tell them when they come back."""
-    heard_at = ship.last_seen if ship.last_seen is not None else world.started
-    unheard_s = max(0.0, world.now - heard_at) if ship.unreachable else 0.0
+    unheard_s = _unheard_s(world, ship)
     ages = dict(world.behind.get(user, {}))
     ages.pop(workspace.project, None)
     if workspace.behind_s > 0 or unheard_s > 0:
         ages[workspace.project] = Behind(workspace.behind_s, unheard_s, world.now)
     _tell(world, user, ages)
+
+
+def _unheard_s(world: World, ship: Ship) -> float:
+    heard_at = ship.last_seen if ship.last_seen is not None else world.started
+    return max(0.0, world.now - heard_at) if ship.unreachable else 0.0
 
 
 def behind(world: World, user: UserId, project: ProjectName, now: float) -> Behind | None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mux.core import disks
 from mux.core.commands import Behind
 from mux.core.failures import RESTORE_FAILED
-from mux.core.files import behind, shared_files
+from mux.core.files import HOLDS_FILES, behind, shared_files, snapshot_lag_s
 from mux.core.keeping import unkept_since
 from mux.core.model import (
     Doors,
@@ -111,6 +111,8 @@ class SeatView:
         ready: it can be offered, or is in use.
         workspaces: project name to state, in words of the design.
         failures: project name to reason and log tail.
+        snapshot_lag_s: project name to what would be missing of the attendee's files if the ship were lost now, in
+            seconds of their work; of those whose newest snapshot has everything that was seen, 0.
     """
 
     index: int
@@ -118,6 +120,7 @@ class SeatView:
     ready: bool
     workspaces: Mapping[ProjectName, str]
     failures: Mapping[ProjectName, str]
+    snapshot_lag_s: Mapping[ProjectName, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,21 @@ class FleetStatus:
     unsaved_documents: int = 0
     broadcast: str = ""
     trouble: str = ""
+
+    @property
+    def snapshot_lags_s(self) -> tuple[float, ...]:
+        """Of every attendee's files of every project that they have opened, see `SeatView`."""
+        return tuple(lag for ship in self.ships for seat in ship.seats for lag in seat.snapshot_lag_s.values())
+
+    @property
+    def snapshot_lag_s(self) -> float:
+        """The largest of them; 0 if there are none."""
+        return max(self.snapshot_lags_s, default=0.0)
+
+    @property
+    def homes_behind(self) -> int:
+        """Of how many something would be missing."""
+        return sum(lag > 0 for lag in self.snapshot_lags_s)
 
 
 def attendee_view(world: World, user: UserId, now: float | None = None) -> AttendeeView:
@@ -335,12 +353,12 @@ def ship_view(world: World, ship: Ship) -> ShipView:
         resources=ship.resources,
         limits=report.limits if report else (),
         limits_missing=report.limits_missing if report else (),
-        seats=tuple(_seat_view(world, seat) for seat in ship.seats),
+        seats=tuple(_seat_view(world, ship, seat) for seat in ship.seats),
         kept_of=ship.kept_of,
     )
 
 
-def _seat_view(world: World, seat: Seat) -> SeatView:
+def _seat_view(world: World, ship: Ship, seat: Seat) -> SeatView:
     return SeatView(
         index=seat.index,
         user=seat.user,
@@ -350,6 +368,11 @@ def _seat_view(world: World, seat: Seat) -> SeatView:
             name: f"{workspace.reported.detail or workspace.reported.reason}\n{workspace.reported.log_tail}".strip()
             for name, workspace in seat.workspaces.items()
             if workspace.failed and workspace.reported is not None
+        },
+        snapshot_lag_s={
+            name: snapshot_lag_s(world, ship, workspace)
+            for name, workspace in seat.workspaces.items()
+            if seat.user is not None and workspace.state in HOLDS_FILES
         },
     )
 

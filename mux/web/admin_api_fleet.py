@@ -217,6 +217,8 @@ def status_model(view: FleetStatus, now: float) -> Status:
         seats_assigned=view.seats_assigned,
         waiting=view.waiting,
         sessions=view.sessions,
+        snapshot_lag_s=view.snapshot_lag_s,
+        homes_behind=view.homes_behind,
         ships_by_state={state.value: count for state, count in view.ships_by_state.items()},
         projects_broken={str(name): reason for name, reason in view.projects_broken.items()},
         opt_ins={str(name): list(allowed) for name, allowed in view.opt_ins.items()},
@@ -242,6 +244,7 @@ def status_model(view: FleetStatus, now: float) -> Status:
                         ready=seat.ready,
                         workspaces={str(name): state for name, state in seat.workspaces.items()},
                         failures={str(name): reason for name, reason in seat.failures.items()},
+                        snapshot_lag_s={str(name): lag for name, lag in seat.snapshot_lag_s.items()},
                     )
                     for seat in ship.seats
                 ],

@@ -103,6 +103,10 @@ class SeatOut(ApiResponse):
     ready: bool = Field(description="It can be offered, or is in use.")
     workspaces: dict[str, str] = Field(description="Project to the state of its workspace.")
     failures: dict[str, str] = Field(description="Project to reason and last lines of its log.")
+    snapshot_lag_s: dict[str, float] = Field(
+        description="Project to what would be missing of the attendee's files if the ship were lost now, in seconds of "
+        "their work; 0 where the newest snapshot has all that was seen."
+    )
 
 
 class ShipOut(ApiResponse):
@@ -177,6 +181,8 @@ class Status(ApiResponse):
     seats_assigned: int
     waiting: int
     sessions: int
+    snapshot_lag_s: float = Field(description="The largest of all seats'.")
+    homes_behind: int = Field(description="How many of all seats' are above 0.")
     ships_by_state: dict[str, int]
     projects_broken: dict[str, str] = Field(description="Project to reason, for those that hold no seats back.")
     opt_ins: dict[str, list[str]] = Field(description="Project to what its containers may beyond the rule.")

@@ -49,6 +49,17 @@ async def test_status_shows_the_room(cli: Cli) -> None:
     assert "project deep may beyond the rule: root, CAP_SYS_PTRACE" in said.out
     assert "ship-0001  running  up    0/2" in said.out
     assert "warning  ship-0001  a notice" in said.out
+    assert "snapshots" not in said.out
+
+
+async def test_status_says_what_the_loss_of_a_ship_would_cost(cli: Cli) -> None:
+    view = ship_view()
+    seat = replace(view.seats[0], user=UserId("u-ada"), snapshot_lag_s={ProjectName("intro"): 12.34})
+    cli.admin.engine.room = room(replace(view, seats=(seat,)))
+    assert "snapshots 1 behind, by 12.3 s at most\n" in (await cli("status")).out
+    status = json.loads((await cli("status", "--json")).out)
+    assert (status["homes_behind"], status["snapshot_lag_s"]) == (1, 12.34)
+    assert status["ships"][0]["seats"][0]["snapshot_lag_s"] == {"intro": 12.34}
 
 
 async def test_status_says_when_nothing_can_be_stored(cli: Cli) -> None:
@@ -61,7 +72,7 @@ async def test_status_of_a_mux_that_runs_on_from_before_an_upgrade(cli: Cli, mon
     get = Api.get
 
     def from_before(api: Api, path: str) -> dict[str, Any]:
-        return {name: value for name, value in get(api, path).items() if name != "trouble"}
+        return {name: value for name, value in get(api, path).items() if name not in ("trouble", "homes_behind")}
 
     monkeypatch.setattr(Api, "get", from_before)
     said = await cli("status")

@@ -21,7 +21,7 @@ from mux.core.events import (
 )
 from mux.core.files import BEHIND_SHOWN_S, PATH_CHARS_MAX, FilesView, files_views
 from mux.core.model import Doors, ProjectName, ShipId, StartedOver, StartOver, UserId
-from mux.core.views import attendee_view
+from mux.core.views import attendee_view, fleet_status
 from mux.store.records import dump_ship, load_ship
 from tests.core.room import Room, event_spec, project
 
@@ -369,3 +369,23 @@ def test_no_wish_outlives_the_deletion_of_its_attendees_files() -> None:
     room.settle()
     assert ADA not in room.seats()
     assert room.fleet.world.wishes == room.kept.wishes == {}
+
+
+def test_what_a_loss_would_cost_is_shown_of_every_home_while_its_ship_is_up() -> None:
+    room = Room(event_spec(project(), heartbeat_grace_s=10.0))
+    room.settle()
+    room.log_in("ada", "bob")
+    room.settle()
+    assert (fleet_status(room.fleet.world).snapshot_lag_s, fleet_status(room.fleet.world).homes_behind) == (0.0, 0)
+
+    ship, seat = room.seats()[ADA]
+    tell(room, ship, 12.5)
+    status = fleet_status(room.fleet.world)
+    (shown,) = (view.seats[seat] for view in status.ships if view.id == ship)
+    assert shown.snapshot_lag_s == {INTRO: 12.5}
+    assert (status.snapshot_lag_s, status.homes_behind) == (12.5, 2)
+
+    room.do(after=11.0)
+    assert fleet_status(room.fleet.world).snapshot_lag_s == 12.5 + 11.0, "nothing has been heard since"
+    tell(room, ship, 0.0)
+    assert (fleet_status(room.fleet.world).snapshot_lag_s, fleet_status(room.fleet.world).homes_behind) == (0.0, 0)
