@@ -25,21 +25,27 @@ _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])
 _EXTENSION = rb";[%b]+(?:=(?:[%b]+|%b))?" % (TCHAR, TCHAR, _QUOTED)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})((?:%b)*)\r\n" % (CHUNK_DIGITS_MAX, _EXTENSION))
 # Whole chunks of few bytes, without extensions: a writer without a buffer, or somebody who wants to keep the others
-# waiting, sends ten thousands of them at a time, with as many zeros before a size as may be. No group is tried twice,
-# so a run costs what it is long.
-_SMALL_BYTES_MAX = 63
-_DIGITS = (
-    re.sub(rb"[a-f]", lambda found: b"[%b%b]" % (found[0], found[0].upper()), b"%x" % n)
-    for n in range(1, _SMALL_BYTES_MAX + 1)
-)
-_SMALL_CHUNKS = re.compile(
-    b"(?:(?=[0-9A-Fa-f]{1,%d}+\r)0*+(?:%b))++"
-    % (
-        CHUNK_DIGITS_MAX,
-        b"|".join(b"%b\r\n.{%d}\r\n" % (digits, size) for size, digits in enumerate(_DIGITS, 1)),
-    ),
-    re.DOTALL,
-)
+# waiting, sends ten thousands of them at a time, with as many zeros before a size as may be. Their sizes are a tree by
+# digits, and no branch is tried twice, so a run costs what it is long.
+
+
+def _small_chunks() -> re.Pattern[bytes]:
+    def digit(value: int) -> bytes:
+        text = b"%x" % value
+        return text if value < 10 else b"[%b%b]" % (text, text.upper())
+
+    def data(size: int) -> bytes:
+        return b"\r\n.{%d}\r\n" % size
+
+    sizes = [
+        b"%b(?:%b|%b)" % (digit(high), data(high), b"|".join(digit(low) + data(high * 16 + low) for low in range(16)))
+        for high in range(1, 16)
+    ]
+    return re.compile(b"(?:(?=[0-9A-Fa-f]{1,%d}+\r)0*+(?:%b))++" % (CHUNK_DIGITS_MAX, b"|".join(sizes)), re.DOTALL)
+
+
+_SMALL_CHUNKS = _small_chunks()
+_PLAIN_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,%d})\r\n" % CHUNK_DIGITS_MAX)
 _TRAILER_LINE = re.compile(rb"[\t \x21-\x7e\x80-\xff]+\r\n")
 
 WHOLE_ORIGIN = frozenset(
@@ -219,11 +225,10 @@ class ChunkedBody:
         line = data[position : end + 1]
         if self._in_trailers:
             self._trailer(line)
+        elif whole := _whole_chunks(data, position):
+            return whole
         else:
             self._size(line)
-            if self._in_data and self._left <= _SMALL_BYTES_MAX + 2 and (run := _SMALL_CHUNKS.match(data, position)):
-                self._in_data = False
-                return run.end() - position
         return len(line)
 
     def _size(self, line: bytes) -> None:
@@ -250,3 +255,20 @@ class ChunkedBody:
         key = parse_field(line[:-2]).key
         if key in _TRAILERS_REFUSED or key.startswith(_TRAILER_PREFIXES_REFUSED) or b"_" in key:
             raise Malformed("trailer_refused", "a trailer that may not be one (RFC 9110 section 6.5.1)")
+
+
+def _whole_chunks(data: bytes, start: int) -> int:
+    """Bytes of the chunks from ``start`` on that have no extensions and are here whole; 0 for none."""
+    position = start
+    while True:
+        if run := _SMALL_CHUNKS.match(data, position):
+            position = run.end()
+        line = _PLAIN_CHUNK_LINE.match(data, position)
+        if line is None:
+            break
+        begin = line.end()
+        end = begin + int(line[1], 16)
+        if begin == end or data[end : end + 2] != b"\r\n":
+            break
+        position = end + 2
+    return position - start
