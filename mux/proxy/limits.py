@@ -122,6 +122,14 @@ POOL_IDLE_MAX_WEB: Final = 32
 POOL_IDLE_S: Final = 30.0
 """Age of an idle upstream connection at which it is closed; servers close theirs after 5 s to an hour."""
 
+FRESH_S: Final = 1.0
+"""Age of an idle upstream connection up to which it may carry a request that must not be sent twice: servers keep
+theirs for two seconds (gunicorn), five (uvicorn, Node.js) or an hour (tornado), and none is known to close sooner."""
+
+FRESH_BODY_BYTES_MAX: Final = 32 * 1024
+"""Body of such a request: one that the kernel takes at once, however busy the workspace is. With a longer one the
+connection is made anew: it costs little beside the body, and REUSED_USER_TIMEOUT_MS does not end it."""
+
 KEEPALIVE_IDLE_S: Final = 10
 """TCP keepalive: silence before the first probe. With the two below a dead peer is found in 40 s; nothing is sent
 inside the stream."""
@@ -139,7 +147,8 @@ outstanding. Plain HTTP has CLIENT_STALL_S instead, since this one also ends a p
 REUSED_USER_TIMEOUT_MS: Final = 10_000
 """TCP_USER_TIMEOUT of a kept upstream connection that is used again: a machine that vanished acknowledges nothing, and
 the kernel would send the request anew for a quarter of an hour. It is then tried on a new connection. Only requests
-without a body go out on these; their acknowledgement is the kernel's, however busy the workspace is."""
+without a body, or with a short one, go out on these; their acknowledgement is the kernel's, however busy the workspace
+is."""
 
 TUNNEL_ACTIVE_BYTES_MIN: Final = 64
 """Bytes between two batches of counters that make a tunnel active: more than the pings of a tab that is merely open."""
@@ -255,8 +264,12 @@ PUT_OFF_BYTES_MAX: Final = 16 * 1024 * 1024
 Beyond it each connection that brings something is not read until then, so it adds one read at most."""
 
 READ_ON_MAX: Final = 8
-"""Connections that are read on in one turn, of those whose bodies came in one that had lasted for too long: a read of
-the smallest chunks takes 2 ms."""
+"""Connections that are read on in one turn, of those whose bodies or tunnels came in one that had lasted for too long:
+a read of the smallest chunks takes 2 ms."""
+
+REST_BYTES_MIN: Final = 64 * 1024
+"""One read of a tunnel from which on it rests in such a turn. Smaller ones cost little more than their system calls,
+and are most of what notebooks say."""
 
 ACCEPTS_MAX: Final = 256
 """Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon

@@ -1,49 +1,81 @@
 """A tunnel: after 101, two transports that write into each other.
 
-Owns both connections until they end. Rules: blind, nothing is read, re-framed, pinged or closed by us; each leg's
-``data_received`` is the other transport's ``write``, so a message costs no Python frame; each leg's backpressure stops
-the other's reading; an end of stream is passed on, and the tunnel ends when both directions have.
+Owns both connections until they end. Rules: blind, nothing is read, re-framed, pinged or closed by us; what one leg
+brings is the other's to write, at once and as it came; each leg's backpressure stops the other's reading; in a turn of
+the event loop that has lasted for too long a leg that brings much rests, see :mod:`mux.proxy.turns`; an end of
+stream is passed on, and the tunnel ends when both directions have.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy import limits, sockets
+from mux.proxy.limits import REST_BYTES_MIN
 from mux.proxy.shares import Holder
+from mux.proxy.turns import Turns
 
 
 class _Leg(asyncio.Protocol):
-    __slots__ = ("_peer", "_tunnel", "data_received", "ended")
+    """One side of a tunnel.
 
-    data_received: Callable[[bytes], None]  # type: ignore[assignment]  # the peer's write itself, not a method
+    Args:
+        tunnel: whose.
+        transport: its connection.
+        peer: the other one, into which it writes.
+        turns: of the loop.
+    """
 
-    def __init__(self, tunnel: Tunnel, peer: asyncio.Transport) -> None:
+    __slots__ = ("_tunnel", "_turns", "_write", "ended", "full", "other", "transport")
+
+    other: _Leg
+
+    def __init__(self, tunnel: Tunnel, transport: asyncio.Transport, peer: asyncio.Transport, turns: Turns) -> None:
         self._tunnel = tunnel
-        self._peer = peer
-        self.data_received = peer.write
+        self._turns = turns
+        self._write = peer.write
+        self.transport = transport
+        self.full = False
         self.ended = False
 
+    def data_received(self, data: bytes) -> None:
+        self._write(data)
+        if len(data) >= REST_BYTES_MIN and (now := self._turns.now()) > self._turns.ends:
+            self._turns.rest(now, self, self.transport)
+
     def pause_writing(self) -> None:
-        self._peer.pause_reading()
+        self.full = True
+        self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._tunnel.resume(self._peer)
+        self.full = False
+        self.other.read_on()
+
+    def read_on(self) -> None:
+        """Read, unless the stream has ended or the other side takes no more for now. See Rested."""
+        if not self.transport.is_closing() and not self.ended and not self.other.full:
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         self.ended = True
-        return self._tunnel.half_closed(self._peer)
+        return self._tunnel.half_closed(self.other)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tunnel.lost(self._peer, exc)
+        other = self.other
+        del self.other  # be freed at once: the collector comes seldom, and stops everybody when it does
+        self._tunnel.lost(other.transport, exc)
 
 
 class TunnelOwner(Protocol):
     """Whoever wants to know that a tunnel is over."""
+
+    @property
+    def turns(self) -> Turns:
+        """Of the loop."""
+        ...
 
     def tunnel_ended(self, tunnel: Tunnel) -> None:
         """Both connections are gone."""
@@ -91,27 +123,22 @@ class Tunnel:
         """
         for transport in (self._client, self._upstream):
             sockets.bound_unacknowledged(transport, limits.TUNNEL_USER_TIMEOUT_MS)
-        leg = _Leg(self, self._upstream)
-        self._client.set_protocol(leg)
-        self._upstream.set_protocol(_Leg(self, self._client))
+        client = _Leg(self, self._client, self._upstream, self._owner.turns)
+        upstream = _Leg(self, self._upstream, self._client, self._owner.turns)
+        client.other, upstream.other = upstream, client
+        client.full, upstream.full = client_paused, upstream_paused
+        self._client.set_protocol(client)
+        self._upstream.set_protocol(upstream)
         self._bytes = sockets.bytes_moved(self._client)
-        if not upstream_paused:
-            self.resume(self._client)
-        if not client_paused:
-            self.resume(self._upstream)
+        client.read_on()
+        upstream.read_on()
         if client_ended:
-            leg.eof_received()
+            client.eof_received()
 
-    def resume(self, transport: asyncio.Transport) -> None:
-        """Read a leg again, unless its stream has ended."""
-        leg = transport.get_protocol()
-        if not transport.is_closing() and isinstance(leg, _Leg) and not leg.ended:
-            transport.resume_reading()
-
-    def half_closed(self, peer: asyncio.Transport) -> bool:
+    def half_closed(self, into: _Leg) -> bool:
         """One direction has ended: pass it on. Returns whether the leg stays open for the other direction."""
-        leg = peer.get_protocol()
-        if isinstance(leg, _Leg) and leg.ended:
+        peer = into.transport
+        if into.ended:
             # Both have: what is still buffered is written, then both are closed.
             peer.close()
             return False

@@ -5,7 +5,7 @@ while each look finds 1,024 of them (``uv__io_poll``), and runs timers, dials an
 keeps more sockets ready than that would stop all of these for half a second; so a turn takes no new requests once it
 has lasted for TURN_S, and ends when those under way are through. Of one connection libuv takes up to 32 reads each time
 (``uv__read``), so whoever sends fast could fill the memory in one turn, or have it for themselves: what is put off is
-bounded, and bodies are read on by a few at a time.
+bounded, and bodies and tunnels are read on by a few at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from mux.proxy.limits import PUT_OFF_BYTES_MAX, READ_ON_MAX, TURN_S
 log = structlog.get_logger(__name__)
 
 
-class Late(Protocol):
+class Rested(Protocol):
+    """Whoever is not read until a later turn."""
+
+    def read_on(self) -> None:
+        """Read again what is not read for other reasons than the turn's length."""
+        ...
+
+
+class Late(Rested, Protocol):
     """A connection whose bytes may be put off."""
 
     @property
@@ -31,10 +39,6 @@ class Late(Protocol):
 
     def received(self, data: bytes) -> None:
         """Take bytes."""
-        ...
-
-    def read_on(self) -> None:
-        """Read again what is not read for other reasons than the turn's length."""
         ...
 
 
@@ -47,10 +51,11 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.now = loop.time
         self._due = self._marked = False
         self._kept: list[tuple[Late, bytes]] = []
         self._bytes = 0
-        self._stopped: deque[Late] = deque()
+        self._stopped: deque[Rested] = deque()
         self.ends = 0.0
         """On the loop's clock: until then nobody needs to ask."""
 
@@ -74,8 +79,8 @@ class Turns:
             self._stop(connection, connection.transport)
         return True
 
-    def rest(self, now: float, connection: Late, transport: asyncio.Transport) -> None:
-        """Read no more of a body until the next turn, if this one has lasted for too long.
+    def rest(self, now: float, connection: Rested, transport: asyncio.Transport) -> None:
+        """Read no more of a body, or of a tunnel, until the next turn, if this one has lasted for too long.
 
         Args:
             now: on the loop's clock, after ``ends``.
@@ -97,7 +102,7 @@ class Turns:
             self._due = True
             self._loop.call_soon(self._next)
 
-    def _stop(self, connection: Late, transport: asyncio.Transport) -> None:
+    def _stop(self, connection: Rested, transport: asyncio.Transport) -> None:
         if not transport.is_closing():
             transport.pause_reading()
             self._stopped.append(connection)

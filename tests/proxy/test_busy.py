@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -16,6 +16,7 @@ from mux.proxy.quick import Quick
 from mux.proxy.turns import Late, Turns
 from tests.proxy.rig import ALICE, INTRO, PATIENCE_S, Rig, Wire, answering, asked, request
 from tests.proxy.test_messages import OK, eventually
+from tests.proxy.test_tunnels import open_tunnel
 
 BOTH_LOOPS = True
 BOTH_WAYS = True
@@ -411,3 +412,46 @@ async def test_large_bodies_pass_whole_however_long_turns_are(rig: Rig) -> None:
     turns.ends = -1.0
     for echoed in await asyncio.gather(*(ask() for _ in range(3))):
         assert echoed == body * number + end
+
+
+async def test_a_tunnel_that_brings_much_in_a_late_turn_is_read_on_in_a_later_one(rig: Rig) -> None:
+    ends = await open_tunnel(rig)
+    tunnel = next(iter(rig.plane._tunnels))
+    leg, turns = cast(Any, tunnel._client.get_protocol()), rig.plane.turns
+    turns.rest(0.0, leg, tunnel._client)  # begins the turn
+    turns.ends = -1.0
+    leg.data_received(bytes(limits.REST_BYTES_MIN - 1))
+    assert tunnel._client.is_reading()
+    leg.data_received(bytes(limits.REST_BYTES_MIN))
+    assert not tunnel._client.is_reading()
+    leg.other.full = True  # by then the workspace takes no more
+    turns._next()
+    assert not tunnel._client.is_reading()
+    leg.other.resume_writing()
+    assert tunnel._client.is_reading()
+    assert len(ends) == 2
+
+
+async def test_tunnels_pass_whole_however_long_turns_are(rig: Rig) -> None:
+    """Both ways at once, with every turn too long from its beginning."""
+    size, ends = 4 << 20, [await open_tunnel(rig) for _ in range(3)]
+    turns = rig.plane.turns
+    begin = turns._begin
+
+    def begin_late(now: float) -> None:
+        begin(now)
+        turns.ends = -1.0
+
+    turns._begin = begin_late  # type: ignore[method-assign]
+    turns.ends = -1.0
+
+    async def one_way(source: Wire, sink: Wire, number: int) -> None:
+        said = b"%08d" % number * (size // 8)
+        sending = asyncio.create_task(source.send(said))
+        assert await sink.exactly(size) == said
+        await sending
+
+    await asyncio.gather(
+        *(one_way(client, workspace, number) for number, (client, workspace) in enumerate(ends)),
+        *(one_way(workspace, client, 100 + number) for number, (client, workspace) in enumerate(ends)),
+    )
