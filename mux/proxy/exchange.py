@@ -17,7 +17,7 @@ from mux.proxy.body import CHUNKED, NO_BODY, UNTIL_CLOSE
 from mux.proxy.failures import upstream_failed
 from mux.proxy.grammar import values_of
 from mux.proxy.refusal import Malformed, Refusal
-from mux.proxy.request import METHODS_SAFE, RequestHead
+from mux.proxy.request import RequestHead
 from mux.proxy.response import Mark, ResponseHead, ResponseReader
 from mux.proxy.rewrite import client_head, upstream_head
 from mux.proxy.routing import Destination
@@ -84,11 +84,6 @@ class Exchange:
         key = self.request.values(b"sec-websocket-key")[0] if self.request.upgrade else None
         return ResponseReader(self.request.method, key, self.request.minor)
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether it may be sent twice (RFC 9110 section 9.2.2); all others get a connection that cannot be stale."""
-        return self.request.method in METHODS_SAFE and self.request.body == NO_BODY and not self.request.upgrade
-
     def start(self) -> None:
         """Find a connection and send the head."""
         self._plane.registry.add(self)
@@ -97,11 +92,18 @@ class Exchange:
         if self.destination.hold_s is not None:
             self._hold(self.destination.hold_s)
             return
-        connection = self._pool.take() if self.repeatable else None
-        if connection is not None:
+        if (connection := self._kept()) is not None:
             self._attach(connection)
         else:
-            self._dial(share=self.repeatable)
+            self._dial(share=self.request.repeatable)
+
+    def _kept(self) -> UpstreamConnection | None:
+        """An idle connection that may carry it: what is not sent twice takes none that its server may just end."""
+        if self.request.repeatable:
+            return self._pool.take()
+        if NO_BODY <= self.request.body <= limits.FRESH_BODY_BYTES_MAX and not self.request.upgrade:
+            return self._pool.take_fresh(self._plane.now())
+        return None
 
     @property
     def _pool(self) -> Pool:
@@ -147,7 +149,7 @@ class Exchange:
 
     def _held(self) -> bool:
         """Wait instead of failing, if the workspace is being swapped and the request may be sent again."""
-        if self.gone or self.head_sent or not self.repeatable or self._waits:
+        if self.gone or self.head_sent or not self.request.repeatable or self._waits:
             return False
         destination = self._is_held()
         if destination is None or destination.hold_s is None:
@@ -323,7 +325,7 @@ class Exchange:
         if self._held():
             return
         stale = connection is not None and connection.reused and not self._reader.started
-        if stale and self.repeatable:  # once: what is dialled now is not reused
+        if stale and self.request.repeatable:  # once: what is dialled now is not reused
             self._plane.tally.count("retries_total")
             self._reader = self._new_reader()
             self._dial()

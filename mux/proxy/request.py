@@ -93,6 +93,11 @@ class RequestHead:
         return int(values[0]) if len(values) == 1 and _HOPS.fullmatch(values[0]) else None
 
     @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent twice (RFC 9110 section 9.2.2)."""
+        return self.method in METHODS_SAFE and self.body == NO_BODY and not self.upgrade
+
+    @property
     def path(self) -> bytes:
         """The target without its query."""
         return self.target.partition(b"?")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import struct
 
@@ -69,6 +70,16 @@ def reset(transport: asyncio.Transport) -> None:
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()
+
+
+def silent(transport: asyncio.BaseTransport) -> bool:
+    """Whether nothing has come on a connection that is read, nor its end, as the kernel knows it now."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return not poll.poll(0)
 
 
 def unread(transport: asyncio.BaseTransport, bound: int) -> list[bytes]:

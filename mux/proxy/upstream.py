@@ -139,6 +139,27 @@ class Pool:
                 return connection
         return None
 
+    def take_fresh(self, now: float) -> UpstreamConnection | None:
+        """An idle connection that its server has surely not given up, for a request that may not be sent twice.
+
+        None if none was used within FRESH_S, or if each of those has ended by now.
+
+        Args:
+            now: on the loop's clock.
+        """
+        idle = self.idle
+        while idle and now - idle[-1].idle_since <= limits.FRESH_S:
+            connection = idle.pop()
+            self._pools.idle -= 1
+            if connection.lost or connection.ended:
+                continue
+            if sockets.silent(connection.transport):
+                if not connection.reused:
+                    self._reuse(connection)
+                return connection
+            connection.close()
+        return None
+
     def wait(self, waiter: Waiter, destination: Destination) -> None:
         """Get the next connection that comes back or is dialled, whichever is first.
 

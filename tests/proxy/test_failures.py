@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
-from mux.proxy import limits
+from mux.proxy import limits, sockets
 from mux.proxy.plane import Plane
 from mux.proxy.upstream import Pool
-from tests.proxy.rig import HOST, Response, Rig, Wire, answering, request
+from tests.proxy.rig import ALICE, HOST, Response, Rig, Wire, answering, asked, request
 from tests.proxy.test_messages import OK, ORIGIN_LINE, eventually
 
 BOTH_WAYS = True
@@ -142,9 +143,29 @@ async def test_it_is_sent_once_more_and_not_again(rig: Rig) -> None:
     assert len(rig.alice.requests) == 3
 
 
-@pytest.mark.parametrize("method", [b"PUT", b"POST", b"DELETE", b"PATCH"])
-async def test_a_write_never_travels_on_a_connection_that_may_be_stale(rig: Rig, method: bytes) -> None:
+WRITES = [b"PUT", b"POST", b"DELETE", b"PATCH"]
+PUT = request(b"PUT /camp/intro/x", b"Content-Length: 2", ORIGIN_LINE, body=b"{}")
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_travels_on_a_connection_that_was_just_used(
+    rig: Rig, method: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"alice"
+    for line in (method + b" /camp/intro/x", method + b" /camp/intro/y"):
+        assert (await client.ask(request(line, b"Content-Length: 2", ORIGIN_LINE, body=b"{}"))).body == b"alice"
+    assert rig.alice.connections == 1
+    assert rig.alice.bodies == [b"", b"{}", b"{}"]
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_never_travels_on_a_connection_that_may_be_stale(
+    rig: Rig, method: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may not be repeated, and a save must not fail because a server closed an idle connection."""
+    monkeypatch.setattr(limits, "FRESH_S", -1.0)
     go = asyncio.Event()
     await closing_after_one(rig, go)
     client = await rig.client()
@@ -154,6 +175,87 @@ async def test_a_write_never_travels_on_a_connection_that_may_be_stale(rig: Rig,
         await client.ask(request(method + b" /camp/intro/x", b"Content-Length: 2", ORIGIN_LINE, body=b"{}"))
     ).body == b"ok"
     assert rig.alice.bodies.count(b"{}") == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (b"Content-Length: %d" % (limits.FRESH_BODY_BYTES_MAX + 1), bytes(limits.FRESH_BODY_BYTES_MAX + 1)),
+        (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n"),
+    ],
+    ids=["long", "chunked"],
+)
+async def test_a_body_that_may_be_long_gets_a_connection_of_its_own(
+    rig: Rig, fields: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workspace that is busy for longer than REUSED_USER_TIMEOUT_MS must not lose the upload."""
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"alice"
+    framing, body = fields
+    assert (await client.ask(request(b"PUT /camp/intro/x", framing, ORIGIN_LINE, body=body))).body == b"alice"
+    assert rig.alice.connections == 2
+
+
+async def test_a_write_is_not_sent_where_the_end_has_come_already(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the event loop has not looked yet."""
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+    rig.chill()
+    go = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await wire.send(OK)
+        if rig.alice.connections == 1:
+            await go.wait()
+
+    rig.alice.script = script
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"ok"
+    [idle] = rig.plane.pools.of(rig.plane.route(asked(ALICE)).pool).idle
+    idle.transport.pause_reading()
+    go.set()
+    await eventually(lambda: not sockets.silent(idle.transport))
+    assert (await client.ask(PUT)).body == b"ok"
+    assert (rig.alice.connections, rig.alice.bodies) == (2, [b"", b"{}"])
+
+
+@pytest.mark.parametrize("ending", ["in order", "reset"])
+async def test_a_write_that_got_no_answer_is_a_502_and_never_sent_twice(
+    rig: Rig, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9112 section 9.3.1: a proxy must not repeat it, for it may have been done."""
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+
+    async def script(wire: Wire) -> None:
+        await rig.alice.request(wire)
+        await wire.send(OK)
+        await rig.alice.request(wire)
+        if ending == "reset":
+            sockets.reset(cast(asyncio.Transport, wire.writer.transport))
+
+    rig.alice.script = script
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"ok"
+    response = await client.ask(PUT)
+    assert (response.status, response.code) == (502, "workspace_reset")
+    assert (rig.alice.connections, rig.alice.bodies) == (1, [b"", b"{}"])
+
+
+async def test_no_write_is_done_twice_by_a_server_that_ends_every_connection(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without saying so, and at once: each is answered, or was in vain."""
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+    rig.alice.script = answering(rig.alice, OK, close=True)
+    answers = {}
+    for number in range(50):
+        body = b"%02d" % number
+        answers[body] = await rig.ask(request(b"POST /camp/intro/x", b"Content-Length: 2", ORIGIN_LINE, body=body))
+    done = [body for body in rig.alice.bodies if body]
+    assert len(done) == len(set(done))
+    assert {body for body, answer in answers.items() if answer.status == 200} <= set(done)
+    assert {answer.status for answer in answers.values()} <= {200, 502}
 
 
 async def test_a_request_with_a_body_is_never_repeated(rig: Rig) -> None:
