@@ -8,7 +8,7 @@ Needs root on Linux. Owns, in a workspace's directory:
     work-N/      the kernel's own
 
 A new image gets a new upper directory; the record that names it is the point of no return. What no record names is
-removed. One upper is never mounted twice: the kernel would only warn.
+removed, unless the record cannot be read. One upper is never mounted twice: the kernel would only warn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ship_agent.files.base import Brought, Content, FilesFailure
 from ship_agent.files.merge import KEPT_PREFIX, Plan, plan, plan_reset
 from ship_agent.files.names import numbered
 from ship_agent.files.place import remove_tree, sync_directory, translated
-from ship_agent.files.record import Record
+from ship_agent.files.record import RECORD, Record
 from ship_agent.files.single import start_over
 from ship_agent.files.upper import Seen, read_seen, write_upper
 
@@ -36,11 +36,11 @@ class OverlayFiles:
     def __init__(self, directory: Path) -> None:
         self.home = directory / "home"
         self._directory = directory
-        self._record = directory / "files.json"
+        self._record = directory / RECORD
 
     def bring_to(self, content: Content) -> Brought:
         """Have the directory mounted at that content; see `base.Way`."""
-        record = Record.load(self._record)
+        record = self._known()
         if record is not None and record.digest == content.digest:
             self._mount(record, content)
             return Brought(changed=False)
@@ -52,7 +52,7 @@ class OverlayFiles:
 
     def start_over(self, path: bytes, content: Content) -> bytes | None:
         """Put the image's version of one file back; see `base.Way`."""
-        record = Record.load(self._record)
+        record = self._known()
         if record is None:
             raise FilesFailure("files_failed", "the directory has never been made; start its workspace first")
         self._mount(record, content)
@@ -60,7 +60,7 @@ class OverlayFiles:
 
     def reset(self, content: Content) -> bytes | None:
         """Put everything back and keep what was the attendee's; see `base.Way`."""
-        record = Record.load(self._record)
+        record = self._known()
         seen = self._seen(record, content)
         old = record.tree if record is not None else {}
         kept_in = numbered(KEPT_PREFIX, lambda name: name in seen.tree or name in content.tree)
@@ -81,6 +81,15 @@ class OverlayFiles:
                     ) from error
                 raise
 
+    def _known(self) -> Record | None:
+        """What the directory is at. Of a damaged record, the upper directory: all in it is the attendee's."""
+        record = Record.load(self._record)
+        if record is None and self._record.exists():
+            # A later one than the first may be half written: it takes its place with the record alone.
+            uppers = sorted(self._directory.glob("upper-*"), key=_number)
+            return Record("", {}, uppers[0].name) if uppers else None
+        return record
+
     def _seen(self, record: Record | None, content: Content) -> Seen:
         self.release()
         if record is None:
@@ -91,7 +100,7 @@ class OverlayFiles:
         with translated("the attendee's files"):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._clear(record.upper if record else "")
-        number = int(record.upper.rpartition("-")[2]) + 1 if record else 1
+        number = _number(self._directory / record.upper) + 1 if record else 1
         upper = self._directory / f"upper-{number}"
         before = self._directory / record.upper if record else None
         write_upper(wanted, before=before, in_upper=seen.upper, content=content, target=upper)
@@ -124,3 +133,7 @@ class OverlayFiles:
         for path in (*self._directory.glob("upper-*"), *self._directory.glob("work-*")):
             if path.name != kept:
                 remove_tree(path)
+
+
+def _number(upper: Path) -> int:
+    return int(upper.name.rpartition("-")[2])

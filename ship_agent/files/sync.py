@@ -21,7 +21,7 @@ from ship_agent.files.base import Brought, Content
 from ship_agent.files.merge import KEPT_PREFIX, Plan, plan, plan_reset
 from ship_agent.files.names import numbered
 from ship_agent.files.place import remove_tree, sync_directory, translated
-from ship_agent.files.record import Record
+from ship_agent.files.record import RECORD, Record
 from ship_agent.files.scan import read_mine
 from ship_agent.files.single import start_over
 
@@ -36,7 +36,7 @@ class SyncFiles:
     def __init__(self, directory: Path) -> None:
         self.home = directory / "home"
         self._directory = directory
-        self._record = directory / "files.json"
+        self._record = directory / RECORD
         self._next_record = directory / "files.next.json"
         self._fresh = directory / ".new-home"
         self._next = directory / "home.next"

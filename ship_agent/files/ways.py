@@ -10,7 +10,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 from ship_agent.files.base import Content, Way, WayName
+from ship_agent.files.mounts import upper_at
 from ship_agent.files.overlay import OverlayFiles
+from ship_agent.files.record import RECORD, Record
 from ship_agent.files.scan import read_content
 from ship_agent.files.sync import SyncFiles
 from ship_agent.files.trees import Tree
@@ -32,6 +34,18 @@ def way_of(directory: Path, wanted: WayName) -> Way:
 def holds_files(directory: Path) -> bool:
     """Whether files of an attendee's may be in a workspace's directory, in the middle of a change, too."""
     return any((directory / name).exists() for name in _OF_SYNC) or any(directory.glob("upper-*"))
+
+
+def awaits_mount(home: Path, record: Record | None) -> bool:
+    """Whether a directory is an overlay's that is not mounted: what is in it now is nobody's. Raises OSError.
+
+    Args:
+        home: the attendee's directory.
+        record: what it is at; None if that is not there or damaged.
+    """
+    overlaid = record is not None and record.upper != ""
+    damaged = record is None and (home.parent / RECORD).exists() and any(home.parent.glob("upper-*"))
+    return (overlaid or damaged) and upper_at(home) is None
 
 
 class Contents:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ship_agent.files.base import FilesFailure
+from ship_agent.files.record import RECORD
 from ship_agent.files.scan import read_content
 from tests.ship_agent.files.situations import SITUATIONS, Situation, does
 from tests.ship_agent.files.trees import F, L, write
@@ -184,3 +185,37 @@ def test_a_directory_without_a_record_is_the_attendees(room: Room) -> None:
         write(room.way.home, {"a": "1", "b": "mine"})
     assert room.bring_to(room.content({"a": "1", "b": "2", "c": "2"})) == (b"b.new-fix7",)
     assert room.seen() == room.full({"a": "1", "b": "mine", "b.new-fix7": "2", "c": "2"})
+
+
+def test_a_damaged_record_costs_nothing_that_was_changed(room: Room) -> None:
+    room.bring_to(room.content({"a.py": "1", "b": "1", "d/c": "1"}, "first"))
+    with room.acting():
+        write(room.way.home, {"a.py": "mine", "d/own": "m"})
+    room.close()
+    (room.workspace / RECORD).write_text('{"version": 1, "dig')
+    new = room.content({"a.py": "2", "b": "2", "n": "2"})
+    room.bring_to(new)
+    seen = room.seen()
+    assert {"a.py": F(b"mine"), "a.new-fix7.py": F(b"2"), "d/own": F(b"m"), "n": F(b"2")}.items() <= {
+        path: F(thing.text) if isinstance(thing, F) else thing for path, thing in seen.items()
+    }.items()
+    room.close()
+    assert room.bring_to(new) == ()
+    assert room.seen() == seen
+
+
+def test_a_record_that_cannot_be_read_now_changes_nothing(room: Room) -> None:
+    room.bring_to(room.content({"a": "1"}, "first"))
+    with room.acting():
+        write(room.way.home, {"a": "mine", "own": "m"})
+    before, record = room.seen(), room.workspace / RECORD
+    new = room.content({"a": "1", "n": "2"})
+    record.rename(room.workspace / "aside")
+    record.mkdir()  # EISDIR, as EMFILE and EIO would be
+    with pytest.raises(FilesFailure, match="record"):
+        room.bring_to(new)
+    record.rmdir()
+    (room.workspace / "aside").rename(record)
+    assert room.seen() == before
+    room.bring_to(new)
+    assert room.seen() == room.full({"a": "mine", "own": "m", "n": "2"})
