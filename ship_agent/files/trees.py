@@ -5,6 +5,7 @@ Pure: reads no file. Paths are bytes, relative, parts joined by ``/``: names nee
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,6 +58,23 @@ def same(one: Entry | None, other: Entry | None) -> bool:
             return one.target == other.target
         case "other":
             return False
+
+
+def mark_of(entry: Entry | None) -> str:
+    """What an entry holds, in 64 characters at most: of two that are the `same`, the same. Empty where that is not
+    known, and for what equals nothing.
+    """
+    if entry is None:
+        return ""
+    match entry.kind:
+        case "dir":
+            return "dir"
+        case "file":
+            return entry.content
+        case "link":
+            return hashlib.sha256(b"link " + entry.target).hexdigest()
+        case "other":
+            return ""
 
 
 def parent_of(path: bytes) -> bytes:

@@ -51,6 +51,7 @@ class SnapshotEntry(Message):
         chunks: SHA-256 of each CHUNK_BYTES of a file, in order.
         target: where a symlink points, percent-encoded.
         of_image: the image has something of that path.
+        image: what the image has there, as a mark that is the same for the same; empty if that is not known.
     """
 
     path: Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX)]
@@ -63,6 +64,7 @@ class SnapshotEntry(Message):
     chunks: Annotated[list[Sha], Field(max_length=FILE_BYTES_MAX // CHUNK_BYTES)] = []  # noqa: RUF012 - pydantic copies it
     target: Annotated[str, Field(max_length=PATH_CHARS_MAX)] = ""
     of_image: bool = False
+    image: Annotated[str, Field(max_length=64)] = ""
 
     @model_validator(mode="after")
     def _whole(self) -> SnapshotEntry:

@@ -25,8 +25,10 @@ from ship_agent.files.base import FilesFailure
 from ship_agent.files.place import remove_tree
 from ship_agent.protocol.snapshot import MANIFEST_BYTES_MAX, Manifest
 from ship_agent.snapshots.client import FilesClient, FilesError
+from ship_agent.snapshots.look import Look, look
+from ship_agent.snapshots.reading import Known, TurnOverError, read_chunk
 from ship_agent.snapshots.restore import restore
-from ship_agent.snapshots.take import Known, Look, Taken, look, read_chunk, take
+from ship_agent.snapshots.take import Taken, take
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,8 @@ RETRY_S: Final = 5.0
 REFUSED_S: Final = 300.0
 OFFERS_MAX: Final = 4
 """Offers of one snapshot: files may change while their chunks are sent."""
+TURNS_MAX: Final = 20
+"""At reading for one snapshot, of `reading.TURN_BYTES` each: more is in no snapshot, unless it changes meanwhile."""
 SENDING_MAX: Final = 4
 """Snapshots that are sent at once; those of who leaves go beside them."""
 RESTORING_MAX: Final = 4
@@ -251,23 +255,25 @@ class SnapshotKeeper:
         return watched.still or long or finished(watched.kept or {}, last, here)
 
     async def _snapshot(self, name: str, watched: _Watched) -> None:
+        unsteady: frozenset[bytes] = frozenset()
         for _ in range(OFFERS_MAX):
-            async with self._taking:
-                looked_at = time.monotonic()
-                taken = await asyncio.to_thread(take, watched.directory, watched.known, time.time())
-                self._looked_s += time.monotonic() - looked_at
-            if self._watched.get(name) is not watched or name in self._held:
+            looked_at, taken = await self._taken(watched, unsteady)
+            if not self._is_watched(name, watched):
                 return
             if watched.kept is None and not taken.manifest.differs:
                 break  # as the image made it: there is nothing to keep
             body = taken.manifest.body()
             if len(body) > MANIFEST_BYTES_MAX:
                 raise FilesFailure("too_many_files", "too many files were changed; they are not kept elsewhere")
-            missing = await self._client.offer(name, body)
-            if not missing:
-                log.info("snapshot", of=name, files=len(taken.manifest.entries), bytes=len(body))
-                break
-            await self._send(name, watched.directory, taken, missing)
+            if missing := await self._client.offer(name, body):
+                changed = await self._send(name, watched.directory, taken, missing)
+                unsteady |= changed
+                if not self._is_watched(name, watched):
+                    return
+                if changed or await self._client.offer(name, body):
+                    continue
+            log.info("snapshot", of=name, files=len(taken.manifest.entries), bytes=len(body))
+            break
         else:
             raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
         watched.kept = taken.look
@@ -276,18 +282,41 @@ class SnapshotKeeper:
         watched.kept_at = looked_at
         watched.dirty_since = 0.0
 
-    async def _send(self, name: str, directory: Path, taken: Taken, missing: list[str]) -> None:
+    def _is_watched(self, name: str, watched: _Watched) -> bool:
+        """Whether a directory is still the one of its name, and nothing of the agent's is under way in it."""
+        return self._watched.get(name) is watched and name not in self._held
+
+    async def _taken(self, watched: _Watched, unsteady: frozenset[bytes]) -> tuple[float, Taken]:
+        """A directory as it is, and when it was looked at; one with much to read has as many turns as it needs."""
+        for _ in range(TURNS_MAX):
+            async with self._taking:
+                looked_at = time.monotonic()
+                try:
+                    return looked_at, await asyncio.to_thread(
+                        take, watched.directory, watched.known, time.time(), unsteady
+                    )
+                except TurnOverError:
+                    continue
+                finally:
+                    self._looked_s += time.monotonic() - looked_at
+        raise FilesFailure("files_changed", "the files change faster than they can be read", retryable=True)
+
+    async def _send(self, name: str, directory: Path, taken: Taken, missing: list[str]) -> frozenset[bytes]:
+        """Send what the mux does not have. Returns the files that are others by now: the next snapshot has them."""
+        changed: set[bytes] = set()
+
         async def send(chunk: str) -> None:
             source = taken.sources.get(chunk)
             if source is None:
                 raise FilesError("the mux asks for what was not offered", retryable=False)
-            block = await asyncio.to_thread(read_chunk, directory, source, chunk)
+            block = taken.held.get(chunk) or await asyncio.to_thread(read_chunk, directory, source, chunk)
             if block is None:
-                raise _ChangedError
-            await self._client.put(name, chunk, block)
+                changed.add(source.path)
+            else:
+                await self._client.put(name, chunk, block)
 
-        with contextlib.suppress(_ChangedError):  # the next snapshot has it
-            await _several(missing, send)
+        await _several(missing, send)
+        return frozenset(changed)
 
     def _put_off(self, name: str, watched: _Watched, why: str, pause_s: float) -> None:
         if self._watched.get(name) is not watched:
@@ -296,10 +325,6 @@ class SnapshotKeeper:
         if watched.trouble != why:
             watched.trouble = why
             log.warning("an attendee's files are not kept on the mux", of=name, why=why)
-
-
-class _ChangedError(Exception):
-    """A file is another one by now than when the snapshot was taken."""
 
 
 def finished(kept: Look, last: Look, here: Look) -> bool:

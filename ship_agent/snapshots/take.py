@@ -1,80 +1,38 @@
 """Taking a snapshot: an attendee's directory, hostile and in use, as a manifest and the chunks that it names.
 
-Owns what is left out and what is remembered between two snapshots, so that only what changed is read. Knows nothing of
-the mux. Rules: symlinks are read and never followed, special files passed over, one block of a file held at a time; a
-file that changes while it is read is read again. Blocking.
+Owns what goes into a manifest, and what is left out of one that would be too large. Knows nothing of the mux. Blocking.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
-from typing import Literal
 
 from ship_agent.files.base import FilesFailure
-from ship_agent.files.mounts import upper_at
-from ship_agent.files.place import Rooted, open_file, translated
-from ship_agent.files.record import Record
-from ship_agent.files.scan import DEBRIS
-from ship_agent.files.trees import Entry, Meta, Tree, joined, parent_of
+from ship_agent.files.place import Rooted, translated
+from ship_agent.files.record import RECORD, Record
+from ship_agent.files.trees import Entry, Tree, mark_of, parent_of
+from ship_agent.files.ways import awaits_mount
 from ship_agent.protocol.snapshot import (
     CHUNK_BYTES,
     ENTRIES_MAX,
     FILE_BYTES_MAX,
+    MANIFEST_BYTES_MAX,
     Manifest,
     SnapshotEntry,
     quoted,
 )
+from ship_agent.snapshots.look import Look, Seen, is_left_out, is_locked, walk
+from ship_agent.snapshots.reading import Hashed, Known, Reading, Source
 
-RECORD = "files.json"
-"""What is kept beside the directory: the content of the image that it was brought to."""
-LEFT_OUT = frozenset({b".cache", b".local/share/jupyter/runtime"})
-"""What programs make again by themselves. The second holds the keys of running kernels."""
-WALKED_MAX = 200_000
-"""Entries of one directory that are looked at; about a second of one core."""
-READS_MAX = 3
-"""A file that is written without pause is taken as it was the last time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One entry as a look at it tells: what differs between two looks was changed in between."""
-
-    kind: Literal["dir", "file", "link"]
-    meta: Meta
-    mtime_ns: int
-    ctime_ns: int
-    size: int
-    inode: int
-    target: bytes = b""
-
-
-Look = dict[bytes, Seen]
-"""A directory at one moment, without any file having been opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """A file's bytes: SHA-256 of the whole, and of each chunk."""
-
-    content: str
-    chunks: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Known:
-    """What earlier snapshots of one directory have found out.
-
-    Args:
-        hashed: files by path, as they were when they were read.
-        record: the image's content, as read from a file with that time and inode.
-    """
-
-    hashed: dict[bytes, tuple[Seen, Hashed]] = field(default_factory=dict)
-    record: tuple[tuple[int, int], Record] | None = None
+TAKEN_BYTES_MAX = 8 << 30
+"""Of all files of a snapshot: holes in a file cost its owner nothing, and the next ship time and room."""
+FRAME_BYTES = 4096
+"""Of a manifest: what is around its lists, and the names of directories that are left out for its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,130 +42,121 @@ class Taken:
     Args:
         manifest: what it consists of.
         look: what the directory was; another look that equals it needs no other snapshot.
-        sources: where each chunk was read: path, and number of the chunk in it.
+        sources: where each chunk was read.
+        held: chunks that would be others if they were read again.
     """
 
     manifest: Manifest
     look: Look = field(repr=False)
-    sources: dict[str, tuple[bytes, int]] = field(repr=False)
+    sources: dict[str, Source] = field(repr=False)
+    held: Mapping[str, bytes] = field(repr=False)
 
 
-def look(home: Path) -> Look:
-    """See every entry of a directory. Raises FilesFailure."""
-    with translated("the attendee's files"), Rooted(home) as root:
-        return _walk(root)
-
-
-def take(home: Path, known: Known, now: float) -> Taken:
-    """Take a snapshot. Raises FilesFailure, also when the directory was exchanged meanwhile.
+def take(home: Path, known: Known, now: float, unsteady: frozenset[bytes] = frozenset()) -> Taken:
+    """Take a snapshot. Raises FilesFailure, also when the directory was exchanged meanwhile, and TurnOverError.
 
     Args:
         home: the attendee's directory.
         known: of this directory; brought up to date.
         now: seconds since the epoch.
+        unsteady: paths of files that are written too often to be read again when their chunks are sent.
     """
     with translated("the attendee's files"), Rooted(home) as root:
         record = _record(home.parent / RECORD, known)
-        if record is not None and record.upper and upper_at(home) is None:
+        if awaits_mount(home, record):
             raise FilesFailure("not_mounted", "the attendee's files are not mounted", retryable=True)
         content: Tree = record.tree if record else {}
         before = os.fstat(root.folder(b""))
-        seen = _walk(root)
+        seen = walk(root)
         known.hashed = {path: item for path, item in known.hashed.items() if path in seen}
-        entries: list[SnapshotEntry] = []
-        left_out: list[str] = []
-        sources: dict[str, tuple[bytes, int]] = {}
+        taking = _Taking(content, seen, Reading(root, seen, known, unsteady), TAKEN_BYTES_MAX)
         for path in sorted(seen):
-            there = seen[path]
-            if there.kind == "file" and there.size > FILE_BYTES_MAX:
-                if not _is_images_large(root, path, seen, known, content.get(path)):
-                    left_out.append(quoted(path))
-                continue
-            hashed = _hashed(root, path, seen, known, FILE_BYTES_MAX) if there.kind == "file" else None
-            there = seen.get(path, there)
-            if (there.kind == "file" and hashed is None) or _is_images(there, hashed, content.get(path)):
-                continue
-            size = known.hashed[path][0].size if hashed else 0
-            entries.append(_entry(path, there, size, hashed, of_image=path in content))
-            for number, chunk in enumerate(hashed.chunks if hashed else ()):
-                sources.setdefault(chunk, (path, number))
+            taking.add(path)
         after = home.stat(follow_symlinks=False)
     if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev):
         raise FilesFailure("files_changed", "the directory was exchanged meanwhile; it is taken again", retryable=True)
-    gone = [quoted(path) for path in sorted(content) if path not in seen and not _left_out(path)]
+    gone = [quoted(p) for p in sorted(content) if p not in seen and not is_left_out(p) and not is_locked(p, seen)]
+    listed = sum(len(path) + 3 for path in (*gone, *taking.left_out))
+    entries, too_many = fitting(taking.entries, MANIFEST_BYTES_MAX - FRAME_BYTES - listed)
+    left_out = sorted([*taking.left_out, *too_many])
     if max(len(entries), len(gone), len(left_out)) > ENTRIES_MAX:
         raise FilesFailure("too_many_files", f"more than {ENTRIES_MAX} files were changed; they are not kept elsewhere")
-    manifest = Manifest(
-        digest=record.digest if record else "", taken_at=now, entries=entries, gone=gone, left_out=left_out
-    )
-    return Taken(manifest, seen, sources)
+    digest = record.digest if record else ""
+    manifest = Manifest(digest=digest, taken_at=now, entries=entries, gone=gone, left_out=left_out)
+    return Taken(manifest, seen, taking.sources, taking.reading.held)
 
 
-def read_chunk(home: Path, source: tuple[bytes, int], chunk: str) -> bytes | None:
-    """A chunk's bytes, or None if the file is another one by now. Raises FilesFailure."""
-    path, number = source
-    with translated("the attendee's files"), Rooted(home) as root:
-        try:
-            folder, name = root.parent(path)
-            opened = open_file(name, folder)
-        except OSError:
-            return None
-        try:
-            block = _pread(opened, CHUNK_BYTES, number * CHUNK_BYTES)
-        finally:
-            os.close(opened)
-    return block if hashlib.sha256(block).hexdigest() == chunk else None
+@dataclass
+class _Taking:
+    """What of a directory goes into its snapshot. ``room``: bytes that files may still have."""
+
+    content: Tree
+    seen: Look
+    reading: Reading
+    room: int
+    entries: list[SnapshotEntry] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def add(self, path: bytes) -> None:
+        """One entry, if it is not as the image has it."""
+        there, image = self.seen[path], self.content.get(path)
+        if there.kind == "file" and there.size > min(FILE_BYTES_MAX, self.room):
+            if not self._is_images_large(path, image):
+                self.left_out.append(quoted(path))
+            return
+        hashed = self.reading.hashed(path, FILE_BYTES_MAX) if there.kind == "file" else None
+        there = self.seen[path]
+        if (there.kind == "file" and hashed is None) or _is_images(there, hashed, image):
+            return
+        self.entries.append(_entry(path, there, hashed, image))
+        self.room -= there.size
+        for number, chunk in enumerate(hashed.chunks if hashed else ()):
+            at = number * CHUNK_BYTES
+            self.sources.setdefault(chunk, Source(path, at, min(CHUNK_BYTES, there.size - at)))
+
+    def _is_images_large(self, path: bytes, image: Entry | None) -> bool:
+        """Whether a file that is too large is the image's; it is read, once, only if it has the image's size."""
+        if image is None or image.kind != "file" or image.size != self.seen[path].size:
+            return False
+        hashed = self.reading.hashed(path, image.size)
+        return _is_images(self.seen[path], hashed, image)
 
 
-def _walk(root: Rooted) -> Look:
-    found: Look = {}
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        try:
-            opened = root.folder(folder)
-            with os.scandir(opened) as items:
-                names = [os.fsencode(item.name) for item in items]
-        except OSError:
-            if not folder:
-                raise
-            continue  # deleted or locked meanwhile
-        for name in names:
-            path = joined(folder, name)
-            if name.startswith(DEBRIS) or path in LEFT_OUT:
-                continue
-            there = _see(name, opened)
-            if there is not None:
-                found[path] = there
-                if there.kind == "dir":
-                    pending.append(path)
-        if len(found) > WALKED_MAX:
-            raise FilesFailure(
-                "too_many_files", f"more than {WALKED_MAX} files in one directory; they are not kept elsewhere"
-            )
-    return found
+def fitting(entries: list[SnapshotEntry], room: int) -> tuple[list[SnapshotEntry], list[str]]:
+    """As many entries as a manifest takes, and the paths of directories that are left out for that.
 
+    A package environment has more files than all the rest, and can be had again. So the smallest directory goes that is
+    enough; where none is, the largest, and then the next one. What lies in no directory stays.
 
-def _see(name: bytes, at: int) -> Seen | None:
-    try:
-        status = os.stat(name, dir_fd=at, follow_symlinks=False)
-        target = os.readlink(name, dir_fd=at) if stat.S_ISLNK(status.st_mode) else b""
-    except OSError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        # Not its times: they say what its entries say, too.
-        return Seen("dir", _meta(status), 0, 0, 0, status.st_ino)
-    if stat.S_ISLNK(status.st_mode):
-        return Seen("link", _meta(status), status.st_mtime_ns, status.st_ctime_ns, 0, status.st_ino, target)
-    return _seen_file(status) if stat.S_ISREG(status.st_mode) else None
-
-
-def _seen_file(status: os.stat_result) -> Seen:
-    return Seen("file", _meta(status), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-
-
-def _meta(status: os.stat_result) -> Meta:
-    return Meta(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    Args:
+        entries: sorted by path.
+        room: bytes for their JSON.
+    """
+    left_out: list[str] = []
+    costs = [len(entry.model_dump_json()) + 1 for entry in entries]
+    while len(entries) > ENTRIES_MAX or sum(costs) > room:
+        number: Counter[bytes] = Counter()
+        size: Counter[bytes] = Counter()
+        for entry, cost in zip(entries, costs, strict=True):
+            folder = parent_of(entry.name)
+            while folder:
+                number[folder] += 1
+                size[folder] += cost
+                folder = parent_of(folder)
+        if not number:
+            break
+        enough = [
+            folder
+            for folder in number
+            if number[folder] >= len(entries) - ENTRIES_MAX and size[folder] >= sum(costs) - room
+        ]
+        largest = max(number, key=lambda folder: (size[folder], folder))
+        out = min(enough, key=lambda folder: (size[folder], folder)) if enough else largest
+        left_out.append(quoted(out))
+        stays = [entry.name != out and not entry.name.startswith(out + b"/") for entry in entries]
+        entries, costs = list(compress(entries, stays)), list(compress(costs, stays))
+    return entries, left_out
 
 
 def _record(path: Path, known: Known) -> Record | None:
@@ -224,65 +173,6 @@ def _record(path: Path, known: Known) -> Record | None:
     return known.record[1]
 
 
-def _hashed(root: Rooted, path: bytes, seen: Look, known: Known, bytes_max: int) -> Hashed | None:
-    """The hashes of a file; None if it cannot be read, or has more bytes. What is seen of it becomes what was read."""
-    last = known.hashed.get(path)
-    if last is not None and last[0] == seen[path]:
-        return last[1]
-    try:
-        folder, name = root.parent(path)
-        opened = open_file(name, folder)
-    except OSError:
-        return None
-    try:
-        for _ in range(READS_MAX):
-            before = _seen_file(os.fstat(opened))
-            if before.size > bytes_max:
-                return None
-            hashed = _read(opened, before.size)
-            if hashed is not None and _seen_file(os.fstat(opened)) == before:
-                break
-    except OSError:
-        return None
-    finally:
-        os.close(opened)
-    if hashed is None:
-        return None
-    seen[path] = before
-    known.hashed[path] = (before, hashed)
-    return hashed
-
-
-def _read(opened: int, size: int) -> Hashed | None:
-    """The first ``size`` bytes; None if the file is shorter by now."""
-    whole = hashlib.sha256()
-    chunks = []
-    for at in range(0, size, CHUNK_BYTES):
-        block = _pread(opened, min(CHUNK_BYTES, size - at), at)
-        if len(block) < min(CHUNK_BYTES, size - at):
-            return None
-        chunks.append(hashlib.sha256(block).hexdigest())
-        whole.update(block)
-    return Hashed(whole.hexdigest(), tuple(chunks))
-
-
-def _pread(opened: int, size: int, at: int) -> bytes:
-    parts = []
-    while size > 0 and (block := os.pread(opened, size, at)):
-        parts.append(block)
-        size -= len(block)
-        at += len(block)
-    return b"".join(parts)
-
-
-def _is_images_large(root: Rooted, path: bytes, seen: Look, known: Known, image: Entry | None) -> bool:
-    """Whether a file that is too large is as the image has it; it is read, once, only if it has the image's size."""
-    if image is None or image.kind != "file" or image.size != seen[path].size:
-        return False
-    hashed = _hashed(root, path, seen, known, image.size)
-    return _is_images(seen[path], hashed, image)
-
-
 def _is_images(there: Seen, hashed: Hashed | None, image: Entry | None) -> bool:
     """Whether an entry is as the image has it."""
     if image is None or image.kind != there.kind:
@@ -292,7 +182,7 @@ def _is_images(there: Seen, hashed: Hashed | None, image: Entry | None) -> bool:
     return image.meta.mode == there.meta.mode and (hashed is None or image.content == hashed.content)
 
 
-def _entry(path: bytes, there: Seen, size: int, hashed: Hashed | None, *, of_image: bool) -> SnapshotEntry:
+def _entry(path: bytes, there: Seen, hashed: Hashed | None, image: Entry | None) -> SnapshotEntry:
     return SnapshotEntry(
         path=quoted(path),
         kind=there.kind,
@@ -300,16 +190,9 @@ def _entry(path: bytes, there: Seen, size: int, hashed: Hashed | None, *, of_ima
         uid=there.meta.uid,
         gid=there.meta.gid,
         mtime_ns=there.mtime_ns,
-        size=size,
+        size=there.size,
         chunks=list(hashed.chunks) if hashed else [],
         target=quoted(there.target) if there.kind == "link" else "",
-        of_image=of_image,
+        of_image=image is not None,
+        image=mark_of(image),
     )
-
-
-def _left_out(path: bytes) -> bool:
-    while path:
-        if path in LEFT_OUT:
-            return True
-        path = parent_of(path)
-    return False

@@ -18,8 +18,9 @@ import pytest
 from ship_agent.files.names import label_of
 from ship_agent.runtimes import terminals
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
+from ship_agent.snapshots.reading import Known
 from ship_agent.snapshots.restore import restore
-from ship_agent.snapshots.take import Known, take
+from ship_agent.snapshots.take import take
 from tests.ship_agent.images import EDITOR, free_port
 from tests.ship_agent.runtimes.conftest import TOKEN, Lab, opened
 from tests.ship_agent.runtimes.docker_lab import DockerLab

@@ -16,7 +16,7 @@ from ship_agent.protocol.snapshot import Manifest
 from ship_agent.snapshots import keeper
 from ship_agent.snapshots.client import FilesClient, FilesError
 from ship_agent.snapshots.keeper import LOOK_S, SnapshotKeeper
-from ship_agent.snapshots.take import Look, look
+from ship_agent.snapshots.look import Look, look
 from tests.files.snapshots import file_entry
 
 AT_LEAST_EVERY_S = 30.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ship_agent.files.base import Content, FilesFailure
-from ship_agent.files.record import Record
+from ship_agent.files.record import RECORD, Record
 from ship_agent.files.scan import read_content
 from ship_agent.files.sync import SyncFiles
 from ship_agent.protocol.snapshot import (
@@ -25,8 +25,10 @@ from ship_agent.protocol.snapshot import (
 )
 from ship_agent.snapshots import take as take_module
 from ship_agent.snapshots.keeper import finished
+from ship_agent.snapshots.look import look
+from ship_agent.snapshots.reading import Known, read_chunk
 from ship_agent.snapshots.restore import restore
-from ship_agent.snapshots.take import RECORD, Known, Taken, look, read_chunk, take
+from ship_agent.snapshots.take import Taken, take
 
 DIGEST = "sha256:" + "1" * 64
 NOW = 1_800_000_000.0
