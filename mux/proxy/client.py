@@ -35,6 +35,10 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+_HEAD, _EXCHANGE = Phase.HEAD, Phase.EXCHANGE
+"""What each request asks for: an enum's member is looked up each time that it is named."""
+
+
 class ClientConnection(asyncio.Protocol):
     """One connection of a browser.
 
@@ -102,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
         now = self._touched = plane.now()
         if now <= plane.turns.ends:
             self.received(data)
-        elif self.phase is not Phase.HEAD:
+        elif self.phase is not _HEAD:
             self.received(data)
             plane.turns.rest(now, self, self.transport)
         elif not plane.turns.put_off(now, self, data):
@@ -111,8 +115,8 @@ class ClientConnection(asyncio.Protocol):
     def received(self, data: bytes) -> None:
         """See Late."""
         plane = self._plane
-        if self.phase is Phase.HEAD:
-            if not self._reader.buffered:
+        if self.phase is _HEAD:
+            if not self._reader.kept:
                 memo = plane.memo
                 if (
                     memo is not None
@@ -121,7 +125,7 @@ class ClientConnection(asyncio.Protocol):
                     and not plane.draining
                     and self._quick.begin(memo, data)
                 ):
-                    self.phase, self.exchange = Phase.EXCHANGE, self._quick
+                    self.phase, self.exchange = _EXCHANGE, self._quick
                     return
                 self._head_began = self._touched
             self._reader.receive(data)
@@ -328,13 +332,13 @@ class ClientConnection(asyncio.Protocol):
     def quick_done(self, now: float) -> None:
         """The current response is on its way, whole, by the short way. ``now`` on the loop's clock."""
         self.exchange = None
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self._head_began = self._touched = now
-        if self._eof and not self._reader.buffered:
-            self._linger()
-        elif self._reader.buffered:
+        if self._reader.kept:
             self._advance()
             self.update_reading()
+        elif self._eof:
+            self._linger()
 
     def answer(self, refusal: Refusal, request: RequestHead | None) -> None:
         """Answer by ourselves, and close."""

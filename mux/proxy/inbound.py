@@ -14,10 +14,11 @@ from mux.proxy.request import RequestHead, find_request, parse_request
 class RequestReader:
     """Reads requests. ``buffered`` is bounded by whoever stops feeding it."""
 
-    __slots__ = ("_body", "_buffer", "_scanned", "_skipped")
+    __slots__ = ("_body", "_scanned", "_skipped", "kept")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.kept = bytearray()
+        """Those bytes: whether there are any is asked for each request."""
         self._scanned = 0
         self._skipped = False
         self._body: BodyReader = LengthBody(0)
@@ -25,7 +26,7 @@ class RequestReader:
     @property
     def buffered(self) -> int:
         """Bytes that wait for their turn."""
-        return len(self._buffer)
+        return len(self.kept)
 
     @property
     def body_done(self) -> bool:
@@ -34,25 +35,25 @@ class RequestReader:
 
     def receive(self, data: bytes) -> None:
         """Keep bytes that are not of the current body."""
-        self._buffer += data
+        self.kept += data
 
     def next_head(self) -> RequestHead | None:
         """The next request's head, or None if it is not whole yet. Raises Malformed, then the reader is used up.
 
         One empty line before a request is skipped (RFC 9112 section 2.2).
         """
-        if not self._skipped and self._buffer[:1] == b"\r":
-            if len(self._buffer) < 2:
+        if not self._skipped and self.kept[:1] == b"\r":
+            if len(self.kept) < 2:
                 return None
-            if self._buffer[:2] == b"\r\n":
-                del self._buffer[:2]
+            if self.kept[:2] == b"\r\n":
+                del self.kept[:2]
                 self._skipped = True
-        size = find_request(self._buffer, self._scanned)
+        size = find_request(self.kept, self._scanned)
         if not size:
-            self._scanned = len(self._buffer)
+            self._scanned = len(self.kept)
             return None
-        request = parse_request(bytes(self._buffer[:size]))
-        del self._buffer[:size]
+        request = parse_request(bytes(self.kept[:size]))
+        del self.kept[:size]
         self._scanned = 0
         self._skipped = False
         self._body = body_reader(request.body)
@@ -61,7 +62,7 @@ class RequestReader:
     def body(self, data: bytes) -> bytes:
         """What of ``data`` is the current request's and may pass; later bytes are kept. Raises Malformed."""
         forward, rest = self._body.feed(data)
-        self._buffer += rest
+        self.kept += rest
         return forward
 
     @property
@@ -76,11 +77,11 @@ class RequestReader:
     @property
     def start(self) -> bytes:
         """The beginning of the next request, if it could not be read."""
-        return bytes(self._buffer[:HEAD_BYTES_MAX])
+        return bytes(self.kept[:HEAD_BYTES_MAX])
 
     def take(self) -> bytes:
         """What is kept, and keep it no longer."""
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        data = bytes(self.kept)
+        self.kept.clear()
         self._scanned = 0
         return data

@@ -37,6 +37,7 @@ class LikeHead:
         "_lines",
         "_names",
         "_parts",
+        "_same",
         "_sent_after",
         "_sent_before",
         "place",
@@ -46,6 +47,7 @@ class LikeHead:
     def __init__(self, data: bytes, start: int, known: KnownHead, way: Way, place: Hashable) -> None:
         self.way = way
         self.place = place
+        self._same = data[start:]
         self._lines = data[start:-4].split(b"\r\n")
         token = way.door.destination.token is not None
         self._parts = [line.private if token else line.public for line in known.lines]
@@ -58,7 +60,9 @@ class LikeHead:
         self._before = self._after = self._sent_before = self._sent_after = b""
 
     def rest_as_before(self, data: bytes, start: int) -> bytes | None:
-        """As ``rest``, if nothing differs but the value that differed the last time."""
+        """As ``rest``, if nothing differs, or nothing but the value that differed the last time."""
+        if len(data) - start == len(self._same) and data.endswith(self._same):
+            return self.way.rest
         before, after = self._before, self._after
         if not before or not data.startswith(before, start) or not data.endswith(after):
             return None

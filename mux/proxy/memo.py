@@ -110,7 +110,7 @@ class KnownAnswer:
     Args:
         raw: as the workspace sent it.
         head: as the client gets it, but for the empty line.
-        dated: whether it has a Date; else one is put after it.
+        whole: the same with the empty line; empty if it lacks a Date, which is put between them.
         same: whether the client gets what the workspace sent.
         body: a body length, see ``mux.proxy.body``; never until close.
         status_class: first digit of the status.
@@ -118,7 +118,7 @@ class KnownAnswer:
 
     raw: bytes
     head: bytes
-    dated: bool
+    whole: bytes
     same: bool
     body: int
     status_class: int
@@ -257,5 +257,5 @@ class Memo:
         if chunked and not bodiless:
             parts.append(b"Transfer-Encoding: chunked\r\n")
         known = b"".join(parts)
-        same = dated and known + b"\r\n" == head
-        return KnownAnswer(head, known, dated, same, NO_BODY if bodiless else body, status // 100)
+        whole = known + b"\r\n" if dated else b""
+        return KnownAnswer(head, known, whole, whole == head, NO_BODY if bodiless else body, status // 100)

@@ -44,11 +44,15 @@ class Quick:
     __slots__ = (
         "_again",
         "_answer",
+        "_answer_bytes",
+        "_answer_end",
+        "_answer_start",
         "_client",
         "_connection",
         "_head_only",
         "_known",
         "_like",
+        "_line",
         "_match",
         "_plane",
         "_sent",
@@ -64,8 +68,12 @@ class Quick:
         self._head_only = False
         self._again = self._sent = b""
         """The last request, as it came and as it went, if it is short: a page that asks for news asks the same."""
+        self._line = b""
+        """Its request line."""
         self._answer: KnownAnswer | None = None
-        """To the last request, whatever came after its head."""
+        """To the last request. So begins, ends and measures what is the same answer again, whatever its body says."""
+        self._answer_start = self._answer_end = b""
+        self._answer_bytes = 0
         self._like: LikeHead | None = None
         self._known: KnownHead | None = None
         self._match: re.Match[bytes]
@@ -82,7 +90,9 @@ class Quick:
         """
         plane = self._plane
         router = plane.router
-        if data == self._again:
+        same = data == self._again
+        sent = self._sent if same else self._sent_like_the_last(data)
+        if sent:
             door = self._way.door
             client = self._client
             if (
@@ -91,10 +101,12 @@ class Quick:
                 and (door.user is None or door.user == client.holder)
                 and (connection := door.pool.take())
             ):
+                if not same:
+                    self._again, self._sent, self._known = data, sent, None
                 client.peer = client.direct if self._known is None else self._known.peer
                 self._connection = connection
                 connection.user = self
-                connection.transport.write(self._sent)
+                connection.transport.write(sent)
                 return True
         match = PLAIN_LINE.match(data)
         if match is None or len(data) > HEAD_BYTES_MAX:
@@ -124,7 +136,8 @@ class Quick:
         self._answer = None
         client.peer = client.direct if known is None else known.peer
         self._again = data if len(data) <= AGAIN_BYTES_MAX else b""
-        self._sent = sent = match[0] + rest
+        self._line = line = match[0]
+        self._sent = sent = line + rest
         self._connection = connection
         if connection is None:
             door.pool.wait(self, door.destination)
@@ -132,6 +145,16 @@ class Quick:
             connection.user = self
             connection.transport.write(sent)
         return True
+
+    def _sent_like_the_last(self, data: bytes) -> bytes:
+        """As what a request is sent on that differs from the last one in the value that differed then; or nothing."""
+        like, line = self._like, self._line
+        if not line or like is None or like.way is not self._way or len(data) > AGAIN_BYTES_MAX:
+            return b""
+        if not data.startswith(line):
+            return b""
+        rest = like.rest_as_before(data, len(line))
+        return line + rest if rest else b""
 
     def offered(self, connection: UpstreamConnection) -> None:
         """See Waiter."""
@@ -210,28 +233,26 @@ class Quick:
             self.hand_over().upstream_data(data)
             return
         known = self._answer
-        if known is not None and data.startswith(known.raw):
-            end = len(known.raw)
-        else:
-            end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
-            if end == 3:
+        if (
+            known is None
+            or len(data) != self._answer_bytes
+            or not data.startswith(self._answer_start)
+            or not data.endswith(self._answer_end)
+        ):
+            known = self._whole_answer(memo, data)
+            if known is None:
                 self.hand_over().upstream_data(data)
                 return
-            head = data[:end]
-            answers = memo.answers_to_head if self._head_only else memo.answers
-            known = answers.young.get(head) or memo.answer(head, head_only=self._head_only)
-            self._answer = known if end <= AGAIN_BYTES_MAX else None
-        if known is None or (len(data) - end != known.body and not _whole(known.body, data, end)):
-            self.hand_over().upstream_data(data)
-            return
         self._connection = None
         client, way = self._client, self._way
         client.exchange = None  # before the write, which may say that the client takes no more: it is answered
-        if known.same and not way.last:
+        if way.last or not known.whole:
+            last, date = _CLOSE if way.last else b"", b"" if known.whole else plane.date
+            client.transport.write(known.head + last + date + data[len(known.raw) - 2 :])
+        elif known.same:
             client.transport.write(data)
         else:
-            last, date = _CLOSE if way.last else b"", b"" if known.dated else plane.date
-            client.transport.write(known.head + last + date + data[end - 2 :])
+            client.transport.write(known.whole + data[len(known.raw) :])
         plane.tally.statuses[known.status_class] += 1
         door = way.door
         if door.counted is not plane.counting:
@@ -242,6 +263,30 @@ class Quick:
             client.response_done(keep=False)
         else:
             client.quick_done(now)
+
+    def _whole_answer(self, memo: Memo, data: bytes) -> KnownAnswer | None:
+        """What is known of an answer, if ``data`` is one and nothing else."""
+        end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
+        if end == 3:
+            return None
+        head = data[:end]
+        answers = memo.answers_to_head if self._head_only else memo.answers
+        known = answers.young.get(head) or memo.answer(head, head_only=self._head_only)
+        if known is None:
+            return None
+        again: KnownAnswer | None = known if end <= AGAIN_BYTES_MAX else None
+        start, last = known.raw, b""
+        if len(data) - end != known.body:
+            if known.body != CHUNKED or not data.endswith(_LAST_CHUNK):
+                return None
+            if begins := _one_chunk(data, end):
+                start, last = data[:begins], _LAST_CHUNK
+            elif _whole(data, end):
+                again = None
+            else:
+                return None
+        self._answer, self._answer_start, self._answer_end, self._answer_bytes = again, start, last, len(data)
+        return known
 
     def upstream_lost(self, error: Exception | None) -> None:
         """See UpstreamUser."""
@@ -271,7 +316,8 @@ class Quick:
 
     def forget(self) -> None:
         """Keep nothing of the last request."""
-        self._again = self._sent = b""
+        self._again = self._sent = self._line = b""
+        self._answer_start = b""
         self._answer = self._like = None
 
     # -- as an exchange -------------------------------------------------------------------------------------------
@@ -293,14 +339,18 @@ class Quick:
             self._way.door.pool.wait_no_more(self)
 
 
-def _whole(body: int, data: bytes, end: int) -> bool:
-    """Whether ``data`` from ``end`` on is one whole chunked body, and nothing else."""
-    if body != CHUNKED or not data.endswith(_LAST_CHUNK):
-        return False
+def _one_chunk(data: bytes, end: int) -> int:
+    """Where the content begins, if ``data``, which ends with the last chunk, has one more after its head; or 0."""
     line_end = data.find(b"\r\n", end)
     digits = data[end:line_end]
-    if _CHUNK_SIZE.fullmatch(digits) and int(digits, 16) == len(data) - line_end - 2 - len(_LAST_CHUNK) > 0:
-        return True
+    if not _CHUNK_SIZE.fullmatch(digits):
+        return 0
+    left = len(data) - line_end - 2 - len(_LAST_CHUNK)
+    return line_end + 2 if int(digits, 16) == left > 0 else 0
+
+
+def _whole(data: bytes, end: int) -> bool:
+    """Whether ``data`` from ``end`` on is one whole chunked body, and nothing else."""
     walker = ChunkedBody()
     try:
         forward, _ = walker.feed(data[end:])

@@ -27,7 +27,7 @@ from mux.proxy.response import parse_response
 from mux.proxy.rewrite import Peer, client_head, upstream_head
 from mux.proxy.routing import FeedRouter
 from mux.proxy.upstream import Pools
-from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SETTINGS, Rig, answering, cookie, request, session_of
+from tests.proxy.rig import ALICE, BOB, HOST, INTRO, SETTINGS, Rig, Wire, answering, cookie, request, session_of
 from tests.proxy.test_parsers_agree import LINES
 
 PEER = Peer.of("127.0.0.1")
@@ -282,7 +282,8 @@ def test_a_remembered_response_head_is_passed_on_as_the_strict_way_would(
         if known is None:
             continue
         response = parse_response(raw, b"HEAD" if head_only else b"GET")
-        passed = known.head + (b"" if known.dated else DATE) + b"\r\n"
+        passed = known.head + (b"" if known.whole else DATE) + b"\r\n"
+        assert known.whole in (b"", passed)
         assert passed == client_head(response, asked, router.route(asked, 0.0), close=False, date=DATE)
         assert known.same == (passed == raw)
         assert (known.body, known.status_class) == (response.body, response.status // 100)
@@ -343,6 +344,16 @@ async def test_heads_that_differ_in_a_line_are_passed_on_whole(rig: Rig) -> None
         assert b"mux_session" not in got
 
 
+async def test_heads_that_differ_in_a_line_find_their_own_workspace(rig: Rig) -> None:
+    client = await rig.client()
+    asked = [ALICE, ALICE, ALICE, BOB, ALICE, BOB, BOB, BOB, ALICE, ALICE]
+    for number, user in enumerate(asked):
+        sent = request(b"GET /camp/intro/", b"X-Turn: %d" % number, user=user)
+        assert (await client.ask(sent)).body == user.removeprefix("u-").encode()
+        got = (rig.alice if user == ALICE else rig.bob).requests[-1]
+        assert b"X-Turn: %d\r\n" % number in got
+
+
 async def test_a_line_that_is_too_long_is_refused_before_a_head_that_is_known(rig: Rig) -> None:
     for _ in range(3):
         assert (await rig.ask(request())).body == b"alice"
@@ -381,6 +392,36 @@ async def test_an_answer_in_pieces_is_the_same_as_in_one(rig: Rig) -> None:
     rig.alice.script = answering(rig.alice, b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: 6\r\n\r\nabc", b"def")
     client = await rig.client()
     assert [(await client.ask(request())).body for _ in range(4)] == [b"abcdef"] * 4
+    assert rig.alice.connections == 1
+
+
+async def test_chunked_answers_that_begin_alike_are_passed_on_as_they_are(rig: Rig) -> None:
+    head = b"HTTP/1.1 200 OK\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\nTransfer-Encoding: chunked\r\n\r\n"
+    bodies = [
+        *[(b"5\r\naaaaa\r\n0\r\n\r\n",)] * 3,
+        (b"5\r\nbbbbb\r\n0\r\n\r\n",),
+        (b"5\r\nccccc\r\n1\r\nc\r", b"\n0\r\n\r\n"),
+        (b"5\r\nddddd\r\n2\r\ndd\r\n0\r\n\r\n",),
+        (b"6\r\neeeeee\r\n0\r\n\r\n",),
+        (b"5\r\nfffff\r\n0\r\n\r\n",),
+    ]
+
+    async def script(wire: Wire) -> None:
+        for body in bodies:
+            await rig.alice.request(wire)
+            await wire.send(head + body[0])
+            for piece in body[1:]:
+                await got.wait()
+                await wire.send(piece)
+
+    rig.alice.script = script
+    client, got = await rig.client(), asyncio.Event()
+    for body in bodies:
+        got.clear()
+        await client.send(request())
+        assert await client.exactly(len(head) + len(body[0]) - 1) == (head + body[0])[:-1]
+        got.set()
+        assert await client.exactly(1 + len(b"".join(body[1:]))) == body[0][-1:] + b"".join(body[1:])
     assert rig.alice.connections == 1
 
 
@@ -430,4 +471,4 @@ async def test_an_undated_answer_is_remembered_for_longer_than_its_date(rig: Rig
         assert response.values("date") == [f"Sun, 06 Nov 1994 08:49:{37 + second} GMT"]
     assert rig.plane.memo is not None
     (known,) = rig.plane.memo.answers.young.values()
-    assert not known.dated
+    assert not known.whole
