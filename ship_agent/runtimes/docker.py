@@ -32,7 +32,7 @@ from ship_agent.runtimes import docker_records as records
 from ship_agent.runtimes.base import Limits, Progress, RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.docker_client import CALL_MAX_S, START_LOG_S, EngineClient, limits_of, store_of
 from ship_agent.runtimes.docker_contents import DockerContents
-from ship_agent.runtimes.docker_ends import EXIT_KILLED, command_missing, why_ended
+from ship_agent.runtimes.docker_ends import END_LINES, EXIT_KILLED, command_missing, why_ended
 from ship_agent.runtimes.docker_errors import is_command_missing, is_init_missing, is_missing, translated
 from ship_agent.runtimes.docker_events import Happened, follow
 from ship_agent.runtimes.docker_firewall import Firewall, has_ipv6
@@ -51,8 +51,6 @@ log = structlog.get_logger(__name__)
 SOCKET_DEFAULT = "/var/run/docker.sock"
 REMOVE_GRACE_S = 2.0
 """What is destroyed has nothing to save: time enough to close files."""
-END_LINES = 500
-"""Lines of a log that are looked at when a container has ended."""
 
 
 class DockerRuntime:
@@ -262,6 +260,7 @@ class DockerRuntime:
             await self._engine.delete_container(name)
             for init in (True, False) if self._has_init else (False,):
                 place = await self._place(spec, held, image, egress, init=init)
+                held.container = name  # an engine that dies while it makes it may have it once it is back
                 container = await self._engine.create(docker_spec.container(spec, image, place), name)
                 held.container = container.id
                 try:
@@ -365,7 +364,7 @@ class DockerRuntime:
                 else:
                     held.container = container["Id"]
                     held.record = replace(held.record, home=held.record.home or records.mounted_at(container, held))
-            await self._engine.delete_volumes()
+            await self._engine.clear_seeds()
         await asyncio.to_thread(self.shared.open, {name: held.record.shared for name, held in self._held.items()})
         await self._seats.open(
             {
@@ -384,6 +383,7 @@ class DockerRuntime:
     async def _resync(self) -> None:
         """Look at everything: after a pause of the stream of events, and before the first."""
         await self._images.refresh()
+        await self._engine.clear_seeds()
         for identity in self._held:
             self._look_at(identity)
         await self._seats.refresh()

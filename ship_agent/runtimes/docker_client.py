@@ -24,7 +24,7 @@ from ship_agent.runtimes import docker_spec, terminals
 from ship_agent.runtimes.base import Limits, RuntimeFailure
 from ship_agent.runtimes.docker_errors import is_missing, translated
 from ship_agent.runtimes.docker_logs import failed_hook, hooks_are_done
-from ship_agent.runtimes.docker_spec import LABEL_SCOPE
+from ship_agent.runtimes.docker_spec import LABEL_ROLE, LABEL_SCOPE
 from ship_agent.runtimes.image_config import Image
 
 CALL_MAX_S = 60.0
@@ -73,6 +73,7 @@ class EngineClient:
         # No bound of connections: streams hold one each, and a pull must not make a stop wait.
         self._connector = aiohttp.UnixConnector(socket, limit=0)
         self._scope = scope
+        self._seeding: set[str] = set()
         self.docker = aiodocker.Docker(
             url="unix://localhost",  # for composing addresses; the connector knows the socket
             connector=self._connector,
@@ -129,11 +130,17 @@ class EngineClient:
             if not is_missing(error):
                 raise
 
-    async def delete_volumes(self) -> None:
-        """Delete this ship's volumes: a kill in the middle of a seed leaves one. Raises DockerError."""
-        volumes = await self.docker.volumes.list(filters={"label": [f"{LABEL_SCOPE}={self._scope}"]})
-        for volume in volumes.get("Volumes") or ():
-            await self.delete_volume(volume["Name"])
+    async def clear_seeds(self) -> None:
+        """Delete what a kill in the middle of a seed has left, of the agent or of the engine. Raises RuntimeFailure."""
+        with translated("what a seed has left"):
+            for container in await self.listed():
+                under_way = {f"/{name}" for name in self._seeding} & {*(container["Names"] or ())}
+                if container["Labels"].get(LABEL_ROLE) == "seed" and not under_way:
+                    await self.delete_container(container["Id"])
+            volumes = await self.docker.volumes.list(filters={"label": [f"{LABEL_SCOPE}={self._scope}"]})
+            for volume in volumes.get("Volumes") or ():
+                if volume["Name"] not in self._seeding:
+                    await self.delete_volume(volume["Name"])
 
     async def seed(self, what: str, directory: Path, image: Image) -> None:
         """Copy an image's content into an empty directory, with owners and modes. Raises RuntimeFailure.
@@ -142,15 +149,19 @@ class EngineClient:
         at once apart.
         """
         name = f"mux-{self._scope}-seed-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-        with translated("the image's content"):
-            await self.delete_container(name)
-            await self.delete_volume(name)
-            await self.docker.volumes.create(docker_spec.seed_volume(name, str(directory), self._scope))
-            try:
-                await self.create(docker_spec.seed(image, self._scope, name), name)
+        self._seeding.add(name)
+        try:
+            with translated("the image's content"):
                 await self.delete_container(name)
-            finally:
                 await self.delete_volume(name)
+                await self.docker.volumes.create(docker_spec.seed_volume(name, str(directory), self._scope))
+                try:
+                    await self.create(docker_spec.seed(image, self._scope, name), name)
+                    await self.delete_container(name)
+                finally:
+                    await self.delete_volume(name)
+        finally:
+            self._seeding.discard(name)
 
     async def killed_for_memory(
         self, state: Mapping[str, Any], container: str | None, told: Callable[[], bool]

@@ -10,8 +10,10 @@ import signal
 
 from ship_agent.runtimes.docker_logs import hook_under_way, says_disk_full, says_other_platform
 
+END_LINES = 500
+"""Lines of a log that are looked at when a container has ended."""
 LAST_LINES = 50
-"""Last lines of a log that may say why."""
+"""Last lines of those, which may say why."""
 EXIT_KILLED = 137
 EXIT_COMMAND_MISSING = 127
 """As shells and inits have it (POSIX, Shell Command Language, 2.8.2)."""
