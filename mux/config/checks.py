@@ -27,12 +27,15 @@ NAMES_MAX = 1000
 """Names of a directory that are compared with one that was not found."""
 PORTS_PER_WORKSPACE = 2
 """Times each port of a workspace: while one is replaced, the old one and the new one hold theirs."""
+PORTS_SPARE = 4
+"""Of each ship, for those that others hold: a Docker engine that is killed while it starts a container holds that one's
+ports, for nobody, until it is started once more. A ship of one seat has few others."""
 
 
 def ports_per_ship(file: EventFile) -> int:
     """Ports that one ship's workspaces need."""
     ports = sum(1 + len(project.ports) for project in file.projects)
-    return file.fleet.seats_per_ship * ports * PORTS_PER_WORKSPACE
+    return file.fleet.seats_per_ship * ports * PORTS_PER_WORKSPACE + PORTS_SPARE
 
 
 def checked_keys(file: EventFile, wrong: Collection[str]) -> Iterator[Fault]:
@@ -197,7 +200,8 @@ def _fleet(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                 "fleet.ports",
                 f"{fleet.ports}, which is {fleet.ports.count} ports",
                 f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each port of the workspaces of "
-                f"{fleet.ships_wanted} ships with {fleet.seats_per_ship} seats and {len(file.projects)} projects",
+                f"{fleet.ships_wanted} ships with {fleet.seats_per_ship} seats and {len(file.projects)} projects, and "
+                f"{PORTS_SPARE} to spare on each",
             ),
         )
 
@@ -271,7 +275,7 @@ def _machines(file: EventFile) -> Iterator[tuple[tuple[str, ...], Fault]]:
                 "fleet.ports",
                 f"{file.fleet.ports}, which is {file.fleet.ports.count} ports",
                 f"at least {needed} ports: {PORTS_PER_WORKSPACE} for each port of the workspaces of a ship with "
-                f"{file.fleet.seats_per_ship} seats and {len(file.projects)} projects",
+                f"{file.fleet.seats_per_ship} seats and {len(file.projects)} projects, and {PORTS_SPARE} to spare",
             ),
         )
     host = file.ec2.control_host or file.listen.control.host

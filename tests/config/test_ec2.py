@@ -31,7 +31,7 @@ def test_a_whole_table_becomes_settings_and_control_names() -> None:
     made = ec2_settings(file, "0123456789abcdef")
     assert (made.event, made.store, made.region) == ("camp-2026", "0123456789abcdef", "eu-central-1")
     assert made.instance_types == ("m6i.2xlarge", "m5.2xlarge")
-    assert (made.port_first, made.port_count) == (30000, 8)
+    assert (made.port_first, made.port_count) == (30000, 12)
     assert (made.market, made.disk_gib, made.disk_initialization_mib_s) == ("on_demand", 50, 300)
     assert control_names(file) == ["10.0.0.10"]
     assert provider_of(file, Path("/nowhere"), "store", lambda _event: None).name == "ec2"

@@ -77,4 +77,4 @@ def test_whatever_the_file_may_say_fits_the_control_protocol() -> None:
 
 
 def test_a_ship_has_ports_to_replace_every_workspace_at_once() -> None:
-    assert ports_per_ship(parsed(VALID)) == 2 * 2 * 2
+    assert ports_per_ship(parsed(VALID)) == 2 * 2 * 2 + 4

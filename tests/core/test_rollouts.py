@@ -156,6 +156,16 @@ def take_all_ports(found: Room) -> None:
         known.taken = frozenset(range(first, first + count)) - own
 
 
+def test_a_trial_whose_port_is_held_is_made_again_at_another_one() -> None:
+    """As by an engine that was killed while it started the first one: it holds it until it is started once more."""
+    found = room()
+    push(found)
+    for identity, known in found.machines.items():
+        known.taken = frozenset({found.fleet.world.ships[identity].trials[INTRO].port})
+    run(found)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {NEW})
+
+
 def test_ports_that_are_taken_for_a_while_are_no_verdict() -> None:
     found = room()
     take_all_ports(found)
