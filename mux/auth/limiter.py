@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ class Attempt:
 
     Args:
         account: fold of what was typed as login name.
-        address: see :func:`address_key`.
+        address: see `mux.core.forwarded.address_key`.
         delay_s: how long to wait before the secret is looked at.
     """
 
@@ -182,16 +181,3 @@ class Limiter:
         if attempt.delay_s > 0 and attempt._under_way:
             self._delayed -= 1
         attempt._under_way = False
-
-
-def address_key(peer: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's network."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer[:64]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)

@@ -30,12 +30,12 @@ from mux.auth.limiter import (
     Buckets,
     Limited,
     Limiter,
-    address_key,
 )
 from mux.auth.names import LOGIN_CHARS_MAX, clean, name_fault
 from mux.auth.passwords import PASSWORD_CHARS_MAX, Busy, Passwords
 from mux.auth.settings import AuthSettings
 from mux.core.fold import fold
+from mux.core.forwarded import address_key
 from mux.core.model import Role, UserId
 from mux.keys import Keyring
 from mux.store.base import ConflictError, Store, StoreError, User

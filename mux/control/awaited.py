@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from mux.control.strangers import show
 from mux.core.model import ShipId
 from mux.keys import Keyring
 
@@ -33,4 +34,5 @@ class Awaited:
         token = request.headers.get("Authorization", "").removeprefix(SCHEME)
         if not (ship.isascii() and token.isascii() and self._keys.join_token_ok(ship, token) and self._awaits(ship)):
             raise web.HTTPForbidden(text="This is for machines that are awaited, with their join token.\n")
+        show(request)
         return ship

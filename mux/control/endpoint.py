@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import itertools
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -26,9 +27,11 @@ from pydantic import ValidationError
 
 from mux.config.registry_logins import RegistryLogin
 from mux.control.render import DesiredRenderer, rendered_logins, ship_report
+from mux.control.strangers import show
 from mux.core.allowance import Allowance
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
+from mux.core.forwarded import address_key
 from mux.core.model import LinkId, ShipId
 from mux.keys import Keyring
 from ship_agent.protocol import link as protocol
@@ -193,15 +196,16 @@ class ControlEndpoint:
         return websocket
 
     def _room(self) -> bool:
-        """Whether one more undecided link fits; the longest silent one makes room if need be."""
+        """Whether one more undecided link fits; a silent one of the address with most of them makes room if need be."""
         pending = [link for link in self._links.values() if link.pending]
         if len(pending) < self._pending_max:
             return True
-        silent = next((link for link in pending if link.ship is None), None)
-        if silent is None:
+        silent = [link for link in pending if link.ship is None]
+        if not silent:
             return False
         # An honest ship says Hello within milliseconds: who has been silent the longest is the least likely to.
-        silent.abort()
+        most, _ = Counter(link.address for link in silent).most_common(1)[0]
+        next(link for link in silent if link.address == most).abort()
         return True
 
     def dialed(self, link: _Link, event: protocol.Dialed) -> None:
@@ -247,6 +251,7 @@ class _Link:
         self.token_hash = ""
         self.ended = asyncio.Event()
         self._endpoint = endpoint
+        self.address = address_key(request.remote or "")
         self._request = request
         self._websocket = websocket
         self._loop = asyncio.get_running_loop()
@@ -265,6 +270,7 @@ class _Link:
         return self._loop.time()
 
     def accept(self, files_token: str) -> None:
+        show(self._request)
         self._end.accept(files_token)
         self._wake.set()
 

@@ -20,6 +20,7 @@ from typing import Final, Literal, TypeVar
 from aiohttp import web
 from pydantic import ValidationError
 
+from mux.control.strangers import show
 from mux.core.model import ShipId, WorkspaceId
 from mux.core.views import Holder
 from mux.files.base import (
@@ -164,6 +165,7 @@ class FilesEndpoint:
         ship = self._ship_of(token) if token.isascii() else None
         if ship is None:
             raise _forbidden()
+        show(request)
         return ship
 
     def _served(self, request: web.Request) -> Holder:

@@ -66,3 +66,16 @@ def client_address(direct: str, forwarded_for: Sequence[str], trusted: Sequence[
         if not is_trusted(address, trusted):
             break
     return known
+
+
+def address_key(peer: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one, which is one subscriber's network."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer[:64]
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

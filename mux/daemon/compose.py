@@ -36,6 +36,7 @@ from mux.control.ca import CaError, ControlCa, ServerTls
 from mux.control.endpoint import ControlEndpoint
 from mux.control.files import FilesEndpoint
 from mux.control.render import DesiredRenderer
+from mux.control.strangers import Strangers, counted
 from mux.core.commands import SendDesired
 from mux.core.events import AttendeesActive, Event, FleetParked, FleetUnparked, PathsReported
 from mux.core.feed import FeedSettings, Paths
@@ -313,7 +314,9 @@ class Control:
             log.warning("ships start without logins of image registries; they are asked for again")
         keeping = asyncio.create_task(self.logins.keep_fresh(), name="registry logins")
         stack.callback(keeping.cancel)
+        strangers = Strangers(asyncio.get_running_loop().time)
         ships = web.Application()
+        counted(ships, strangers)
         ships.add_routes(self.endpoint.routes())
         files = FilesEndpoint(self.files, self.endpoint.ship_of, self.engine.holder, self.clock)
         ships.add_routes(files.routes())
@@ -328,6 +331,7 @@ class Control:
             shutdown_s=STOP_REQUESTS_S,
             connections_max=CONTROL_CONNECTIONS_MAX,
             tls=self.tls.context,
+            strangers=strangers,
         )
         stack.push_async_callback(self.endpoint.close)
         try:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.auth import limiter as bounds
-from mux.auth.limiter import Buckets, Limited, Limiter, address_key
+from mux.auth.limiter import Buckets, Limited, Limiter
+from mux.core.forwarded import address_key
 
 
 def _fail(limiter: Limiter, account: str, address: str, now: float = 0.0) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from mux.control.ca import ControlCa, ServerTls
 from mux.control.endpoint import PENDING_MAX, ControlEndpoint
 from mux.control.files import FilesEndpoint
 from mux.control.render import DesiredRenderer
+from mux.control.strangers import Strangers, counted
 from mux.core.commands import AcceptLink, CloseLink, RefuseLink, SendDesired
 from mux.core.events import Event, LinkLost, ShipDialed, ShipReported
 from mux.core.model import Desired, LinkId, ProjectName, ShipId, UserId, WorkspaceId
@@ -28,6 +31,7 @@ from mux.core.views import Holder
 from mux.files.base import FilesStore
 from mux.files.directory import DirectoryStore
 from mux.keys import Keyring
+from mux.web.listener import serve
 from ship_agent.join import Join
 from ship_agent.protocol.codec import decode_from_mux
 from ship_agent.protocol.messages import Challenge, Hello, Message, hello_payload
@@ -126,7 +130,8 @@ class Mux:
         self.endpoint: ControlEndpoint
         self.files_endpoint: FilesEndpoint
         self.port = 0
-        self._runner: web.AppRunner | None = None
+        self.strangers: Strangers
+        self._serving: AsyncExitStack | None = None
         self._task = asyncio.create_task(self.core.run(), name="core")
 
     async def start(
@@ -136,7 +141,9 @@ class Mux:
         issued: datetime | None = None,
         heartbeat_s: float = 5.0,
         pending_max: int = PENDING_MAX,
+        strangers: Strangers | None = None,
     ) -> None:
+        self.strangers = Strangers(asyncio.get_running_loop().time) if strangers is None else strangers
         self.tls = self.ca.issue(names, issued or now())
         self.endpoint = self.core.endpoint = ControlEndpoint(
             keys=self.keys,
@@ -155,17 +162,19 @@ class Mux:
         application = web.Application()
         application.add_routes(self.endpoint.routes())
         application.add_routes(files.routes())
-        self._runner = web.AppRunner(application, shutdown_timeout=1.0)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls.context, reuse_address=True)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        counted(application, self.strangers)
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = listener.getsockname()[1]
+        self._serving = AsyncExitStack()
+        await serve(
+            application, listener, self._serving, shutdown_s=1.0, tls=self.tls.context, strangers=self.strangers
+        )
 
     async def stop(self) -> None:
-        if self._runner is not None:
+        if self._serving is not None:
             await self.endpoint.close()
-            await self._runner.cleanup()
-            self._runner = None
+            await self._serving.aclose()
+            self._serving = None
 
     async def close(self) -> None:
         await self.stop()
