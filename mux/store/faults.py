@@ -28,8 +28,8 @@ class StoreNewerError(StoreError):
     code = "store_newer"
 
 
-class StoreUnwritableError(StoreError):
-    """The database's file or directory cannot be read, written or made."""
+class StoreUnwritableError(StoreUnavailableError):
+    """The database's file or directory cannot be read, written or made. A mux that runs waits until it can be again."""
 
     code = "store_unwritable"
 

@@ -5,10 +5,9 @@ A mux that is being restarted may be away, and may refuse what does not fit any 
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ ANSWER_S_MAX = 60.0
 
 
 class Organizers:
-    """They ask for one thing after the other until they are cancelled.
+    """They ask for one thing after the other.
 
     Args:
         socket: mux's admin socket.
@@ -38,14 +37,13 @@ class Organizers:
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
 
-    async def work(self) -> None:
-        """Until cancelled."""
+    async def work(self, moments: AsyncIterator[None]) -> None:
+        """Ask for something at each of these moments."""
         asks: list[Callable[[], Awaitable[None]]] = [
             self._push, self._steer, self._tell, self._doors, self._cordon, self._move, self._look,
         ]  # fmt: skip
-        while True:
+        async for _ in moments:
             await self._random.choice(asks)()
-            await asyncio.sleep(self._random.uniform(*PAUSE_S))
 
     async def calm(self) -> None:
         """Leave nothing behind that keeps anybody waiting."""

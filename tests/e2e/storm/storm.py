@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import psutil
 from bench.room.__main__ import EVENT, make_images
 from bench.room.people import Person, summed
 from tests.e2e.harness import MuxUnderTest, kill
-from tests.e2e.storm.organizers import Organizers
+from tests.e2e.storm.organizers import PAUSE_S, Organizers
 
 PARTS = {"control": "mux.daemon run", "proxies": "mux.proxy", "agents": "ship_agent.cli"}
 PORTS_MAX = 1_600
@@ -44,7 +45,6 @@ class RoomUnderTest(MuxUnderTest):
 
     ready_s_max = 900.0
     stop_s_max = 180.0
-    down = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,7 @@ class Storm:
         await asyncio.sleep(3 * LOOK_S)
         before = self._held()
         calm = summed([person.look() for person in self._people])
-        organizing = asyncio.create_task(self._organizers.work())
-        killing = asyncio.create_task(self._kill())
-        await asyncio.wait({organizing, killing}, timeout=self._weather.storm_s, return_when=asyncio.FIRST_EXCEPTION)
-        for task in (killing, organizing):
-            task.cancel()
-        ended = await asyncio.gather(killing, organizing, return_exceptions=True)
-        if self._mux.down:
-            await self._mux.start()
+        await asyncio.gather(self._organizers.work(self._passing(PAUSE_S)), self._kill())
         await self._mux.reachable()
         rough = summed([person.look() for person in self._people])
         settled_s = await self._settle()
@@ -110,8 +103,6 @@ class Storm:
             "calm": calm, "rough": rough, "settled_s": settled_s, "killed": dict(self.killed),
             "organizers": dict(self._organizers.done), "held_before": before, "held_after": after,
         }  # fmt: skip
-        for each in ended:
-            assert each is None or isinstance(each, asyncio.CancelledError), repr(each)
         assert not lost, f"{lost} miss a save that was confirmed"
         assert not self._organizers.wrong, self._organizers.wrong[:10]
         bad = {said: number for said, number in rough["failed"].items() if said.removeprefix("save: ") in BAD}
@@ -122,22 +113,28 @@ class Storm:
         assert "Traceback" not in log, log[max(0, log.index("Traceback") - 2000) :][:6000]
         return found
 
+    async def _passing(self, pause_s: tuple[float, float]) -> AsyncIterator[None]:
+        """The moments at which something happens, until the storm is over."""
+        until = time.monotonic() + self._weather.storm_s
+        while time.monotonic() < until:
+            await asyncio.sleep(self._random.uniform(*pause_s))
+            yield
+
     async def _kill(self) -> None:
         """Kill one process after the other."""
-        for _ in range(self._weather.kills_max):
-            await asyncio.sleep(self._random.uniform(*KILL_PAUSE_S))
-            part = self._random.choice(("control", "proxy", "proxy", "agent", "agent", "workspace", "supervisor"))
+        words = {**PARTS, "workspaces": "workspace.py"}
+        async for _ in self._passing(KILL_PAUSE_S):
+            if self.killed.total() == self._weather.kills_max:
+                return
+            part = self._random.choice(
+                ("control", "proxies", "proxies", "agents", "agents", "workspaces", "supervisor")
+            )
             self.killed[part] += 1
             if part == "supervisor":
-                self._mux.down = True
                 await kill([each for each in self._mux.processes_of(" serve") if "mux.daemon" not in each.cmdline()])
                 await asyncio.sleep(AGAIN_S)
                 await self._mux.start()
-                self._mux.down = False
-                continue
-            words = {"control": PARTS["control"], "proxy": PARTS["proxies"], "agent": PARTS["agents"]}
-            found = self._mux.processes_of(words.get(part, "workspace.py"))
-            if found:
+            elif found := self._mux.processes_of(words[part]):
                 await kill([self._random.choice(found)])
 
     async def _settle(self) -> float:
