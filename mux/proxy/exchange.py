@@ -449,10 +449,10 @@ class Exchange:
             transport.write(early)
         tunnel = Tunnel(self._plane, client.transport, transport, self.session, self.route)
         tunnel.holder = holder
-        self._plane.tunnel_opened(tunnel)
         tunnel.open(
             client_paused=client.write_paused, upstream_paused=connection.write_paused, client_ended=client.ended
         )
+        self._plane.tunnel_opened(tunnel)
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

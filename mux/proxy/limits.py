@@ -267,9 +267,15 @@ READ_ON_MAX: Final = 8
 """Connections that are read on in one turn, of those whose bodies or tunnels came in one that had lasted for too long:
 a read of the smallest chunks takes 2 ms."""
 
+WATCH_S: Final = 0.1
+"""How often it is looked whether turns last for longer than TURN_S, while there are tunnels."""
+
+WATCH_QUIET_S: Final = 1.0
+"""So long after the last such turn tunnels are not watched any more: whoever floods goes on, or is gone."""
+
 REST_BYTES_MIN: Final = 64 * 1024
-"""One read of a tunnel from which on it rests in such a turn. Smaller ones cost little more than their system calls,
-and are most of what notebooks say."""
+"""One read of a watched tunnel from which on it rests in such a turn. Smaller ones cost little more than their system
+calls, and are most of what notebooks say."""
 
 ACCEPTS_MAX: Final = 256
 """Connections that are taken in one turn of the event loop, beside the one that the loop takes: a burst is served soon

@@ -39,6 +39,7 @@ from mux.proxy.splice import Pipes, Splice, can_splice
 from mux.proxy.tunnel import Tunnel, is_active
 from mux.proxy.turns import Turns
 from mux.proxy.upstream import Pools
+from mux.proxy.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,7 @@ class Plane:
         self.shares = Shares(self._connections_max, lone=lone)
         self._clients: set[ClientConnection] = set()
         self._tunnels: set[Tunnel] = set()
+        self._watch = Watch(self._loop, self.turns, self._tunnels)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._acceptors: list[Acceptor] = []
         self._failures_logged: dict[str, float] = {}
@@ -154,6 +156,7 @@ class Plane:
         for client in list(self._clients):
             client.transport.abort()
         self.turns.forget()
+        self._watch.stop()
         self.pools.drop_all()
         if self._pipes is not None:
             self._pipes.close()
@@ -321,6 +324,7 @@ class Plane:
         """A WebSocket began."""
         self._tunnels.add(tunnel)
         self.registry.add(tunnel)
+        self._watch.opened(tunnel)
         self.tally.count("tunnels_total")
 
     def tunnel_ended(self, tunnel: Tunnel) -> None:

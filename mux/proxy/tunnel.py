@@ -1,20 +1,20 @@
 """A tunnel: after 101, two transports that write into each other.
 
-Owns both connections until they end. Rules: blind, nothing is read, re-framed, pinged or closed by us; what one leg
-brings is the other's to write, at once and as it came; each leg's backpressure stops the other's reading; in a turn of
-the event loop that has lasted for too long a leg that brings much rests, see :mod:`mux.proxy.turns`; an end of
-stream is passed on, and the tunnel ends when both directions have.
+Owns both connections until they end. Rules: blind, nothing is read, re-framed, pinged or closed by us; each leg's
+``data_received`` is the other transport's ``write``, so a message costs no Python frame, unless the tunnel is watched
+(:mod:`mux.proxy.watch`); each leg's backpressure stops the other's reading; an end of stream is passed on, and the
+tunnel ends when both directions have.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
 from mux.proxy import limits, sockets
-from mux.proxy.limits import REST_BYTES_MIN
 from mux.proxy.shares import Holder
 from mux.proxy.turns import Turns
 
@@ -26,25 +26,29 @@ class _Leg(asyncio.Protocol):
         tunnel: whose.
         transport: its connection.
         peer: the other one, into which it writes.
-        turns: of the loop.
     """
 
-    __slots__ = ("_tunnel", "_turns", "_write", "ended", "full", "other", "transport")
+    __slots__ = ("_tunnel", "data_received", "ended", "full", "other", "transport")
 
+    data_received: Callable[[bytes], None]  # type: ignore[assignment]  # the peer's write itself, not a method
     other: _Leg
 
-    def __init__(self, tunnel: Tunnel, transport: asyncio.Transport, peer: asyncio.Transport, turns: Turns) -> None:
+    def __init__(self, tunnel: Tunnel, transport: asyncio.Transport, peer: asyncio.Transport) -> None:
         self._tunnel = tunnel
-        self._turns = turns
-        self._write = peer.write
+        self.data_received = peer.write
         self.transport = transport
         self.full = False
         self.ended = False
 
-    def data_received(self, data: bytes) -> None:
-        self._write(data)
-        if len(data) >= REST_BYTES_MIN and (now := self._turns.now()) > self._turns.ends:
-            self._turns.rest(now, self, self.transport)
+    def watch(self, *, on: bool) -> None:
+        """See Tunnel."""
+        self.data_received = self._received if on else self.other.transport.write
+        self.transport.set_protocol(self)  # event loops may have kept the other one
+
+    def _received(self, data: bytes) -> None:
+        self.other.transport.write(data)
+        if len(data) >= limits.REST_BYTES_MIN:
+            self._tunnel.rest(self)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -65,7 +69,7 @@ class _Leg(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         other = self.other
-        del self.other  # be freed at once: the collector comes seldom, and stops everybody when it does
+        del self.other, self.data_received  # be freed at once: the collector stops everybody when it comes
         self._tunnel.lost(other.transport, exc)
 
 
@@ -93,7 +97,18 @@ class Tunnel:
         route: which route it goes through.
     """
 
-    __slots__ = ("_bytes", "_client", "_legs_lost", "_owner", "_upstream", "gone", "holder", "route", "session")
+    __slots__ = (
+        "_bytes",
+        "_client",
+        "_legs_lost",
+        "_owner",
+        "_upstream",
+        "gone",
+        "holder",
+        "route",
+        "session",
+        "turns",
+    )
 
     def __init__(
         self,
@@ -123,8 +138,8 @@ class Tunnel:
         """
         for transport in (self._client, self._upstream):
             sockets.bound_unacknowledged(transport, limits.TUNNEL_USER_TIMEOUT_MS)
-        client = _Leg(self, self._client, self._upstream, self._owner.turns)
-        upstream = _Leg(self, self._upstream, self._client, self._owner.turns)
+        client = _Leg(self, self._client, self._upstream)
+        upstream = _Leg(self, self._upstream, self._client)
         client.other, upstream.other = upstream, client
         client.full, upstream.full = client_paused, upstream_paused
         self._client.set_protocol(client)
@@ -134,6 +149,19 @@ class Tunnel:
         upstream.read_on()
         if client_ended:
             client.eof_received()
+
+    def watch(self, *, on: bool) -> None:
+        """Have whoever brings much in a turn that has lasted for too long rest until a later one."""
+        for transport in (self._client, self._upstream):
+            leg = transport.get_protocol()
+            if not transport.is_closing() and isinstance(leg, _Leg):
+                leg.watch(on=on)
+
+    def rest(self, leg: _Leg) -> None:
+        """A leg that is watched has brought much."""
+        turns = self._owner.turns
+        if (now := turns.now()) > turns.ends:
+            turns.rest(now, leg, leg.transport)
 
     def half_closed(self, into: _Leg) -> bool:
         """One direction has ended: pass it on. Returns whether the leg stays open for the other direction."""

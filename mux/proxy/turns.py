@@ -58,6 +58,8 @@ class Turns:
         self._stopped: deque[Rested] = deque()
         self.ends = 0.0
         """On the loop's clock: until then nobody needs to ask."""
+        self.rests = 0
+        """How often somebody was not read on."""
 
     def put_off(self, now: float, connection: Late, data: bytes) -> bool:
         """Keep bytes for the next turn, if this one has lasted for too long; whether they are kept.
@@ -105,6 +107,7 @@ class Turns:
     def _stop(self, connection: Rested, transport: asyncio.Transport) -> None:
         if not transport.is_closing():
             transport.pause_reading()
+            self.rests += 1
             self._stopped.append(connection)
 
     def _next(self) -> None:

@@ -417,6 +417,7 @@ async def test_large_bodies_pass_whole_however_long_turns_are(rig: Rig) -> None:
 async def test_a_tunnel_that_brings_much_in_a_late_turn_is_read_on_in_a_later_one(rig: Rig) -> None:
     ends = await open_tunnel(rig)
     tunnel = next(iter(rig.plane._tunnels))
+    tunnel.watch(on=True)
     leg, turns = cast(Any, tunnel._client.get_protocol()), rig.plane.turns
     turns.rest(0.0, leg, tunnel._client)  # begins the turn
     turns.ends = -1.0
@@ -432,9 +433,47 @@ async def test_a_tunnel_that_brings_much_in_a_late_turn_is_read_on_in_a_later_on
     assert len(ends) == 2
 
 
+async def test_tunnels_are_watched_only_while_turns_are_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message costs no Python frame else."""
+    monkeypatch.setattr("mux.proxy.watch.WATCH_S", 3600.0)  # it is looked from here
+    watch, early = rig.plane._watch, await open_tunnel(rig)
+
+    def watched() -> set[bool]:
+        legs = [leg.get_protocol() for tunnel in rig.plane._tunnels for leg in (tunnel._client, tunnel._upstream)]
+        return {getattr(leg.data_received, "__self__", None) is leg for leg in cast(list[Any], legs)}
+
+    assert watched() == {False}
+    watch._due = rig.plane.now() - 2 * limits.TURN_S
+    watch._look()
+    late = await open_tunnel(rig)
+    assert watched() == {True}
+    watch._until = 0.0
+    watch._look()
+    assert watched() == {False}
+    rig.plane.turns.rests += 1
+    watch._look()
+    assert watched() == {True}
+    for client, workspace in (early, late):
+        await client.send(b"one way")
+        assert await workspace.exactly(7) == b"one way"
+        await workspace.send(b"the other")
+        assert await client.exactly(9) == b"the other"
+
+
+async def test_nobody_looks_where_there_are_no_tunnels(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mux.proxy.watch.WATCH_S", 0.001)
+    assert rig.plane._watch._timer is None
+    client, _ = await open_tunnel(rig)
+    assert rig.plane._watch._timer is not None
+    sockets.reset(cast(asyncio.Transport, client.writer.transport))
+    await eventually(lambda: rig.plane._watch._timer is None)
+
+
 async def test_tunnels_pass_whole_however_long_turns_are(rig: Rig) -> None:
     """Both ways at once, with every turn too long from its beginning."""
     size, ends = 4 << 20, [await open_tunnel(rig) for _ in range(3)]
+    for tunnel in rig.plane._tunnels:
+        tunnel.watch(on=True)
     turns = rig.plane.turns
     begin = turns._begin
 
