@@ -2,7 +2,8 @@
 
 Stands alone, on any Python from 3.9 with nothing but its standard library: `mux.providers.user_data` sends this text
 with a last line that calls `main`. Finds the agent that an image brings, or fetches the bundle that the mux serves;
-keeps the join information; has systemd start the agent. Tells the mux what it is doing meanwhile, and why it gave up.
+keeps the join information; has systemd start the agent, and sees it to its start. Tells the mux what it is doing
+meanwhile, and why it gave up.
 
 Rules: the join token is in files of mode 0600 and in a header inside TLS, never in arguments or output. Nothing but the
 mux's own certificate authority is trusted, and a bundle must have the digest that was ordered. Each step may be done
@@ -41,6 +42,7 @@ PAUSE_MAX_S = 20.0
 ANSWER_S_MAX = 60.0
 BUNDLE_BYTES_MAX = 256 * 1024 * 1024
 UNITS = ("mux-ship-join.service", "mux-ship.service")
+ENGINE_UNIT = "docker.service"
 ENGINE_PACKAGES = ("docker.io", "iptables")
 APT_TRIES_MAX = 10
 """A machine's first boot has an apt of its own, which locks others out, and mirrors that hundreds ask at once fail."""
@@ -60,6 +62,15 @@ START_TOLD_S_MAX = 5.0
 """How long the last word of a machine that becomes a ship is waited for: its agent says the rest."""
 GIVEN_UP_TOLD_S_MAX = 600.0
 """And that of one that does not: nobody else says it."""
+WATCH_S_MAX = 300.0
+"""How long the agent's start is watched; from then on the mux's own deadline counts."""
+WATCH_EVERY_S = 2.0
+TROUBLE_S_MAX = 90.0
+"""How long a start may fail: systemd tries again, and what passes by itself has passed by then."""
+LAST_WORDS = 20
+"""Lines of a unit's journal, to find in it why the unit failed."""
+AGENT_STARTS = "the agent is starting; see journalctl -u mux-ship"
+AGENT_RUNS = "the agent runs and dials the mux; see journalctl -u mux-ship"
 DISK_FULL = "its disk is full; give ships a larger one"
 NO_MIRROR = (
     "it cannot reach Debian's archive to install Docker; give the ships' network a way out, or use a machine image "
@@ -100,11 +111,13 @@ def main(launch: dict[str, str], root: Path = Path("/")) -> None:
             have_engine(root, teller)
         have_agent(launch, root, teller)
         have_units(root)
+        teller.say(AGENT_STARTS)
         if root == Path("/"):
             run("systemctl", "daemon-reload")
             run("systemctl", "enable", "--quiet", *UNITS)
             # Not waited for: systemd starts it when what it needs is there, and starts it again if it ends.
             run("systemctl", "start", "--no-block", "mux-ship.service")
+            watch(launch["runtime"], teller)
     except Exception as error:
         # Whatever it was, people are told, and in one line.
         why = reason(error)
@@ -112,7 +125,6 @@ def main(launch: dict[str, str], root: Path = Path("/")) -> None:
         teller.say(why, failed=True)
         teller.end(GIVEN_UP_TOLD_S_MAX)
         sys.exit(1)
-    teller.say("the agent is starting; see journalctl -u mux-ship")
     teller.end(START_TOLD_S_MAX)
 
 
@@ -147,6 +159,11 @@ class Teller(threading.Thread):
         with self._changed:
             self._said = {"doing": doing[:300], "failed": failed}
             self._changed.notify_all()
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody listens to this machine any more: most likely its agent has joined."""
+        return self._over
 
     def end(self, within_s: float) -> None:
         """Wait until the mux has heard the last word, or will hear nothing more, so long at most; then be silent."""
@@ -361,6 +378,54 @@ def have_units(root: Path) -> None:
             (directory / name).chmod(0o644)
 
 
+def watch(runtime: str, teller: Teller) -> None:
+    """See the agent to its start: nobody else says what keeps it before it has joined.
+
+    Raises StubError for what has kept it for so long that it does not pass.
+    """
+    units = (ENGINE_UNIT, *UNITS) if runtime == "docker" else UNITS
+    began = fine_at = time.monotonic()
+    told = AGENT_STARTS
+    while not teller.over and time.monotonic() - began < WATCH_S_MAX:
+        doing, fails = keeps(units)
+        if doing != told:
+            teller.say(doing)
+            told = doing
+        if doing == AGENT_RUNS:
+            return
+        if not fails:
+            fine_at = time.monotonic()
+        elif time.monotonic() - fine_at > TROUBLE_S_MAX:
+            raise StubError(doing)
+        time.sleep(WATCH_EVERY_S)
+
+
+def keeps(units: tuple[str, ...]) -> tuple[str, bool]:
+    """What keeps the agent, whose unit is the last one, and whether that is a failure."""
+    state: dict[str, str] = {}
+    for unit in units:
+        _, said = output("systemctl", "show", "--property=ActiveState,Result,NRestarts", unit, loud=False)
+        state = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+        name = "Docker" if unit == ENGINE_UNIT else "the agent"
+        again = state.get("ActiveState") == "activating" and state.get("NRestarts", "0") != "0"
+        if again or state.get("ActiveState") == "failed":
+            return f"{name} does not start: {last_words(unit) or state.get('Result')}", True
+        if state.get("ActiveState") == "activating" and unit == ENGINE_UNIT:
+            return f"{name} is starting; see journalctl -u {unit}", False
+    return (AGENT_RUNS if state.get("ActiveState") == "active" else AGENT_STARTS), False
+
+
+def last_words(unit: str) -> str:
+    """The last line that a unit's processes said: not systemd about them, and none that bears a time."""
+    match = ("--output=cat", f"--lines={LAST_WORDS}", f"_SYSTEMD_UNIT={unit}")
+    _, said = output("journalctl", "--no-pager", "--quiet", *match, loud=False)
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("{")]
+    if not lines:
+        return ""
+    line = lines[-1].rpartition(" msg=")[2].strip('"')
+    return line[len("ship-agent: ") :] if line.startswith("ship-agent: ") else line
+
+
 def run(*words: str) -> None:
     """One program that has to work."""
     code, said = output(*words)
@@ -368,8 +433,8 @@ def run(*words: str) -> None:
         raise StubError(f"{' '.join(words)} ended with {code}: {said.strip().rpartition(chr(10))[2]}")
 
 
-def output(*words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """One program: what it ended with, and the end of its output, all of which is on the console."""
+def output(*words: str, environment: dict[str, str] | None = None, loud: bool = True) -> tuple[int, str]:
+    """One program: what it ended with, and the end of its output; all of that is on the console if it is ``loud``."""
     kept: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
     with subprocess.Popen(  # noqa: S603 - fixed words
         words,
@@ -381,6 +446,7 @@ def output(*words: str, environment: dict[str, str] | None = None) -> tuple[int,
         errors="replace",
     ) as process:
         for line in process.stdout or ():
-            print(line, end="", flush=True)  # noqa: T201 - the console's
+            if loud:
+                print(line, end="", flush=True)  # noqa: T201 - the console's
             kept.append(line)
     return process.returncode, "".join(kept)

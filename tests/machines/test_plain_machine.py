@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -36,4 +37,20 @@ async def test_a_plain_machine_that_reaches_no_archive_says_so_to_the_organizers
         def told(status: dict[str, object]) -> bool:
             return "its installation failed: it cannot reach Debian's archive to install Docker" in json.dumps(status)
 
+        await fleet.until(told, fleet.status)
+
+
+async def test_a_machine_whose_engine_does_not_start_says_so_to_the_organizers(docker_engine: Engine) -> None:
+    async with harbour(docker_engine, Inside.AGENT) as fleet:
+        (fleet.directory / "daemon.json").write_text("{")
+        await fleet.run("fleet", "warm", "1", "--yes", "--no-watch")
+        why = "Docker does not start: unable to configure the Docker daemon"
+
+        def doing(status: dict[str, Any]) -> bool:
+            return any(why in ship["phase"] for ship in status["ships"])
+
+        def told(status: dict[str, Any]) -> bool:
+            return any(f"its installation failed: {why}" in notice["text"] for notice in status["notices"])
+
+        await fleet.until(doing, fleet.status)
         await fleet.until(told, fleet.status)

@@ -59,3 +59,29 @@ def test_time_that_stands_still_or_goes_back_gives_nothing() -> None:
     pace = Pace()
     turns(pace, "RunInstances", 5)
     assert pace.reserve("RunInstances", 1, -10.0) > 0.0
+
+
+def test_a_refused_fleet_says_nothing_of_machines_and_one_throttled_inside_nothing_of_requests() -> None:
+    pace = Pace()
+    assert pace.reserve("CreateFleet", 1, 0.0) == 0.0
+    pace.throttled("CreateFleet", 0.0)
+    assert pace.reserve("StartInstances", 400, 0.0) == 0.0
+    pace = Pace()
+    assert pace.reserve("CreateFleet", 1, 0.0) == 0.0
+    pace.throttled("CreateFleet", 0.0, inside=True)
+    assert pace.reserve("CreateFleet", 0, 0.0) == 0.0
+    assert abs(pace.reserve("StartInstances", 1, 0.0) - 1 / (2 * MARGIN / 2)) < 1e-6
+
+
+def test_the_bucket_of_machines_is_suspected_once_it_is_low_or_a_slower_pace_did_not_help() -> None:
+    pace = Pace()
+    pace.reserve("StartInstances", 50, 0.0)
+    pace.throttled("StartInstances", 0.0)
+    assert pace.reserve("CreateFleet", 100, 0.0) == 0.0, "there is more than half of it left"
+    pace.throttled("StartInstances", SLOWER_S)
+    assert pace.reserve("CreateFleet", 1, SLOWER_S) > 0.0
+
+    pace = Pace()
+    pace.reserve("StartInstances", 500, 0.0)
+    pace.throttled("StartInstances", 0.0)
+    assert pace.reserve("CreateFleet", 1, 0.0) > 0.0

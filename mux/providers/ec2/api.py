@@ -133,9 +133,14 @@ class Ec2Api:
             await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
             pause = min(2 * pause, PAUSE_MAX_S)
 
-    def throttled(self, action: str) -> None:
-        """EC2 throttled a call: the next ones are made more slowly. Said to the log, not to the organizers."""
-        self._pace.throttled(action, asyncio.get_running_loop().time())
+    def throttled(self, action: str, *, inside: bool = False) -> None:
+        """EC2 throttled a call: the next ones are made more slowly. Said to the log, not to the organizers.
+
+        Args:
+            action: of the API.
+            inside: EC2 took the request, and throttled the machines of it.
+        """
+        self._pace.throttled(action, asyncio.get_running_loop().time(), inside=inside)
         if not self._slow:
             log.info("EC2 throttles; mux slows down", action=action)
         self._slow = True

@@ -156,7 +156,7 @@ class Launching:
                 return answer
             fault, untried = self._refusal(answer, zones, spot=spot)
             if fault.kind is Kind.THROTTLED:
-                self._api.throttled("CreateFleet")
+                self._api.throttled("CreateFleet", inside=True)
                 await asyncio.sleep(PAUSE_S)
                 continue
             answers_left -= 1

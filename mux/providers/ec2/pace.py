@@ -4,6 +4,10 @@ A call reserves its turn and is told how long to wait for it, so that turns are 
 throttles all the same (others use the account too, or a mux has just been restarted), the bucket is taken for empty and
 its refill for slower; each call that goes well makes it faster again.
 
+Where a call draws on two buckets, that of its requests is taken for the empty one: EC2 names neither. That of machines
+is suspected too where it is low by our own count, or where a slower pace did not help. A fleet tells them apart: what
+is refused is its request, what is throttled inside of it are its machines.
+
 Source: Amazon EC2 API throttling, "Request token bucket sizes and refill rates" and "Resource token bucket sizes".
 """
 
@@ -22,6 +26,8 @@ RECOVERY = 1.1
 SLOWER_S = 5.0
 """Between two slowdowns of a bucket: calls that were made at once are throttled at once, and that is one piece of news;
 how the slower pace does is seen once those made at it are answered."""
+LOW = 0.5
+"""Of its capacity: a bucket of machines with more than that left is not the one that a throttled call has emptied."""
 
 
 @dataclass(slots=True)
@@ -46,13 +52,21 @@ class Bucket:
         self.level -= tokens
         return max(0.0, -self.level / (self.refill * self.quickness))
 
-    def throttled(self, now: float) -> None:
-        """EC2 says that the bucket is empty."""
+    def throttled(self, now: float) -> bool:
+        """EC2 says that the bucket is empty. Returns whether it said so of a bucket that is slowed already."""
         self._fill(now)
         self.level = min(self.level, 0.0)
-        if now - self.slowed_at >= SLOWER_S:
-            self.slowed_at = now
-            self.quickness = max(SLOWEST, self.quickness / 2)
+        if now - self.slowed_at < SLOWER_S:
+            return False
+        again = self.quickness < 1.0
+        self.slowed_at = now
+        self.quickness = max(SLOWEST, self.quickness / 2)
+        return again
+
+    def low(self, now: float) -> bool:
+        """Whether much of it is used up by our own count."""
+        self._fill(now)
+        return self.level < LOW * self.capacity
 
     def went_well(self) -> None:
         """A call was taken."""
@@ -124,10 +138,13 @@ class Pace:
         """
         return max(bucket.reserve(tokens, now) for bucket, tokens in self._buckets(action, machines))
 
-    def throttled(self, action: str, now: float) -> None:
-        """EC2 throttled such a call."""
-        for bucket, _ in self._buckets(action, 1):
-            bucket.throttled(now)
+    def throttled(self, action: str, now: float, *, inside: bool = False) -> None:
+        """EC2 throttled such a call; ``inside``: it took the request, and throttled the machines of it."""
+        (requests, _), *others = self._buckets(action, 1)
+        again = not inside and requests.throttled(now)
+        for machines, _ in others:
+            if inside or (action != "CreateFleet" and (again or machines.low(now))):
+                machines.throttled(now)
 
     def went_well(self, action: str) -> None:
         """EC2 took such a call."""
