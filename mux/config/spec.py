@@ -46,7 +46,7 @@ def to_spec(file: EventFile, digests: Mapping[ProjectName, str]) -> EventSpec:
             warming_stall_s=file.warming.stall_s,
         ),
         timetable=_timetable(file),
-        spend=_spend(file),
+        spend=spend_spec(file),
         rollout=_rollout(file.rollout),
     )
 
@@ -72,7 +72,8 @@ def _timetable(file: EventFile) -> Timetable:
     )
 
 
-def _spend(file: EventFile) -> SpendSpec:
+def spend_spec(file: EventFile) -> SpendSpec:
+    """What the core counts money by."""
     table, ec2 = file.spend, file.fleet.provider == "ec2"
     return SpendSpec(
         price_micros=_micros_or_none(table.price_per_ship_hour),

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from mux.config import ConfigError, EventFile, ports_per_ship
 from mux.config.ec2 import MARKETS
 from mux.config.registry_logins import registry_logins
+from mux.config.spec import spend_spec
+from mux.core.spend import MICROS
 from mux.preflight import balancers, ec2_checks, images
 from mux.preflight.ec2_facts import Ec2Facts, Ec2Wanted
 from mux.preflight.ec2_gather import Ec2Gatherer
@@ -40,7 +42,16 @@ def wanted_of(file: EventFile) -> Ec2Wanted:
         endpoint=table.endpoint or "",
         instance_profile=table.instance_profile or "",
         control_host=table.control_host or file.listen.control.host,
+        spot_prices=_spot_prices(file),
+        currency=file.spend.currency,
     )
+
+
+def _spot_prices(file: EventFile) -> dict[str, float]:
+    """What the event file says that spot machines cost, as the estimates count; empty where it says nothing."""
+    spend = spend_spec(file)
+    kinds = spend.kinds if spend.known else ()
+    return {kind: spend.price(kind, spot=True) / MICROS for kind in kinds}
 
 
 async def judged(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mux.preflight import ec2_groups, ec2_quotas
+from mux.preflight import ec2_groups, ec2_prices, ec2_quotas
 from mux.preflight.ec2_facts import REFUSED_CODES, SPOT_ROLE, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
 
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
+NO_SPOT_ROLE = "ServiceLinkedRoleCreationNotPermitted"
 UNREACHED = frozenset(
     {"EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "SSLError"}
     | {"ProxyConnectionError", "HTTPClientError"}
@@ -32,6 +33,7 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
         ok("credentials", facts.account),
         *_permissions(facts),
         *_spot_role(wanted, facts),
+        *ec2_prices.spot(wanted, facts),
         *_types(wanted, facts),
         *ec2_quotas.vcpus(wanted, facts),
         *ec2_quotas.storage(wanted, facts),
@@ -74,7 +76,8 @@ def _permissions(facts: Ec2Facts) -> Iterator[Finding]:
 
 def _told(code: str) -> bool:
     # A dry run about what does not exist is answered so after the permission was looked at.
-    return code in ALLOWED_CODES | REFUSED_CODES or code.endswith((".NotFound", "NotFoundException"))
+    # So is one for a spot machine without the role of spot orders, of which there is a finding of its own.
+    return code in ALLOWED_CODES | REFUSED_CODES or code.endswith((".NotFound", "NotFoundException", NO_SPOT_ROLE))
 
 
 def _spot_role(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:

@@ -87,6 +87,8 @@ class Ec2Wanted:
         endpoint: address of the API; empty for the region's.
         instance_profile: of ships; empty for none.
         control_host: the mux's address, or a name of it, as ships dial it.
+        spot_prices: what the event file says that a ship on a spot machine costs for an hour, by type; empty without.
+        currency: of those.
     """
 
     event: str
@@ -104,6 +106,8 @@ class Ec2Wanted:
     endpoint: str = ""
     instance_profile: str = ""
     control_host: str = ""
+    spot_prices: Mapping[str, float] = field(default_factory=dict)
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,7 @@ class Ec2Facts:
         account: number and caller; empty without credentials.
         permissions: permission to the code that a dry run was answered with.
         spot_role: whether the account has the role that spot orders need; None for not asked, or no answer.
+        spot_prices: what EC2 asks for an hour, in dollars, by type, in the dearest zone; empty for not asked or told.
         simulated: what IAM says of those that were denied for what does not exist; fewer where it does not say.
         types, subnets: those that the event names and that exist.
         rules: of every security group that was seen.
@@ -200,4 +205,5 @@ class Ec2Facts:
     ship_instance: str = ""
     skew_s: float | None = None
     spot_role: bool | None = None
+    spot_prices: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)

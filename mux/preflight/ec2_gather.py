@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -38,6 +39,8 @@ PAGES_MAX = 200
 """Of one listing, with up to 1,000 entries each."""
 RUNNING = ("pending", "running", "stopping", "shutting-down")
 """States that count against vCPU quotas."""
+SYSTEM = "Linux/UNIX"
+"""What EC2's prices call a system that costs nothing by itself."""
 
 
 class Ec2Gatherer:
@@ -111,6 +114,7 @@ class Ec2Gatherer:
             self._gp3_gib(ec2),
         )
         vcpus, ships, parked = await self._running(ec2, {each.name: each for each in types})
+        spot_prices = await self._spot_prices(ec2, subnets) if True in wanted.markets else {}
         return Ec2Facts(
             types=types,
             subnets=subnets,
@@ -121,6 +125,7 @@ class Ec2Gatherer:
             ships=len(ships),
             parked=parked,
             ship_instance=next(iter(ships), ""),
+            spot_prices=spot_prices,
         )
 
     # -- listings -----------------------------------------------------------------------------------------------------
@@ -155,6 +160,20 @@ class Ec2Gatherer:
             )
             for each in answer.get("Subnets", ())
         )
+
+    async def _spot_prices(self, ec2: Any, subnets: tuple[SubnetFacts, ...]) -> dict[str, float]:
+        """The price now, which EC2 tells as the last one before a time that is not past."""
+        zones = {subnet.zone for subnet in subnets}
+        found: dict[str, float] = {}
+        async for page in self._pages(
+            "DescribeSpotPriceHistory", ec2.describe_spot_price_history, StartTime=datetime.now(UTC),
+            InstanceTypes=sorted(set(self._wanted.instance_types)), ProductDescriptions=[SYSTEM],
+        ):  # fmt: skip
+            for each in page["SpotPriceHistory"]:
+                if each["AvailabilityZone"] in zones:
+                    kind = each["InstanceType"]
+                    found[kind] = max(found.get(kind, 0.0), float(each["SpotPrice"]))
+        return found
 
     async def _rules(self, ec2: Any) -> tuple[RuleFacts, ...]:
         # The ships' groups by name, so that a wrong one is told; and all of their network, for the mux's is not known.

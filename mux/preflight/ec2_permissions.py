@@ -72,6 +72,7 @@ def _calls(ec2: Any, wanted: Ec2Wanted, instance: str) -> dict[str, Call]:
     run = {
         **machine, "MinCount": 1, "MaxCount": 1, "SubnetId": wanted.subnets[0],
         "SecurityGroupIds": list(wanted.security_groups), **tagged("instance", "volume"),
+        **({"InstanceMarketOptions": {"MarketType": "spot"}} if True in wanted.markets else {}),
     }  # fmt: skip
     template = {"LaunchTemplateName": TEMPLATE_NONE}
     machines = {"InstanceIds": [instance]}

@@ -185,6 +185,34 @@ async def test_where_iam_does_not_say_whether_there_are_spot_machines_that_is_a_
     assert (found.outcome, "AccessDenied" in found.said) == (Outcome.WARNING, True)
 
 
+@pytest.mark.parametrize(
+    ("typed", "currency", "outcome", "words"),
+    [
+        ({}, "USD", Outcome.OK, "EC2 asks m6a.2xlarge 0."),
+        ({"m6i.2xlarge": 0.5, "m6a.2xlarge": 0.5}, "USD", Outcome.OK, ", m6i.2xlarge 0."),
+        ({"m6i.2xlarge": 0.5, "m6a.2xlarge": 0.01}, "USD", Outcome.WARNING, "and the event file says m6a.2xlarge 0.01"),
+        ({"m6i.2xlarge": 0.01, "m6a.2xlarge": 0.01}, "EUR", Outcome.OK, "USD an hour for the machine alone"),
+    ],
+)
+async def test_prices_of_spot_machines_are_held_against_what_ec2_asks(
+    cloud: Cloud, typed: dict[str, float], currency: str, outcome: Outcome, words: str
+) -> None:
+    wanted = replace(WANTED, markets=(True,), spot_prices=typed, currency=currency)
+    found = by_check(judged(wanted, await gathered(cloud, wanted)))["spot prices"]
+    assert (found.outcome, words in found.said) == (outcome, True), found
+    assert ("spend.spot_prices" in found.remedy) == (outcome is not Outcome.OK)
+
+
+async def test_prices_that_ec2_does_not_tell_are_a_warning_and_nobody_elses_business(cloud: Cloud) -> None:
+    wanted = replace(WANTED, markets=(True,))
+    cloud.keys[KEY_ID] = replace(cloud.keys[KEY_ID], denied=frozenset({"ec2:DescribeSpotPriceHistory"}))
+    found = by_check(judged(wanted, await gathered(cloud, wanted)))
+    assert (found["spot prices"].outcome, found["spot prices"].said) == (
+        Outcome.WARNING, "cannot be found out: ec2:DescribeSpotPriceHistory was answered with UnauthorizedOperation",
+    )  # fmt: skip
+    assert found["permissions"].outcome is Outcome.OK
+
+
 async def test_quotas_that_are_too_small_are_told_with_what_to_ask_for() -> None:
     cloud = Cloud(replace(PROMPT, quotas=Quotas(on_demand_vcpu=64, spot_vcpu=10)))
     facts = await gathered(cloud)

@@ -167,9 +167,7 @@ def sentence(kind: Kind, action: str, code: str, message: str) -> str:
             what = _QUOTAS.get(code.removeprefix("Client."), "a quota of the account is used up")
             return f"{what}: {said} Ask AWS to raise it (Service Quotas), or end machines that use it up."
         case Kind.DENIED if code == "UnauthorizedOperation":
-            return (
-                f"mux may not call {action}: allow ec2:{permission(action, message)} in the policy of its credentials."
-            )
+            return f"mux may not call {action}: allow {permission(action, message)} in the policy of its credentials."
         case Kind.DENIED if code == NO_SPOT_ROLE:
             return (
                 "the account has no role AWSServiceRoleForEC2Spot, which spot machines need; make it once with "
@@ -186,9 +184,9 @@ def sentence(kind: Kind, action: str, code: str, message: str) -> str:
 
 
 def permission(action: str, message: str) -> str:
-    """The permission that is missing: the one that EC2's message names, else that of the call."""
-    named = re.search(r"authorized to perform: ec2:([A-Za-z]{3,64})", message)
-    return named[1] if named else action
+    """The permission that is missing, and on what: as EC2's message names them, else that of the call."""
+    named = re.search(r"authorized to perform: (ec2:[A-Za-z]{3,64})( on resource: [\w:/*.-]{1,200})?", message)
+    return f"{named[1]}{(named[2] or '').replace(':', '', 1)}" if named else f"ec2:{action}"
 
 
 def quoted(message: str) -> str:

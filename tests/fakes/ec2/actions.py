@@ -10,8 +10,9 @@ from tests.fakes.ec2.errors import ApiError
 from tests.fakes.ec2.fleets import create_fleet
 from tests.fakes.ec2.launching import reservation, run_instances
 from tests.fakes.ec2.model import ENDED, Principal
-from tests.fakes.ec2.permissions import allow, allow_things, end_dry_run
+from tests.fakes.ec2.permissions import allow, allow_things, denied, end_dry_run
 from tests.fakes.ec2.support import check_supported
+from tests.fakes.ec2.touching import touched
 from tests.fakes.ec2.wire import Params, decode
 
 ACTIONS: Mapping[str, Callable[[Cloud, Params, Principal], Params]] = {
@@ -88,6 +89,10 @@ def perform(cloud: Cloud, tokens: Tokens, action: str, form: Mapping[str, str], 
     cloud.buckets.request(action, params, cloud.now)
     allow(caller, f"ec2:{action}")
     allow_things(cloud, caller, f"ec2:{action}", params)
+    if caller.policy is not None:
+        for each in touched(cloud, action, params):
+            if not caller.policy.allows(each):
+                raise denied(caller, each.permission, each.arn)
     if action not in _THOROUGH:
         end_dry_run(params)
     earlier = tokens.recall(cloud, action, params) if not params.get("DryRun") else None

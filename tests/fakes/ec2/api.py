@@ -23,6 +23,7 @@ from tests.fakes.ec2.cloud import Cloud
 from tests.fakes.ec2.errors import ApiError, throttled
 from tests.fakes.ec2.faults import Fault, Faults
 from tests.fakes.ec2.model import Call, Principal
+from tests.fakes.ec2.policies import Touched
 from tests.fakes.ec2.wire import encode, encode_error, operation, parse_form
 
 XML = "text/xml;charset=UTF-8"
@@ -168,7 +169,8 @@ class Api:
     def _quota(self, action: str, params: Mapping[str, str], caller: Principal) -> Mapping[str, object]:
         if action != "GetServiceQuota":
             raise ApiError("UnknownOperationException", f"{action} is not part of the fake.")
-        if f"servicequotas:{action}" in caller.denied:
+        permission = f"servicequotas:{action}"
+        if permission in caller.denied or (caller.policy and not caller.policy.allows(Touched(permission))):
             raise ApiError("AccessDeniedException", f"User: {caller.arn} is not authorized to perform: {action}")
         service, code = params["ServiceCode"], params["QuotaCode"]
         known = self.cloud.settings.quotas.value(service, code)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.fakes.ec2.catalog import Subnet, TypeOffer
+from tests.fakes.ec2.policies import Policy
 from tests.fakes.ec2.wire import Params
 
 
@@ -153,11 +154,13 @@ class Principal:
         arn: whose.
         denied: permissions, as ``ec2:RunInstances``.
         event: touches only what exists and has this value in the tag ``mux:event``; empty for anything.
+        policy: all that it may do in EC2; None for everything.
     """
 
     arn: str
     denied: frozenset[str] = frozenset()
     event: str = ""
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,18 @@ TAG_EVENT = "mux:event"
 def allow(caller: Principal, permission: str) -> None:
     """Raise ``UnauthorizedOperation`` for a denied permission such as ``ec2:RunInstances``."""
     if permission in caller.denied:
-        raise _denied(caller, permission)
+        raise denied(caller, permission)
 
 
 def allow_things(cloud: Cloud, caller: Principal, permission: str, params: Params) -> None:
     """Raise ``UnauthorizedOperation`` if a key that is held to an event would touch what is not the event's."""
     if caller.event and permission in ON_THINGS:
-        tags = [_tags(cloud, name) for name in ON_THINGS[permission](params)]
+        tags = [tags_of(cloud, name) for name in ON_THINGS[permission](params)]
         if any(each.get(TAG_EVENT) != caller.event for each in tags):
-            raise _denied(caller, permission)
+            raise denied(caller, permission)
 
 
-def _tags(cloud: Cloud, name: str) -> Mapping[str, str]:
+def tags_of(cloud: Cloud, name: str) -> Mapping[str, str]:
     """Of a machine, a disk or a launch template, by whatever names it."""
     templates = {known: each for each in cloud.templates.values() for known in (each.id, each.name)}
     thing = cloud.instances.get(name) or cloud.volumes.get(name) or templates.get(name)
@@ -62,13 +62,15 @@ ON_THINGS: Mapping[str, Callable[[Params], list[str]]] = {
 """What a request touches that must exist, by permission."""
 
 
-def _denied(caller: Principal, permission: str) -> ApiError:
+def denied(caller: Principal, permission: str, arn: str = "") -> ApiError:
+    """The refusal of a permission, on a resource if that is told."""
+    on = f" on resource: {arn}" if arn not in ("", "*") else ""
     encoded = base64.urlsafe_b64encode(zlib.compress(f"{caller.arn} {permission}".encode())).decode()
     return ApiError(
         "UnauthorizedOperation",
         f"You are not authorized to perform this operation. User: {caller.arn} is not authorized to perform: "
-        f"{permission} because no identity-based policy allows the {permission} action. Encoded authorization failure "
-        f"message: {encoded}",
+        f"{permission}{on} because no identity-based policy allows the {permission} action. Encoded authorization "
+        f"failure message: {encoded}",
     )
 
 
