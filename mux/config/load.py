@@ -9,6 +9,7 @@ The text is what is kept when a file is applied; parsing it again gives the same
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ DOTS_MAX = 200
 
 Location = tuple[str | int, ...]
 
+_INDEX = re.compile(r"\[[0-9]+\]")
 _SECRET_KEYS = frozenset({"passcode", "password", "secret", "token"})
 """Keys that people may try: what belongs there is said instead of a list of keys."""
 
@@ -153,7 +155,7 @@ def _table_allowed(location: Location) -> str:
 
 
 def _below(path: str) -> str:
-    return path if not path or path.startswith("[") else f".{dotted([path])}"
+    return path if not path or _INDEX.fullmatch(path) else f".{dotted([path])}"
 
 
 def _where(location: Location, tables: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +68,15 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     return toml(value)
+
+
+@pytest.mark.parametrize("name", ["[\x1f", "[0]\x1b[2J", "\u202e", "a b"])
+def test_a_name_of_a_variable_that_is_none_steers_no_terminal(name: str) -> None:
+    tables = tomllib.loads(VALID)
+    tables["project"][0]["environment"] = {name: ""}
+    with pytest.raises(ConfigError, match="a name that is not allowed") as refused:
+        parse(document(tables), base=BASE, environ={}, files=False)
+    assert all(str(fault).isprintable() for fault in refused.value.faults)
 
 
 @settings(max_examples=300, deadline=None)
