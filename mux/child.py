@@ -26,6 +26,8 @@ EXIT_CONFIG = 78
 """``EX_CONFIG`` of sysexits(3): starting it again would end the same way."""
 SAID = "mux: "
 """How lines for people begin, among the lines of a log."""
+BELOW = "\n     "
+"""Between lines of one text: the second begins below the first."""
 EXIT_ORPHANED = 75
 """``EX_TEMPFAIL`` of sysexits(3), of a child whose supervisor was gone before it began; nobody reads it."""
 
@@ -147,7 +149,17 @@ def describe(code: int) -> str:
 
 
 def say(text: str) -> None:
-    """One line on standard error; lost when nobody can take it, which must not end the mux."""
+    """A line on standard error; lost when nobody can take it, which must not end the mux.
+
+    Further lines of a text stand below it. What a hook, a build or the name of a file has in it steers no terminal:
+    such characters are shown.
+    """
+    shown = text.expandtabs().splitlines()
+    lines = ("".join(each if each.isprintable() else _escaped(each) for each in line) for line in shown)
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"{SAID}{text}\n")
+        sys.stderr.write(f"{SAID}{BELOW.join(lines)}\n")
         sys.stderr.flush()
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

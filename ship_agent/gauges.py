@@ -128,7 +128,7 @@ class DockerGauge:
             with contextlib.suppress(*_GONE):
                 found = await self._engine.docker.images.inspect(reference)
                 break
-        self._image = image_of(found) if found else None
+        self._image = image_of(found, project=project) if found else None
         if self._image is None:
             return Kind(0)
         return Kind(

@@ -23,5 +23,6 @@ def main() -> int:
         from mux.cli.app import run  # noqa: PLC0415 - the package itself must import fast
     except KeyboardInterrupt:
         # Half a second in which people press Ctrl-C, too.
+        sys.stderr.write("mux: interrupted\n")
         return EXIT_INTERRUPTED
     return run(sys.argv[1:])

@@ -55,6 +55,10 @@ MemoryOption = Annotated[str, typer.Option("--memory", help="Its memory limit, a
 AllowOption = Annotated[
     list[str] | None, typer.Option("--allow", metavar="WHAT", help="As allow in the event file; may be repeated.")
 ]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--project-port", min=1, max=65535, help="Where its container listens, as port in the event file."),
+]
 CommandOption = Annotated[str, typer.Option("--command", help="Its command, as a shell would have it.")]
 
 
@@ -72,6 +76,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
     memory: MemoryOption = "1GiB",
     allow: AllowOption = None,
     command: CommandOption = "",
+    project_port: PortOption = None,
     start: Annotated[float, typer.Option("--start", min=1, help="Seconds that it may take to be healthy.")] = 90.0,
     silence: Annotated[float, typer.Option("--silence", min=0, help="Seconds that a WebSocket is silent.")] = 45.0,
     cell: Annotated[float, typer.Option("--cell", min=1, help="Seconds that a cell of a notebook may take.")] = 300.0,
@@ -83,7 +88,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
     from mux.imagecheck.subject import subject_of  # noqa: PLC0415 - as above
     from mux.preflight.finding import EXIT_CODES  # noqa: PLC0415 - as above
 
-    wishes = _wishes(runtime, kind, memory, allow, command)
+    wishes = _wishes(runtime, kind, memory, project_port, allow, command)
 
     async def work() -> Result:
         found = await subject_of(subject, wishes, os.environ)
@@ -121,6 +126,7 @@ def try_out(  # noqa: PLR0917 - typer makes options of arguments
     memory: MemoryOption = "1GiB",
     allow: AllowOption = None,
     command: CommandOption = "",
+    project_port: PortOption = None,
     port: Annotated[
         int, typer.Option("--port", min=1024, max=65000, help="Attendees' port; the next hundred are used as well.")
     ] = 8000,
@@ -133,7 +139,8 @@ def try_out(  # noqa: PLR0917 - typer makes options of arguments
     if not directory.is_dir():
         raise CliError(f"{directory}: there is no such directory; name one", code=2)
     try:
-        return run(str(directory), _wishes(runtime, kind, memory, allow, command), port=port, browser=browser)
+        wishes = _wishes(runtime, kind, memory, project_port, allow, command)
+        return run(str(directory), wishes, port=port, browser=browser)
     except ImageCheckError as error:
         raise CliError(error.message, detail=error.detail, code=2) from error
 
@@ -157,14 +164,16 @@ def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
         raise CliError("interrupted", code=EXIT_INTERRUPTED) from None
 
 
-def _wishes(runtime: Runtime | None, kind: Kind, memory: str, allow: list[str] | None, command: str) -> Wishes:
+def _wishes(  # noqa: PLR0917 - what two commands have in common, in the order of the event file
+    runtime: Runtime | None, kind: Kind, memory: str, port: int | None, allow: list[str] | None, command: str
+) -> Wishes:
     from mux.imagecheck.subject import Wishes  # noqa: PLC0415 - as above
 
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
         raise UsageError(f"--command cannot be taken apart ({error}); look at its quotes") from None
-    return Wishes(runtime.value if runtime else None, kind.value, memory, tuple(allow or ()), words)
+    return Wishes(runtime.value if runtime else None, kind.value, memory, port, tuple(allow or ()), words)
 
 
 def _show(finding: Finding) -> None:

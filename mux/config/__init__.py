@@ -17,7 +17,7 @@ from mux.config.faults import ConfigError, Fault
 from mux.config.images import resolve_images
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.load import load, parse, read_text
-from mux.config.schema import DATA_DIRECTORY_DEFAULT, EventFile, ProjectTable, resolved
+from mux.config.schema import DATA_DIRECTORY_DEFAULT, EventFile, ProjectTable, port_default, resolved
 from mux.config.secrets import Secrets, read_passcode, read_secrets, secrets_for
 from mux.config.spec import to_spec
 from mux.config.template import starter_files, template
@@ -38,6 +38,7 @@ __all__ = [
     "image_differences",
     "load",
     "parse",
+    "port_default",
     "ports_per_ship",
     "read_passcode",
     "read_secrets",

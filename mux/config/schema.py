@@ -271,7 +271,12 @@ class ProjectTable(Table):
         """The port inside a container that is in force."""
         if self.port is not None:
             return self.port
-        return 8080 if self.kind == "camp" else 8888
+        return port_default(self.kind)
+
+
+def port_default(kind: str) -> int:
+    """The port inside a container of a project that names none."""
+    return 8080 if kind == "camp" else 8888
 
 
 class AuthTable(Table):

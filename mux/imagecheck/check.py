@@ -173,7 +173,15 @@ class _Check:
             if took_s > limit_s:
                 closed = await self._trial.close()
                 self._found(
-                    words.never_healthy(limit_s, path, status, closed, self._trial.port_inside, kind=project.kind)
+                    words.never_healthy(
+                        limit_s,
+                        path,
+                        status,
+                        closed,
+                        self._trial.port_inside,
+                        kind=project.kind,
+                        may_insist=self._trial.has_own_port,
+                    )
                 )
                 if closed is not None:
                     self._found(words.log(token_in_log=closed.token_in_log))
@@ -196,8 +204,9 @@ class _Check:
 
     async def _locked(self, private: str, url: str) -> None:
         without, _ = await self._ask(url + private, {})
-        with_it, _ = await self._ask(url + private, self._auth)
-        finding = words.token(without, self._trial.project.base_path + private, with_it)
+        with_it, leads = await self._ask(url + private, self._auth)
+        project = self._trial.project
+        finding = words.token(without, project.base_path + private, with_it, kind=project.kind, leads=leads)
         self._found(finding)
         if finding.outcome == "failure":
             raise _OverError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from mux.config import port_default
 from mux.config.kinds import size_text
 from ship_agent.protocol.messages import Project
 
@@ -43,6 +44,8 @@ def snippet(project: Project, limits: Suggested) -> str:
     lines = ["[[project]]", f"name = {json.dumps(project.name)}", f"image = {json.dumps(project.image)}"]
     if project.kind != "jupyter":
         lines.append(f"kind = {json.dumps(project.kind)}")
+    if project.port != port_default(project.kind):
+        lines.append(f"port = {project.port}")
     lines += [f"memory = {json.dumps(size_text(limits.memory_bytes))}", f"pids = {limits.pids}"]
     if project.command:
         lines.append(f"command = {json.dumps(project.command)}")

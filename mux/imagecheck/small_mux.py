@@ -63,7 +63,7 @@ class SmallMux:
         if rollout["phase"] == "done":
             return ["your workspace has it; your files in it are as you left them"]
         reasons = [str(failure["why"]) for failure in rollout["failures"]]
-        return [f"your workspace stays as it was: {rollout['why']}", *map(printable, reasons)]
+        return [f"your workspace stays as it was: {rollout['why']}", *reasons]
 
     async def tell(self, lines: list[str]) -> str:
         """Have open pages show files that were taken over; result and errors as of `push`."""
@@ -83,9 +83,3 @@ class SmallMux:
         async with self._session.post(f"http://mux/api/v1/{path}", json=body) as response:
             found = await response.json()
             return "" if response.ok else str(found["error"]["message"])
-
-
-def printable(text: str) -> str:
-    """Text with what a hook or a build printed: it is shown, and steers no terminal."""
-    lines = (line.encode("unicode_escape").decode() if not line.isprintable() else line for line in text.splitlines())
-    return "\n     ".join(lines)

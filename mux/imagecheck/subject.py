@@ -48,7 +48,7 @@ title = {title}
 image = {image}
 kind = {kind}
 memory = {memory}
-allow = {allow}
+{port}allow = {allow}
 command = {command}
 
 [fleet]
@@ -87,6 +87,7 @@ class Wishes:
         runtime: None for what fits: ``docker`` for images and for directories with a Dockerfile.
         kind: ``jupyter``, ``camp`` or ``http``.
         memory: memory limit, with its unit.
+        port: where its container listens; None for what its kind has.
         allow: what the container may beyond the rule.
         command: instead of JupyterLab's, or the image's own.
     """
@@ -94,6 +95,7 @@ class Wishes:
     runtime: Runtime | None = None
     kind: str = "jupyter"
     memory: str = "1GiB"
+    port: int | None = None
     allow: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
 
@@ -125,6 +127,7 @@ class Subject:
             image=json.dumps(self.image),
             kind=json.dumps(wishes.kind),
             memory=json.dumps(wishes.memory),
+            port=f"port = {wishes.port}\n" if wishes.port else "",
             allow=json.dumps(list(wishes.allow)),
             command=json.dumps(list(wishes.command)),
             runtime=self.runtime,

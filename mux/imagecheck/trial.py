@@ -69,10 +69,14 @@ class Trial:
         return self._order.token
 
     @property
+    def has_own_port(self) -> bool:
+        """Whether it listens on the project's port, and not on one of the ship's."""
+        return self._order.runtime == "docker" and "host_network" not in self.project.allow
+
+    @property
     def port_inside(self) -> int:
         """Where the workspace itself is to listen."""
-        apart = self._order.runtime == "docker" and "host_network" not in self.project.allow
-        return self.project.port if apart else self._order.port
+        return self.project.port if self.has_own_port else self._order.port
 
     def url(self, address: str) -> str:
         """Where its base path is, at an address."""

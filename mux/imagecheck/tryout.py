@@ -24,7 +24,7 @@ from mux.child import say
 from mux.demo import ADMIN_SOCKET, without_event_file
 from mux.imagecheck.errors import ImageCheckError
 from mux.imagecheck.follow import Followed, changes, seen, take_over
-from mux.imagecheck.small_mux import TROUBLE, SmallMux, printable
+from mux.imagecheck.small_mux import TROUBLE, SmallMux
 from mux.imagecheck.subject import Subject, Wishes, build, forget_images, subject_of
 from mux.logfile import last_words, logged_to
 from mux.supervisor import Settings, SupervisorError, open_standard_streams, supervise
@@ -96,7 +96,7 @@ class Tryout:
             while not ready:
                 ready, lines = await mux.arriving()
                 for line in (line for line in lines if line not in told):
-                    say(printable(line))
+                    say(line)
                 told.update(lines)
                 await asyncio.sleep(0 if ready else LOOK_S)
             code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
@@ -141,7 +141,7 @@ class Tryout:
                 replaced = await build(self._source, self._subject.image, os.environ)
             except ImageCheckError as error:
                 for line in (error.message, *error.detail):
-                    say(printable(line))
+                    say(line)
                 return
             if not replaced:
                 say("it builds to the same image: your workspace stays as it is")

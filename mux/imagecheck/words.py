@@ -7,6 +7,7 @@ against where neither the event file nor a ship has one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urljoin
 
 from mux.config.kinds import size_text
 from mux.preflight.finding import Finding, failure, ok, shown, warning
@@ -20,6 +21,8 @@ START_SHOULD_S = 20.0
 MEMORY_TIGHT = 0.8
 """Share of the memory limit above which an attendee who tries something more is killed."""
 PATHS_SHOWN = 5
+LOGINS = ("login", "signin", "sign-in")
+"""How applications call the pages on which they ask who somebody is."""
 MIB = 1 << 20
 
 _CHECK_OF = {
@@ -89,16 +92,36 @@ def start(took_s: float, limit_s: float, health_path: str, status: int) -> list[
 
 
 def never_healthy(
-    limit_s: float, health_path: str, status: int | None, closed: TrialClosed | None, port: int, *, kind: str
+    limit_s: float,
+    health_path: str,
+    status: int | None,
+    closed: TrialClosed | None,
+    port: int,
+    *,
+    kind: str,
+    may_insist: bool = True,
 ) -> Finding:
-    """It did not answer in time. ``port``: where it was to listen; ``kind``: of its project."""
+    """It did not answer in time.
+
+    Args:
+        limit_s: how long that was, in seconds.
+        health_path: what was asked for.
+        status: of the last answer; None if there was none.
+        closed: what was seen of it.
+        port: where it was to listen.
+        kind: of its project.
+        may_insist: the event file may name another port.
+    """
     hook = closed.hook if closed else ""
     if hook:
         return failure(
             "hooks", f"{hook} has not ended after {limit_s:g} s", "let it do less, or give up by itself",
             number=limit_s, limit=limit_s, unit="s",
         )  # fmt: skip
-    said, remedy = _unanswered(closed.listening if closed else [], port, kind) if status is None else _answered(status)
+    if status is None:
+        said, remedy = _unanswered(closed.listening if closed else [], port, kind, may_insist=may_insist)
+    else:
+        said, remedy = _answered(status)
     return failure(
         "health path", f"{health_path}: {said} after {limit_s:g} s", remedy, number=limit_s, limit=limit_s, unit="s"
     )
@@ -112,7 +135,8 @@ def _answered(status: int) -> tuple[str, str]:
     return f"the answer is {status}", remedy
 
 
-def _unanswered(listening: list[str], port: int, kind: str) -> tuple[str, str]:
+def _unanswered(listening: list[str], port: int, kind: str, *, may_insist: bool) -> tuple[str, str]:
+    reached = {place.rpartition(":")[2] for place in listening if not _is_loopback(place)}
     here = [place for place in listening if place.rpartition(":")[2] == str(port)]
     named = ", ".join((here or listening)[:PATHS_SHOWN])
     passed_on = handed_over = (
@@ -123,10 +147,19 @@ def _unanswered(listening: list[str], port: int, kind: str) -> tuple[str, str]:
     if not listening:
         return "nothing answers", "let it listen on MUX_PORT, on every address; see the log below"
     if not here:
-        return f"nothing listens on port {port}, but on {named}", f"let it listen on MUX_PORT{handed_over}"
-    if all(place.startswith(("127.", "[::1]")) for place in here):
+        insists = ""
+        if reached and may_insist:
+            other = min(reached, key=int)
+            insists = f'; or try it with --project-port {other}, and put "port = {other}" into the event file'
+        remedy = f"let it listen on MUX_PORT{handed_over}{insists}"
+        return f"nothing listens on port {port}, but on {named}", remedy
+    if all(map(_is_loopback, here)):
         return f"it listens on {named} alone, out of reach", f"let it listen on every address, 0.0.0.0{passed_on}"
     return f"no HTTP answer comes from {named}", "let it speak plain HTTP: the mux ends TLS; see the log below"
+
+
+def _is_loopback(place: str) -> bool:
+    return place.startswith(("127.", "[::1]"))
 
 
 def base_path(path: str, status: int | None, location: str) -> Finding:
@@ -137,7 +170,7 @@ def base_path(path: str, status: int | None, location: str) -> Finding:
         return failure(
             "base path", f"{path} answers {status}", "let the server answer below MUX_BASE_PATH", number=status
         )
-    if location and not location.startswith(path):
+    if location and not urljoin(path, location).startswith(path):
         return warning(
             "base path", f"{path} leads to {location[:200]}", "let it lead below the base path: nothing else is the "
             "project's", number=status,
@@ -145,8 +178,23 @@ def base_path(path: str, status: int | None, location: str) -> Finding:
     return ok("base path", f"{path} answers {status}", number=status)
 
 
-def token(status: int | None, path: str, with_it: int | None) -> Finding:
-    """What was answered without the token, and with it."""
+def token(status: int | None, path: str, with_it: int | None, *, kind: str = "jupyter", leads: str = "") -> Finding:
+    """What was answered without the token, and with it.
+
+    Args:
+        status: of an answer without it.
+        path: what was asked for.
+        with_it: status of an answer with it.
+        kind: of the project; one of `http` need not know the token.
+        leads: where the answer with it leads; empty if nowhere.
+    """
+    asks = any(word in leads.partition("?")[0].removeprefix(path) for word in LOGINS)
+    if kind == "http" and (with_it in (401, 403) or asks):
+        leading = f" and leads to {leads[:200]}" if leads else ""
+        return failure(
+            "token", f"{path} is answered with {with_it}{leading}: a login of its own, which nobody can pass",
+            "switch that off in its command or its settings: who comes has logged in to the event", number=with_it,
+        )  # fmt: skip
     if with_it in (401, 403):
         return failure(
             "token", f"{path} with it is answered with {with_it}",
@@ -155,6 +203,8 @@ def token(status: int | None, path: str, with_it: int | None) -> Finding:
         )  # fmt: skip
     if status in (401, 403) or (status is not None and 300 <= status < 400):
         return ok("token", f"{path} without it is answered with {status}", number=status)
+    if kind == "http":
+        return ok("token", f"{path} asks for none; who comes has logged in, and neighbours are kept out", number=status)
     return warning(
         "token", f"{path} without it is answered with {status}, not refused",
         "let the server demand MUX_TOKEN as `Authorization: token …`, if it can: the network keeps neighbours out, and "

@@ -3,31 +3,28 @@
 Pure: from a workspace's specification and its image to the words that the engine is given.
 
 Rules: neither token nor secrets are ever among them. What decides where Jupyter answers is said as arguments, which go
-before any setting of the image's; once for Jupyter's servers of today, once for the Notebook before version 7.
+before any setting of the image's; once for Jupyter's servers of today, once for the Notebook before version 7. An image
+whose own script starts Jupyter is given none, since the script may say the same: it hears by the settings file of
+`ship_agent.runtimes.labextension`.
 """
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass
 
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.image_config import Image
-from ship_agent.runtimes.jupyter_words import jupyter_words, shell_text
+from ship_agent.runtimes.jupyter_words import is_idle, jupyter_words, shell_text
 
-PROGRAM_DEFAULT = "start-notebook.py"
-"""By docker-stacks' contract."""
-HUB_PROGRAM = "jupyterhub-singleuser"
-"""What images for a JupyterHub start; it does not run without one."""
-IDLE_PROGRAMS = frozenset({"bash", "ipython", "ipython3", "python", "python3", "R", "sh", "zsh"})
-"""What base images start, by themselves: an image that says no more leaves its start to others, as for Binder."""
+LISTEN = "0.0.0.0"  # noqa: S104 - of the container; who reaches it is the network's affair
+"""Where a command must listen."""
 ANY_JUPYTER = (
     *("sh", "-c"),
-    f'command -v {PROGRAM_DEFAULT} >/dev/null && exec {PROGRAM_DEFAULT} "$@"; '
+    'command -v start-notebook.py >/dev/null && exec start-notebook.py "$@"; '
     'command -v jupyter-lab >/dev/null && exec jupyter lab "$@"; exec jupyter notebook "$@"',
     "sh",
 )
-"""What such an image is started with."""
+"""What an image is started with that starts no server by itself: the first is docker-stacks'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,8 @@ def container_port(spec: WorkspaceSpec) -> int:
 
 def start_of(spec: WorkspaceSpec, image: Image) -> Start:
     """The project's own command with its placeholders filled; for the kind ``jupyter`` Jupyter with the mux's
-    arguments; else the image's own. Raises RuntimeFailure if there is none.
+    arguments, where it can be told how the image starts it; else the image's own. Raises RuntimeFailure if it has
+    none.
     """
     project = spec.project
     if project.command:
@@ -74,23 +72,19 @@ def start_of(spec: WorkspaceSpec, image: Image) -> Start:
     # Words of a command follow those of an entry point, unless that is a text for a shell.
     alone = shell_text(image.entrypoint) is not None
     if jupyter_words(image.entrypoint) is not None:
-        started = jupyter_words(image.entrypoint if alone else (*image.entrypoint, *image.command))
-        return Start((*(started or ()), *arguments), ())
-    return Start((*(jupyter_words(image.command) or _otherwise(image.command)), *arguments))
-
-
-def _otherwise(command: tuple[str, ...]) -> tuple[str, ...]:
-    """What starts Jupyter in an image whose own words do not."""
-    if HUB_PROGRAM in command:
-        return ("jupyter", "lab")
-    if len(command) == 1 and posixpath.basename(command[0]) in IDLE_PROGRAMS:
-        return ANY_JUPYTER
-    return (PROGRAM_DEFAULT,)
+        words = jupyter_words(image.entrypoint if alone else (*image.entrypoint, *image.command))
+        return Start((*(words or ()), *arguments), ())
+    if (started := jupyter_words(image.command)) is not None:
+        return Start((*started, *arguments))
+    if is_idle(image.entrypoint, image.command):
+        return Start((*ANY_JUPYTER, *arguments))
+    # A script that starts Jupyter, perhaps after other things: it hears by settings where to answer.
+    return Start(None)
 
 
 def _arguments(spec: WorkspaceSpec) -> tuple[str, ...]:
     settings = {
-        "ip": "0.0.0.0",  # noqa: S104 - of the container; who reaches it is the network's affair
+        "ip": LISTEN,
         "port": str(container_port(spec)),
         "port_retries": "0",
         "base_url": spec.project.base_path,

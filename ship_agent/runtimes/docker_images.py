@@ -90,7 +90,7 @@ class DockerImages:
                 found = await self._find(self._taken[digest], digest)
         if found is None:
             raise RuntimeFailure("image_missing", f"the image of {project.name} is not here; pull it first")
-        return image_of(found, kept_home)
+        return image_of(found, kept_home, project)
 
     async def pull(self, project: Project, digest: str, progress: Progress) -> None:
         """Have an image here: what the engine already has is taken, else it is fetched. Raises RuntimeFailure."""
@@ -110,7 +110,7 @@ class DockerImages:
                         "image_missing", f"the image of {project.name} was pulled and is gone", retryable=True
                     )
                 self._fetched.add(digest)
-            image_of(found)  # one that cannot be a workspace's is refused before anybody waits for it
+            image_of(found, project=project)  # what cannot be a workspace's is refused before anybody waits for it
             self._taken[digest] = name
             self._here |= {digest}
             await self._save()

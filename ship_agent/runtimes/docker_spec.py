@@ -17,7 +17,7 @@ from typing import Any
 from ship_agent.protocol.messages import Project
 from ship_agent.runtimes import labextension
 from ship_agent.runtimes.base import RuntimeFailure, WorkspaceSpec
-from ship_agent.runtimes.docker_command import container_port, start_of
+from ship_agent.runtimes.docker_command import LISTEN, container_port, start_of
 from ship_agent.runtimes.image_config import Image, within
 from ship_agent.runtimes.launch import port_variables
 from ship_agent.runtimes.shared import variables
@@ -133,6 +133,7 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
         "MUX_WORKSPACE": spec.id,
         "MUX_PROJECT": spec.project.name,
         "MUX_PORT": str(container_port(spec)),
+        "MUX_ADDRESS": LISTEN,
         "MUX_BASE_PATH": base,
         **port_variables(further_ports(spec)),
         "CONTAINER_AUTH_TOKEN": spec.token,

