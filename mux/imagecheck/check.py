@@ -29,6 +29,9 @@ LOOK_S = 0.2
 """How often an answer is looked for until the first, as a ship's agent does."""
 START_LOOK_MAX_S = 600.0
 """How long the agent may take to start a workspace: it copies the image's home first."""
+SAME_SITE = {"Cookie": "_xsrf=mux-image-check", "X-XSRFToken": "mux-image-check"}
+"""What browsers send with what changes something, and a server that asks for no token wants to see (Tornado,
+"Cross-site request forgery protection")."""
 TOLD_S = 2.0
 """How long after a broken connection the agent may still say that the workspace has ended."""
 BODY_BYTES_MAX = 64 * 1024
@@ -224,7 +227,8 @@ class _Check:
     async def _use(self, url: str) -> None:
         """Notebooks one after another, and beside them a WebSocket to a kernel that has done its work."""
         server = url + self._trial.project.health_path.removesuffix("api")
-        async with aiohttp.ClientSession(headers=self._auth, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        headers = {**self._auth, **SAME_SITE}
+        async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as http:
             jupyter = Jupyter(http, server)
             silent: asyncio.Task[str] | None = None
             try:

@@ -113,6 +113,19 @@ async def test_notebooks_run_and_one_that_fails_is_named_with_its_cell(tmp_path:
     assert result.limits is not None
 
 
+@pytest.mark.long
+async def test_a_jupyter_that_insists_on_no_token_is_used_all_the_same(tmp_path: Path) -> None:
+    """It hears of the address by settings alone, as one that an image's own script starts."""
+    image = make_image(tmp_path / "image")
+    (image / "home" / "a.ipynb").write_text(notebook("print(1)"))
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.token=", "--ServerApp.password="]
+    project = {"kind": "jupyter", "command": command, "health_path": "api", "memory_bytes": 1 << 30, "pids": 256}
+    _, found = await checked(image, Bounds(START_S, silence_s=0.5), **project)
+    assert found["token"].outcome == "warning"
+    assert {name for name, finding in found.items() if finding.outcome == "failure"} == set()
+    assert found["notebooks"].said.startswith("1 of 1 ran")
+
+
 async def silence(place: Path, drops_after_s: float, manner: str = "answers") -> Finding:
     """What a check with its own bound says of a server that treats silent WebSockets like this."""
     image = make_image(place)

@@ -40,6 +40,39 @@ def test_jupyter_finds_it_by_the_path_that_workspaces_are_given(tmp_path: Path) 
     assert json.loads(run.stdout)[:2] == [str(placed / "labextensions"), "/theirs/labextensions"]
 
 
+OWN = """\
+c.ServerApp.ip, c.ServerApp.port, c.ServerApp.base_url = 'localhost', 7777, '/own/'
+c.ServerApp.token = c.ServerApp.certfile = 'own'
+"""
+"""Settings of an image that do not fit."""
+READ_SETTINGS = """\
+import json
+from jupyter_core.application import JupyterApp
+app = JupyterApp(config_file_name="jupyter_server_config", raise_config_file_errors=True)
+app.initialize([])
+print(json.dumps(app.config))
+"""
+"""Jupyter Server reads them so, and takes seconds for what it imports before."""
+
+
+def test_a_server_that_is_given_no_arguments_answers_where_the_mux_looks(tmp_path: Path) -> None:
+    (tmp_path / ".jupyter").mkdir()
+    (tmp_path / ".jupyter" / "jupyter_server_config.py").write_text(OWN)
+    (tmp_path / ".jupyter" / "jupyter_server_config.json").write_text('{"IdentityProvider": {"token": "json"}}')
+    environment = {
+        "HOME": str(tmp_path), "PATH": os.environ["PATH"], "JUPYTER_CONFIG_PATH": str(labextension.place(tmp_path)),
+        "MUX_TOKEN": "t" * 32, "MUX_ADDRESS": "0.0.0.0", "MUX_PORT": "8888", "MUX_BASE_PATH": "/camp/intro/",
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", READ_SETTINGS], env=environment, cwd=tmp_path, capture_output=True, check=True, text=True
+    )
+    settings = json.loads(run.stdout)
+    server = settings["ServerApp"]
+    assert settings["IdentityProvider"]["token"] == server["token"] == "t" * 32
+    assert (server["ip"], server["port"], server["base_url"]) == ("0.0.0.0", 8888, "/camp/intro/")
+    assert (server["certfile"], server["allow_remote_access"], server["open_browser"]) == ("", True, False)
+
+
 def test_a_copy_is_made_once_and_everybody_may_read_it(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
