@@ -57,7 +57,11 @@ async def test_a_workspace_that_an_older_agent_began_keeps_its_files_where_they_
 ) -> None:
     """Of agents that took the files to be in HOME whatever the image starts, and did not note where they are."""
     with monkeypatch.context() as older:
-        older.setattr(docker_images, "image_of", lambda inspected, kept="", _=None: image_of(inspected, kept or HOME))
+        older.setattr(
+            docker_images,
+            "image_of",
+            lambda inspected, kept="", project=None: image_of(inspected, kept or HOME, project),
+        )
         spec = await lab.started(text="from the image", dockerfile=DOCKERFILE)
     await lab.ask(spec, "write", name=f"{HOME}/mine.txt", text="saved")
     place = lab.directory / "ship/containers" / spec.id / "workspace.json"
