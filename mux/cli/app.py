@@ -105,6 +105,9 @@ def run(args: Sequence[str]) -> int:
         return _output_lost(error) if error.errno in OUTPUT_LOST and error.filename is None else _defect(error)
     except Exception as error:
         return _defect(error)
+    if outcome == EXIT_INTERRUPTED:
+        # Typer makes this of a KeyboardInterrupt, without a word.
+        warn("mux: interrupted")
     return outcome if isinstance(outcome, int) else EXIT_OK
 
 

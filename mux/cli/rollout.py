@@ -15,7 +15,7 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, terminal, warn
+from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, terminal
 from mux.cli.rollout_progress import bars, eta, summary
 
 LOOK_S = 0.5
@@ -64,8 +64,8 @@ def push(  # noqa: PLR0917 - typer makes options of arguments
     try:
         _watch(api, project, number, as_json=as_json)
     except KeyboardInterrupt:
-        warn(f"mux: the rollout goes on; `mux rollout status` shows it, `mux rollout pause {project}` holds it")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        said = f"the rollout goes on; `mux rollout status` shows it, `mux rollout pause {project}` holds it"
+        raise CliError(said, code=EXIT_INTERRUPTED) from None
 
 
 def _of(api: Api, project: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, on_terminal, plain, say, say_json, say_painted, terminal, warn
+from mux.cli.output import confirmed, on_terminal, plain, say, say_json, say_painted, terminal
 
 LOOK_S = 1.0
 """Between two looks at warming."""
@@ -68,8 +68,8 @@ def warm(  # noqa: PLR0917 - typer makes options of arguments
     try:
         _watch(api, timeout_s=timeout, as_json=as_json)
     except KeyboardInterrupt:
-        warn("mux: warming goes on; `mux status` shows it, `mux fleet cool` takes it back")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        said = "warming goes on; `mux status` shows it, `mux fleet cool` takes it back"
+        raise CliError(said, code=EXIT_INTERRUPTED) from None
 
 
 def _show_plan(plan: dict[str, Any], *, as_json: bool) -> None:

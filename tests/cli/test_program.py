@@ -448,6 +448,17 @@ def test_ctrl_c_while_it_is_loaded_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (130, "mux: interrupted\n")
 
 
+def test_ctrl_c_in_a_command_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from mux.cli.app import run
+
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mux.cli.client.Api.get", pressed)
+    assert run(["status", "--data", "d"]) == 130
+    assert capsys.readouterr() == ("", "mux: interrupted\n")
+
+
 async def test_watch_goes_on_until_it_is_interrupted(cli: Cli) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
