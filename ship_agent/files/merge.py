@@ -87,7 +87,7 @@ def plan_reset(old: Tree, mine: Tree, new: Tree, kept_in: bytes) -> Plan:
         for path, entry in sorted(new.items())
     ]
     own = _own(old, mine)
-    top = {path for path in own if path.partition(b"/")[0].startswith(KEPT_PREFIX) and path not in new}
+    top = {path for path in own if (first := path.partition(b"/")[0]).startswith(KEPT_PREFIX) and first not in new}
     if own - top:
         actions.append(MakeDir(kept_in, Meta(0o755, *_owner(mine, own))))
     for path in sorted(own):
@@ -174,16 +174,26 @@ class _Merge:
             return
         folder, _, name = path.rpartition(b"/")
         mark = f"new-{self.label}"
-        first = joined(folder, beside(name, mark, lambda _: False))
-        if same(self.mine.get(first), new) and new.kind != "dir":
+        place = joined(folder, beside(name, mark, lambda name: self._is_taken(joined(folder, name), path)))
+        if place in self.mine:
             return  # it is there already: the same version was put beside it before
-        place = joined(folder, beside(name, mark, lambda name: self._is_taken(joined(folder, name))))
         self.names.add(place)
         self.besides.append(place)
         yield from self._put(place, path, new, new.meta)
 
-    def _is_taken(self, path: bytes) -> bool:
-        return path in self.mine or path in self.new or path in self.names
+    def _is_taken(self, place: bytes, path: bytes) -> bool:
+        """Whether a place cannot be had for the image's version of a path, which is not there yet, or does not stay."""
+        if place not in self.mine:
+            return place in self.new or place in self.names
+        version = [path]
+        if self.new[path].kind == "dir":
+            version += [below for below in self.new if below.startswith(path + b"/")]
+        return not all(self._stays(place + each[len(path) :], self.new[each]) for each in version)
+
+    def _stays(self, place: bytes, version: Entry) -> bool:
+        """Whether a version is at a place, and is there afterwards."""
+        there = self.mine.get(place)
+        return same(there, version) and (place in self.own or same(self.new.get(place), version))
 
     def _put(self, path: bytes, source: bytes, new: Entry, meta: Meta) -> Iterator[Action]:
         """The image's entry at ``path``; what is in a directory follows it."""

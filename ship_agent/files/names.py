@@ -55,5 +55,14 @@ def _marked(name: bytes, mark: str) -> bytes:
     marked = b"." + mark.encode()
     room = NAME_BYTES_MAX - len(marked) - len(dot) - len(end)
     if room < 1:
-        return name[: NAME_BYTES_MAX - len(marked)] + marked
-    return start[:room] + marked + dot + end
+        return _cut(name, NAME_BYTES_MAX - len(marked)) + marked
+    return _cut(start, room) + marked + dot + end
+
+
+def _cut(name: bytes, most: int) -> bytes:
+    """The first bytes of a name; of one that is text no half of a character, since programs do not list such names."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return name[:most]
+    return name[:most].decode(errors="ignore").encode()

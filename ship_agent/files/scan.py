@@ -44,8 +44,9 @@ def read_mine(directory: Path, *others: Tree) -> dict[bytes, Entry]:
 
 
 def hash_equal(root: Rooted, found: dict[bytes, Entry], others: tuple[Tree, ...]) -> None:
-    """Hash the files that another tree has at the same path in the same size, and those with a copy's name. Raises
-    OSError. One that cannot be read stays without a hash: it counts as edited.
+    """Hash the files that another tree has at the same path in the same size, and those in or with a copy's name.
+
+    Raises OSError. One that cannot be read stays without a hash: it counts as edited.
     """
     sizes = {entry.size for other in others for entry in other.values() if entry.kind == "file"}
     for path, entry in found.items():
@@ -57,7 +58,7 @@ def hash_equal(root: Rooted, found: dict[bytes, Entry], others: tuple[Tree, ...]
 
 
 def _is_candidate(path: bytes, entry: Entry, others: tuple[Tree, ...], sizes: Container[int]) -> bool:
-    if b".new-" in path.rpartition(b"/")[2]:
+    if b".new-" in path:
         return entry.size in sizes
     there = [other.get(path) for other in others]
     return any(one is not None and one.kind == "file" and one.size == entry.size for one in there)

@@ -3,8 +3,9 @@
     python -m tests.ship_agent.files.killing WAY STRIDE SITUATION…
 
 For each situation: a child process is to bring an attendee's directory to the next image and is killed at its Nth call;
-then the next one brings it there, or first back to the image before. N rises until nobody is killed. Prints JSON. A
-program of its own: it forks, and the process of a test run has threads.
+then the next one brings it there, or first back to the image before. N rises until nobody is killed. A situation
+may be ``seed N``, see `tests.ship_agent.files.chance`. Prints JSON. A program of its own: it forks, and the process of
+a test run has threads.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from ship_agent.files import mounts
 from ship_agent.files.base import FilesFailure
 from ship_agent.files.place import remove_tree
 from ship_agent.files.record import Record
+from tests.ship_agent.files.chance import situation as by_chance
 from tests.ship_agent.files.situations import SITUATIONS, Situation, go_deep
-from tests.ship_agent.files.trees import Thing
+from tests.ship_agent.files.trees import F, L, Thing
 from tests.ship_agent.files.ways import Room
 
 FILLING = ("open", "write", "mkdir", "link", "symlink", "mknod", "ftruncate", "fsync")
@@ -100,10 +102,17 @@ def killed(room: Room, work: Callable[[], object], step: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def survivors(situation: Situation, room: Room, before: dict[str, Thing]) -> dict[str, Thing]:
-    """What the attendee made or edited, and must find again whatever image follows."""
+def survivors(situation: Situation, room: Room, before: dict[str, Thing]) -> dict[str, F | L]:
+    """What the attendee made or edited, and must find again whatever image follows. A mode alone goes with its file."""
     old = room.full(situation.old)
-    return {path: thing for path, thing in before.items() if old.get(path) != thing and type(thing).__name__ in "FL"}
+    return {
+        path: thing for path, thing in before.items() if isinstance(thing, F | L) and what(thing) != what(old.get(path))
+    }
+
+
+def what(thing: Thing | None) -> object:
+    """What somebody has written: a file's bytes, or where a symlink leads."""
+    return thing.text if isinstance(thing, F) else thing
 
 
 def kills(way: str, situation: Situation, stride: int) -> int:
@@ -177,12 +186,13 @@ def left_over(room: Room) -> set[str]:
 def main(way: str, stride: str, *names: str) -> None:
     """Print, for each situation, how many steps there were."""
     told: dict[str, dict[str, int]] = {"kills": {}, "full_disk": {}}
-    for situation in SITUATIONS:
-        if not names or situation.name in names:
-            # One has hundreds of directories, and as many steps that are alike.
-            every = int(stride) * (41 if situation.edit is go_deep else 1)
-            told["kills"][situation.name] = kills(way, situation, every)
-            told["full_disk"][situation.name] = full_disk(way, situation, every)
+    known = {situation.name: situation for situation in SITUATIONS}
+    for name in names or known:
+        situation = known.get(name) or by_chance(int(name.removeprefix("seed ")))
+        # One has hundreds of directories, and as many steps that are alike.
+        every = int(stride) * (41 if situation.edit is go_deep else 1)
+        told["kills"][situation.name] = kills(way, situation, every)
+        told["full_disk"][situation.name] = full_disk(way, situation, every)
     sys.stdout.write(json.dumps(told))
 
 

@@ -21,8 +21,11 @@ SLICE = (
     "edited and changed by the image: stays, the new one beside",
     "a directory with something own becomes a file: beside",
     "hard links",
+    "seed 7",
 )
 KILLS_S_MAX = 1500
+SEEDS = 40
+"""Situations by chance that are killed in."""
 
 
 def killing(way: str, stride: int, *names: str) -> dict[str, dict[str, int]]:
@@ -47,6 +50,15 @@ def test_a_kill_or_a_full_disk_at_some_steps(way: str) -> None:
     for kind in ("kills", "full_disk"):
         assert set(told[kind]) == set(SLICE)
         assert all(told[kind].values())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(KILLS_S_MAX)
+@pytest.mark.parametrize("way", ["sync", "overlay"])
+def test_a_kill_or_a_full_disk_in_the_middle_of_anything(way: str) -> None:
+    seeds = [f"seed {seed}" for seed in range(SEEDS)]
+    told = killing(way, 3, *seeds)
+    assert set(told["kills"]) == set(seeds)
 
 
 @pytest.mark.long
