@@ -4,13 +4,18 @@ Owns the cost parameters and the queue. One check takes about 0.1 CPU-seconds, s
 its turn: in the order of arrival, without holding up the event loop.
 
 Rules: at most ``threads`` checks at once and ``queue_max`` behind them; beyond that :class:`Busy`. What does not exist
-is checked against a dummy hash, at the same cost.
+is checked against a dummy hash, at the same cost. Checks take the processor that nobody else wants: whoever guesses at
+passwords must not slow down those who work.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -24,6 +29,8 @@ QUEUE_MAX = 600
 """Checks that wait: a room of 600 that logs in at once, about 30 s of work. Who comes later is told when to return."""
 CHECK_S = 0.1
 """About what one check takes; only for estimates of how long to wait."""
+NICER = 5
+"""How far below the rest of the mux they stand, by nice(1): of a core that both want they get a quarter."""
 PASSWORD_CHARS_MAX = 256
 """Nobody types more; what is longer is refused before it costs anything."""
 
@@ -53,7 +60,7 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._threads = threads
         self._queue_max = queue_max
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._executor = ThreadPoolExecutor(threads, "password", initializer=_stand_back)
         self._free = asyncio.Semaphore(threads)
         self._in_line = 0
         self._dummy: str | None = None
@@ -115,6 +122,14 @@ class Passwords:
                     raise
         finally:
             self._in_line -= 1
+
+
+def _stand_back() -> None:
+    """Of Linux each thread has a niceness of its own, which argon2's threads take over (sched(7)); others have none."""
+    if sys.platform == "linux":
+        me = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + NICER)
 
 
 def _encoded(password: str) -> bytes:

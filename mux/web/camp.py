@@ -24,7 +24,7 @@ from mux.files.left_out import LeftOut
 from mux.web.camp_view import Card, camp_message, camp_view, told, too_large, updates
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
-from mux.web.live import SESSION_ENDED, Live
+from mux.web.live import Live, without_session
 from mux.web.notebook import NotebookPage, Working, notebook_message
 from mux.web.offers import accept_update
 from mux.web.pages import Pages, Refusal, bad_origin, is_upgrade, json_refusal, redirect, same_origin, wants_json
@@ -132,11 +132,7 @@ class Camp:
         if not same_origin(request, self._pages.origin):
             raise bad_origin()
         if visitor is None:
-            # A refused handshake tells a script nothing but "closed"; the close code says why.
-            socket = web.WebSocketResponse()
-            await socket.prepare(request)
-            await socket.close(code=SESSION_ENDED)
-            return socket
+            return await without_session(request)
         return await self._live.serve(
             request,
             visitor.session,

@@ -56,6 +56,17 @@ class _Page:
     ended: asyncio.Future[int]
 
 
+async def without_session(request: web.Request) -> web.WebSocketResponse:
+    """The answer to a page without a login: a refused handshake tells a script nothing but "closed", a close code why.
+
+    Anybody can ask for it as often as they like, so nobody is waited for longer than a page.
+    """
+    socket = web.WebSocketResponse(timeout=CLOSE_TIMEOUT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False)
+    await socket.prepare(request)
+    await socket.close(code=SESSION_ENDED)
+    return socket
+
+
 class Live:
     """The live pages of one app.
 

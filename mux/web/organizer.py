@@ -28,7 +28,7 @@ from mux.web.api_models import BROADCAST_CHARS_MAX
 from mux.web.assets import add_assets
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
-from mux.web.live import IDLE_S, SESSION_ENDED, Live
+from mux.web.live import IDLE_S, Live, without_session
 from mux.web.login_page import STALE_TEXT, STATUSES, Patience
 from mux.web.pages import (
     FORM_BYTES_MAX,
@@ -292,10 +292,7 @@ class OrganizerPages:
         if not same_origin(request, self._pages.origin):
             raise bad_origin()
         if organizer is None:
-            socket = web.WebSocketResponse()
-            await socket.prepare(request)
-            await socket.close(code=SESSION_ENDED)
-            return socket
+            return await without_session(request)
 
         async def expires_at() -> float | None:
             return self._deps.clock() + IDLE_S if await self._organizer(request) is not None else None

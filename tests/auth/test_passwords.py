@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 
 import pytest
 from argon2 import PasswordHasher
 
 from mux.auth.passwords import Busy, Passwords
 from tests.auth.conftest import CHEAP, Gate
+
+NICEST = 19
+"""Nothing is nicer than that: sched(7)."""
 
 
 async def test_a_password_is_right_or_wrong(passwords: Passwords) -> None:
@@ -87,3 +93,13 @@ async def test_one_who_gives_up_waiting_leaves_the_line() -> None:
     gate.open.set()
     await asyncio.gather(first, third)
     passwords.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
+async def test_checks_stand_back_behind_everything_else(passwords: Passwords) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    assert await passwords._run(niceness) > before or before == NICEST
+    assert niceness() == before
