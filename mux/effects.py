@@ -4,13 +4,15 @@ Owns the tasks of calls in flight, and nothing else. Every result comes back to 
 fails is an event too, never an exception that somebody must catch.
 
 Rules: words to one ship keep their order; provider calls run side by side, at most one per ship (the core sees to it).
+What is published before a ship is told something is in force at the proxies by then: where a workspace is swapped,
+requests wait before it is stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -35,13 +37,25 @@ log = structlog.get_logger(__name__)
 
 WORDS_MAX = 100_000
 """Words to ships waiting to be handed to the control endpoint, which keeps only the latest for each ship anyway."""
-
+PROXIES_S = 1.0
+"""How long words to a ship wait for the proxies. Once one has been slower, none waits until it has caught up."""
 CALL_S = 600.0
 """Longest call to the provider: parking a machine may take minutes. One that hangs has failed, and is made again."""
 LISTING_S = 60.0
 """Longest listing: many pages, throttled."""
 
 Words = AcceptLink | RefuseLink | CloseLink | SendDesired
+
+
+class Publications(Protocol):
+    """What is published, and where it is in force; `mux.publisher.Publisher` is one."""
+
+    @property
+    def seq(self) -> int:
+        """Number of the latest publication."""
+
+    async def settled(self, seq: int, timeout_s: float) -> bool:
+        """Wait until every proxy has a publication; False after so many seconds."""
 
 
 class Effects:
@@ -52,6 +66,7 @@ class Effects:
         order_for: what a machine needs to become this ship.
         tell: hands words for ships to the control endpoint.
         clock: seconds since the epoch.
+        publications: of the engine's; None where there are no proxies.
     """
 
     def __init__(
@@ -60,6 +75,7 @@ class Effects:
         order_for: Callable[[ShipId], LaunchOrder],
         tell: Callable[[Words], Awaitable[None]],
         clock: Callable[[], float],
+        publications: Publications | None = None,
     ) -> None:
         self._provider = provider
         self._order_for = order_for
@@ -67,7 +83,9 @@ class Effects:
         self._clock = clock
         self._post: Callable[[Event], None] = _nobody
         self._tasks: set[asyncio.Task[None]] = set()
-        self._words: asyncio.Queue[Words] = asyncio.Queue(WORDS_MAX)
+        self._words: asyncio.Queue[tuple[Words, int]] = asyncio.Queue(WORDS_MAX)
+        self._publications = publications
+        self._proxies_late = False
 
     def open(self, post: Callable[[Event], None]) -> None:
         """Begin; results go to ``post``."""
@@ -105,8 +123,9 @@ class Effects:
                 level(text, code=code, subject=subject, **({"detail": detail} if detail else {}))
 
     def _queue(self, words: Words) -> None:
+        published = self._publications.seq if self._publications is not None else 0
         try:
-            self._words.put_nowait(words)
+            self._words.put_nowait((words, published))
         except asyncio.QueueFull:
             # Nothing hangs on them: a link that nobody answers ends by itself, and a ship that is behind is told again.
             log.error("words to a ship dropped", ship=words.ship, why=f"{WORDS_MAX} are waiting")
@@ -124,11 +143,19 @@ class Effects:
 
     async def _tell_all(self) -> None:
         while True:
-            words = await self._words.get()
+            words, published = await self._words.get()
             try:
+                if isinstance(words, SendDesired):
+                    await self._in_force(published)
                 await self._tell(words)
             except Exception as error:
                 log.error("could not tell a ship", ship=words.ship, error=repr(error)[:500])
+
+    async def _in_force(self, published: int) -> None:
+        """Wait until proxies serve from a publication, but not for one that hangs."""
+        if self._publications is not None:
+            patience_s = 0.0 if self._proxies_late else PROXIES_S
+            self._proxies_late = not await self._publications.settled(published, patience_s)
 
     async def _launch(self, ship: ShipId) -> None:
         try:

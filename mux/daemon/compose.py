@@ -254,7 +254,7 @@ class Control:
             bundle = self.bundle.sha256 if self.bundle else ""
             return LaunchOrder(ship, file.event.name, url, ca.pem, token, file.fleet.runtime, bundle)
 
-        self.effects = Effects(self.provider, order_for, self._tell, self.clock)
+        self.effects = Effects(self.provider, order_for, self._tell, self.clock, self.publisher)
         notes = QuarantineFile(self.data / "run" / "kept-out.json")
         self.engine = Engine(fleet, self.store, self.publisher, self.effects, self.clock, notes=notes)
         self.reaper = Reaper(self.provider, self.engine.submit)

@@ -10,7 +10,16 @@ import pytest
 
 from mux import effects as effects_module
 from mux import engine as engine_module
-from mux.core.commands import CloseLink, LaunchShip, ListMachines, Notify, ParkShip, StartShip, TerminateShip
+from mux.core.commands import (
+    CloseLink,
+    LaunchShip,
+    ListMachines,
+    Notify,
+    ParkShip,
+    SendDesired,
+    StartShip,
+    TerminateShip,
+)
 from mux.core.events import (
     Event,
     LaunchFailed,
@@ -21,7 +30,7 @@ from mux.core.events import (
     PageGone,
 )
 from mux.core.fleet import Fleet
-from mux.core.model import LinkId, ProjectName, SessionHash, ShipId, UserId
+from mux.core.model import Desired, LinkId, ProjectName, SessionHash, ShipId, UserId
 from mux.effects import Effects
 from mux.engine import Engine, EngineRefusedError
 from mux.providers.base import ProviderError
@@ -120,3 +129,71 @@ async def test_what_ends_something_is_taken_even_when_the_inbox_is_full(monkeypa
     engine.post(ListingFailed("why"), MachineCallEnded(ONE), LinkLost(ONE, LinkId(1)), gone)
     with pytest.raises(EngineRefusedError):
         engine.post(LoggedIn(UserId("ada"), SessionHash("s"), 2.0))
+
+
+class Proxies:
+    """Publications, and proxies that take them over when they are told to."""
+
+    def __init__(self) -> None:
+        self.seq = 1
+        self.waits: list[tuple[int, float]] = []
+        self.have = asyncio.Event()
+
+    async def settled(self, seq: int, timeout_s: float) -> bool:
+        self.waits.append((seq, timeout_s))
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.have.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def desired(generation: int) -> SendDesired:
+    """Words to a ship, which may make it stop something."""
+    return SendDesired(ONE, LinkId(1), Desired(generation, (), ()))
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[tuple[Effects, Proxies, asyncio.Queue[Any]]]:
+    """Effects over proxies, and what ships are told."""
+    words: asyncio.Queue[Any] = asyncio.Queue()
+    proxies, cloud = Proxies(), Cloud(None)
+    anything: Any = cloud
+    effects = Effects(anything, lambda _: anything, words.put, lambda: 1.0, proxies)
+    effects.open(lambda _: None)
+    yield effects, proxies, words
+    await effects.close()
+
+
+async def test_a_ship_is_told_once_proxies_have_what_was_published_before(
+    told: tuple[Effects, Proxies, asyncio.Queue[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effects_module, "PROXIES_S", 60.0)
+    effects, proxies, words = told
+    effects.start([desired(1)])
+    proxies.seq = 2
+    while not proxies.waits:
+        await asyncio.sleep(0)
+    assert words.empty()
+    proxies.have.set()
+    async with asyncio.timeout(60):
+        assert (await words.get()).desired.generation == 1
+    assert proxies.waits == [(1, 60.0)]
+
+
+async def test_a_proxy_that_hangs_is_waited_for_once(
+    told: tuple[Effects, Proxies, asyncio.Queue[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effects_module, "PROXIES_S", 0.01)
+    effects, proxies, words = told
+    async with asyncio.timeout(60):
+        for generation in (1, 2):
+            effects.start([desired(generation)])
+            assert (await words.get()).desired.generation == generation
+        assert proxies.waits == [(1, 0.01), (1, 0.0)]
+        proxies.have.set()
+        for generation in (3, 4):
+            effects.start([desired(generation)])
+            await words.get()
+    assert proxies.waits[2:] == [(1, 0.0), (1, 0.01)]
