@@ -1,13 +1,15 @@
 """Whether tunnels are watched: only while turns of the event loop last too long.
 
 Owns that decision. Knows nothing of what tunnels carry. Rule: a tunnel costs no Python frame for what it passes on, and
-so nobody sees when one brings megabytes in a single turn (``uv__read``). The turn itself tells: a timer comes late.
-Then all tunnels are watched until none of them has had to rest for a while.
+so nobody sees when one brings megabytes in a single turn (``uv__read``). The turn itself tells: a timer comes late, for
+this process was busy; that others have the machine does not count. Then all tunnels are watched until none of them has
+had to rest for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 
 from mux.proxy.limits import TURN_S, WATCH_QUIET_S, WATCH_S
@@ -29,7 +31,7 @@ class Watch:
         self._turns = turns
         self._tunnels = tunnels
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._spent = 0.0
         self._rests = 0
         self._until = 0.0
         self.on = False
@@ -47,12 +49,12 @@ class Watch:
             self._timer.cancel()
 
     def _look_again(self) -> None:
-        self._due = self._loop.time() + WATCH_S
-        self._timer = self._loop.call_at(self._due, self._look)
+        self._spent = time.process_time()
+        self._timer = self._loop.call_later(WATCH_S, self._look)
 
     def _look(self) -> None:
         now, rests = self._loop.time(), self._turns.rests
-        if now - self._due > TURN_S or rests != self._rests:
+        if time.process_time() - self._spent > WATCH_S + TURN_S or rests != self._rests:
             self._rests, self._until = rests, now + WATCH_QUIET_S
         if self.on != (now < self._until):
             self.on = not self.on

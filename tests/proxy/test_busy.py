@@ -436,6 +436,7 @@ async def test_a_tunnel_that_brings_much_in_a_late_turn_is_read_on_in_a_later_on
 async def test_tunnels_are_watched_only_while_turns_are_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message costs no Python frame else."""
     monkeypatch.setattr("mux.proxy.watch.WATCH_S", 3600.0)  # it is looked from here
+    monkeypatch.setattr("mux.proxy.watch.WATCH_QUIET_S", 3600.0)
     watch, early = rig.plane._watch, await open_tunnel(rig)
 
     def watched() -> set[bool]:
@@ -443,7 +444,7 @@ async def test_tunnels_are_watched_only_while_turns_are_long(rig: Rig, monkeypat
         return {getattr(leg.data_received, "__self__", None) is leg for leg in cast(list[Any], legs)}
 
     assert watched() == {False}
-    watch._due = rig.plane.now() - 2 * limits.TURN_S
+    watch._spent -= 3600.0 + 2 * limits.TURN_S
     watch._look()
     late = await open_tunnel(rig)
     assert watched() == {True}
