@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 ANSWER_S: Final = 15.0
 ATTEMPTS_MAX: Final = 3
@@ -57,7 +58,7 @@ async def ecr_login(region: str, role: str) -> tuple[str, str]:
         token = base64.b64decode(answer["authorizationData"][0]["authorizationToken"], validate=True).decode()
     except ClientError as error:
         raise EcrError(f"{error.operation_name} was answered with {error.response['Error']['Code']}") from error
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
         raise EcrError(f"no answer of AWS ({type(error).__name__})") from error
     except (LookupError, ValueError):
         # Not chained: its text would quote the answer.

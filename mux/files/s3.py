@@ -33,6 +33,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from mux.core.model import ProjectName, UserId
 from mux.files.base import (
@@ -444,6 +445,6 @@ def _translated() -> Iterator[None]:
         raise FilesStoreError(f"S3 says {code[:80]}; {_ADVICE.get(code, _CHECK_ALL)}") from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
         raise FilesStoreError(f"the mux has no credentials for S3 ({type(error).__name__}); {_CREDENTIALS}") from error
-    except (BotoCoreError, ClientPayloadError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, ClientPayloadError, OSError, TimeoutError) as error:
         what = f"S3 does not answer: {type(error).__name__}"
         raise FilesStoreError(f"{what}; check files.endpoint and the network") from error

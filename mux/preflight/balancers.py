@@ -15,6 +15,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from mux.preflight.finding import Finding, failure, ok, warning
 
@@ -74,7 +75,7 @@ async def gathered(
                 found.append(BalancerFacts(each["LoadBalancerName"], None if idle is None else float(idle)))
     except ClientError as error:
         return str(error.response["Error"]["Code"])
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
         return type(error).__name__
     return tuple(found)
 

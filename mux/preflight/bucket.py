@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from mux.config import EventFile
 from mux.files.s3 import Connect, connected
@@ -81,7 +82,7 @@ async def gathered(connect: Connect, bucket: str, prefix: str) -> BucketFacts:
     try:
         async with connect() as client:
             return await _Look(client, bucket).facts(prefix)
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
         return BucketFacts(there=type(error).__name__)
 
 
@@ -143,7 +144,7 @@ class _Look:
             answer: dict[str, Any] = await call(Bucket=self._bucket, **parameters)
         except ClientError as error:
             self._codes[permission] = str(error.response["Error"]["Code"])
-        except (BotoCoreError, OSError, TimeoutError) as error:
+        except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
             self._codes[permission] = type(error).__name__
         else:
             self._codes[permission] = ""

@@ -8,6 +8,7 @@ from typing import Any
 from mux.preflight import ec2_groups, ec2_prices, ec2_quotas
 from mux.preflight.ec2_facts import REFUSED_CODES, SPOT_ROLE, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
+from mux.providers.ec2.answers import NOT_AWS_CODE, NOT_AWS_REMEDY
 
 ALLOWED_CODES = frozenset({"", "DryRunOperation"})
 NO_SPOT_ROLE = "ServiceLinkedRoleCreationNotPermitted"
@@ -27,6 +28,8 @@ def judged(wanted: Ec2Wanted, facts: Ec2Facts) -> list[Finding]:
         if reason in UNREACHED:
             remedy = f"let this machine reach AWS, over HTTPS or a proxy: STS in {wanted.region} is asked first"
             return [failure("credentials", f"AWS cannot be reached ({reason})", remedy)]
+        if reason == NOT_AWS_CODE:
+            return [failure("credentials", "what answers is not AWS", NOT_AWS_REMEDY)]
         remedy = "give mux credentials as the AWS tools find them: environment, profile, or the machine's role"
         return [failure("credentials", f"AWS does not know who asks ({reason})", remedy)]
     return [

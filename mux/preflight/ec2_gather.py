@@ -17,6 +17,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from mux.preflight import ec2_permissions
 from mux.preflight.ec2_facts import (
@@ -31,6 +32,7 @@ from mux.preflight.ec2_facts import (
     TypeFacts,
 )
 from mux.preflight.ec2_permissions import TAG_EVENT
+from mux.providers.ec2.answers import NOT_AWS_CODE, is_answer
 
 ANSWER_S = 30.0
 ATTEMPTS_MAX = 3
@@ -259,10 +261,14 @@ class Ec2Gatherer:
             answer: dict[str, Any] = await call(**parameters)
         except ClientError as error:
             self._faults[action] = error.response["Error"]["Code"]
+        except ResponseParserError:
+            self._faults[action] = NOT_AWS_CODE
         except (BotoCoreError, OSError, TimeoutError) as error:
             self._faults[action] = type(error).__name__
         else:
-            return answer
+            if is_answer(action.partition(" ")[0], answer):
+                return answer
+            self._faults[action] = NOT_AWS_CODE
         return {}
 
     async def _pages(

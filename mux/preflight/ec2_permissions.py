@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from mux.preflight.ec2_facts import REFUSED_CODES, Ec2Wanted, doubtful
 
@@ -56,7 +57,7 @@ async def _code(call: Callable[..., Awaitable[Any]], parameters: dict[str, Any])
         await call(DryRun=True, **parameters)
     except ClientError as error:
         return str(error.response["Error"]["Code"])
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
         return type(error).__name__
     return ""
 
@@ -130,7 +131,7 @@ async def simulated(
                 found[name] = _allowed(answer)
     except ClientError as error:
         return {}, str(error.response["Error"]["Code"])
-    except (BotoCoreError, OSError, TimeoutError) as error:
+    except (BotoCoreError, ResponseParserError, OSError, TimeoutError) as error:
         return {}, type(error).__name__
     return found, ""
 

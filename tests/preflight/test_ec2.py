@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 from aiobotocore.session import AioSession
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from mux.preflight.ec2_checks import judged
 from mux.preflight.ec2_facts import STANDARD, Ec2Facts, Ec2Wanted, RuleFacts, TypeFacts
@@ -433,6 +435,20 @@ def test_which_quotas_families_share() -> None:
     assert codes("trn1n.32xlarge") == ("L-2C3B7624", "L-6B0D517C")
     assert codes("hpc7a.96xlarge") == ("L-F7808C92", None), "there are none on spot"
     assert codes("u-6tb1.metal") == (None, None)
+
+
+async def test_somebody_who_answers_in_place_of_aws_is_told() -> None:
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text="<html><body>Log in to the hotel&nbsp;WiFi", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    async with TestServer(app) as server:
+        options = client_settings(str(server.make_url("/")))
+        del options["region_name"], options["config"]
+        [only] = judged(WANTED, await Ec2Gatherer(WANTED, SESSION, options).facts())
+    assert (only.outcome, only.said) == (Outcome.FAILURE, "what answers is not AWS")
+    assert "see what stands between the mux and AWS" in only.remedy
 
 
 def test_a_machine_without_a_way_to_aws_is_not_asked_for_credentials() -> None:

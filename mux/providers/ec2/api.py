@@ -27,7 +27,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
+from mux.providers.ec2.answers import NOT_AWS_CODE, NOT_AWS_REMEDY, is_answer
 from mux.providers.ec2.faults import Ec2Error, Kind, fault_of, quoted
 from mux.providers.ec2.pace import Pace
 
@@ -160,12 +162,14 @@ class Ec2Api:
         try:
             client = await self._opened()
             self.calls[action] += 1
-            return cast(dict[str, Any], await getattr(client, xform_name(action))(**parameters))
+            answer = cast(dict[str, Any], await getattr(client, xform_name(action))(**parameters))
         except ClientError as error:
             details = error.response.get("Error", {})
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code, message = str(details.get("Code", "")), str(details.get("Message", ""))
             raise fault_of(action, code, message, status) from error
+        except ResponseParserError as error:
+            raise _not_aws(action) from error
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
             text = "mux finds no AWS credentials; set AWS_PROFILE, or give the mux's machine a role."
             raise Ec2Error(Kind.DENIED, action, "NoCredentials", text) from error
@@ -175,9 +179,18 @@ class Ec2Api:
             raise Ec2Error(
                 Kind.WRONG, action, type(error).__name__, f"{action} cannot be asked: {quoted(str(error))}"
             ) from error
+        if not is_answer(action, answer):
+            raise _not_aws(action)
+        return answer
 
     async def _opened(self) -> Any:
         async with self._opening:
             if self._client is None:
                 self._client = await self._stack.enter_async_context(self._connect())
             return self._client
+
+
+def _not_aws(action: str) -> Ec2Error:
+    """Somebody else has answered. The call may have taken effect, and the way may be mended meanwhile."""
+    text = f"what answers {action} is not EC2; {NOT_AWS_REMEDY}. mux tries again."
+    return Ec2Error(Kind.AGAIN, action, NOT_AWS_CODE, text)
