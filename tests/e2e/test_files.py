@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from ship_agent.protocol.snapshot import FILE_BYTES_MAX
 from tests.e2e.lab import START_MS_MAX
 from tests.e2e.people import Room
 
@@ -65,3 +66,25 @@ async def test_a_notebook_is_taken_home_and_started_over_and_what_was_in_it_is_k
     again, kept = await notebook(page, NOTEBOOK), await notebook(page, KEPT)
     assert again["cells"][0]["source"] == before["cells"][0]["source"]
     assert kept["cells"][0]["source"] == "# What Ana wrote"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mux", ["process"], indirect=True)
+async def test_a_file_that_is_too_large_to_be_kept_is_told_to_its_owner_until_it_is_gone(room: Room) -> None:
+    ben = await room.attendee("Ben")
+    lab = await ben.notebook()
+    await lab.run(f"open('too large.bin', 'wb').truncate({FILE_BYTES_MAX + 1})")
+    words = "“too large.bin” is larger than 256 MB and therefore not kept"
+    notice = ben.page.locator(".mux-notice").filter(has_text=words)
+    await expect(notice).to_be_visible()
+    await ben.picture("too-large")
+    tab = await ben.another_tab()
+    await tab.page.goto(f"{room.mux.public}/files/intro")
+    told = tab.page.locator("[data-too-large]")
+    await expect(told).to_contain_text(words)
+    await tab.picture("too-large-files")
+
+    await lab.run("import os; os.remove('too large.bin')")
+    await expect(notice).to_have_count(0)
+    await tab.page.reload()
+    await expect(told).to_have_count(0)

@@ -9,15 +9,17 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.docker_engine import ROOT, Engine
 from tests.e2e.harness import READY_S_MAX, STOP_S_MAX, clean_environment, free_ports
 from tests.e2e.lab import START_MS_MAX, Lab
+from tests.images.conftest import build
 
 pytestmark = [
     pytest.mark.browser,
@@ -27,6 +29,13 @@ pytestmark = [
 ]
 PORTS = 101
 LOOK_S = 0.1
+DOCKERFILE = """\
+FROM mux/base
+COPY --chown=1000:100 home/ /home/jovyan/
+"""
+BUILT = "mux-image/tutorial"
+"""What the directory is built as."""
+HAS_IT = "your workspace has it"
 
 
 class Author:
@@ -68,31 +77,61 @@ class Author:
         place.parent.mkdir(exist_ok=True)
         place.write_text(text, encoding="utf-8")
 
-    async def told(self, text: str) -> None:
-        """Wait until the command has said something."""
-        await said(self.output, text)
+    async def told(self, text: str, times: int = 1) -> None:
+        """Wait until the command has said something, so many times."""
+        await said(self.output, text, times)
 
 
-async def said(output: Path, text: str) -> str:
+async def said(output: Path, text: str, times: int = 1) -> str:
     async with asyncio.timeout(READY_S_MAX):
-        while text not in (all_of_it := output.read_text(encoding="utf-8")):
+        while (all_of_it := output.read_text(encoding="utf-8")).count(text) < times:
             await asyncio.sleep(LOOK_S)
     return all_of_it
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def author(browser: Browser, tmp_path: Path) -> AsyncIterator[Author]:
-    """An author whose directory has two texts, at the workspace; everything ends by Ctrl-C."""
+    """An author of a directory image."""
+    async with trying(browser, tmp_path) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def author_with_dockerfile(browser: Browser, tmp_path: Path, docker_engine: Engine) -> AsyncIterator[Author]:
+    """An author whose directory has a Dockerfile."""
+    build(docker_engine, ROOT / "images/base")
+    own = {"DOCKER_HOST": docker_engine.host, "DOCKER_BUILDKIT": "0"}
+    try:
+        async with trying(browser, tmp_path, {"Dockerfile": DOCKERFILE}, own) as opened:
+            yield opened
+    finally:
+        docker_engine.run_docker("image", "rm", "--force", BUILT)
+
+
+@contextlib.asynccontextmanager
+async def trying(
+    browser: Browser, tmp_path: Path, files: Mapping[str, str] | None = None, own: Mapping[str, str] | None = None
+) -> AsyncIterator[Author]:
+    """An author whose directory has two texts, at the workspace; everything ends by Ctrl-C.
+
+    Args:
+        browser: theirs.
+        tmp_path: for the directory.
+        files: what else is in it, by name.
+        own: of the command's environment.
+    """
     directory, output = tmp_path / "tutorial", tmp_path / "output"
     (directory / "home").mkdir(parents=True)
-    for name in ("README.md", "notes.md"):
-        (directory / "home" / name).write_text("# first\n", encoding="utf-8")
+    texts = {"home/README.md": "# first\n", "home/notes.md": "# first\n", **(files or {})}
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8")
     temporary = Path(tempfile.mkdtemp(prefix="try-"))  # short: Unix sockets are below it
     port = free_ports(PORTS, adjacent=True)[0]
     with output.open("wb") as file:
         command = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mux.cli", "image", "try", str(directory), "--port", str(port)),
-            env=clean_environment() | {"TMPDIR": str(temporary)}, stdout=file, stderr=file, start_new_session=True,
+            env=clean_environment() | {"TMPDIR": str(temporary), **(own or {})},
+            stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB")
     context.set_default_timeout(START_MS_MAX)
@@ -161,3 +200,30 @@ async def test_what_an_author_changed_in_the_browser_stays_when_a_hook_is_saved(
     await expect(author.page.locator(".jp-mod-dirty")).to_have_count(0)
     await expect(author.page.locator(".jp-Dialog")).to_have_count(0)
     assert await author.lab.read("notes.md") == "and goes on changed in the browser # first\n"
+
+
+async def test_a_dockerfile_is_built_anew_for_an_open_page_and_one_that_does_not_build_changes_nothing(
+    author_with_dockerfile: Author,
+) -> None:
+    author = author_with_dockerfile
+    await author.opens("README.md")
+    await author.page.evaluate("window.witness = 'the same page'")
+    author.saves("home/README.md", "# second\n")
+    await author.sees("# second")
+    await author.told(HAS_IT)
+
+    author.saves("Dockerfile", f"{DOCKERFILE}RUN echo built > /home/jovyan/built.txt\n")
+    await author.told(HAS_IT, times=2)
+    assert await author.lab.read("built.txt") == "built\n"
+
+    author.saves("Dockerfile", f"{DOCKERFILE}RUN exit 7\n")
+    await author.told("it cannot be built; mend its Dockerfile")
+    assert await author.lab.read("built.txt") == "built\n"
+    author.saves("home/README.md", "# third\n")
+    await author.told("it cannot be built; mend its Dockerfile", times=2)
+
+    author.saves("Dockerfile", DOCKERFILE)
+    await author.sees("# third")
+    await author.told(HAS_IT, times=3)
+    assert await author.page.evaluate("window.witness") == "the same page"
+    await expect(author.page.locator(".jp-Dialog")).to_have_count(0)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.docker_engine import Engine
 from tests.e2e.harness import LOOK_S, free_ports
 from tests.e2e.kills.attendee import FILE, Attendee
 from tests.e2e.lost.house import MOVED_S_MAX, SHARED_FILE, House, opened
@@ -40,12 +41,12 @@ class S3House(House):
         directory: for everything; its path must be short.
         s3: the gate.
         client: of the bucket, beside the gate.
-        light: see `House`.
+        light, engine: see `House`.
     """
 
-    def __init__(self, directory: Path, s3: Gate, client: Any, *, light: bool) -> None:
+    def __init__(self, directory: Path, s3: Gate, client: Any, *, light: bool, engine: Engine | None = None) -> None:
         more = FILES.replace("{bucket}", BUCKET).replace("{endpoint}", s3.url).replace("{prefix}", PREFIX)
-        super().__init__(directory, light=light, more=more)
+        super().__init__(directory, light=light, engine=engine, more=more)
         self.environment |= {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         self.s3 = s3
         self._client = client
@@ -105,13 +106,15 @@ class S3House(House):
 
 
 @contextlib.asynccontextmanager
-async def open_s3_house(moto: str, *, light: bool = True) -> AsyncIterator[tuple[S3House, Attendee]]:
-    """A house with an attendee at work in it."""
+async def open_s3_house(
+    moto: str, *, light: bool = True, engine: Engine | None = None
+) -> AsyncIterator[tuple[S3House, Attendee]]:
+    """A house with an attendee at work in it. ``light`` and ``engine``: see `House`."""
     async with moto_client(moto) as client, gate(moto, *free_ports(1)) as s3:
         await client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         try:
             with tempfile.TemporaryDirectory(prefix="mux-s3-", ignore_cleanup_errors=True) as directory:
-                house = S3House(Path(directory), s3, client, light=light)
+                house = S3House(Path(directory), s3, client, light=light, engine=engine)
                 async with opened(house) as attendee:
                     yield house, attendee
                 assert house.leaked() == []

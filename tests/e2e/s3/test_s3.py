@@ -7,16 +7,19 @@ that the time is another one, or is away, while snapshots go there and while the
 from __future__ import annotations
 
 import asyncio
+import zipfile
 
 import pytest
 
 from mux.web.camp_view import UNKEPT_TEXT
 from ship_agent.protocol.snapshot import FILE_BYTES_MAX
+from tests.docker_engine import Engine
 from tests.e2e.harness import LOOK_S, kill
 from tests.e2e.kills.attendee import FILE, Attendee
-from tests.e2e.lost.house import MOVED_S_MAX, SHARED_FILE, first_answer
+from tests.e2e.lost.house import MOVED_S_MAX, NAME, SHARED_FILE, first_answer
 from tests.e2e.s3.house import S3House, open_s3_house
 from tests.fakes.s3 import Fault
+from tests.images.conftest import build
 
 pytestmark = [pytest.mark.timeout(900)]
 
@@ -128,3 +131,26 @@ async def test_a_notebook_server_finds_its_files_from_the_bucket(moto_server: st
         lost = await lose(house)
         await house.until_moved(lost)
         assert await first_answer(attendee) == number
+
+
+@pytest.mark.long
+async def test_work_in_a_container_goes_by_the_bucket_to_another_ship_and_into_the_archive(
+    moto_server: str, docker_engine: Engine
+) -> None:
+    async with open_s3_house(moto_server, light=False, engine=build(docker_engine)) as (house, attendee):
+        numbers = {file: await saved(attendee, file) for file in (FILE, SHARED_FILE)}
+        for file, number in numbers.items():
+            await house.until_in_the_bucket(file, str(number))
+        lost = await lose(house)
+        await house.until_moved(lost)
+        for file, number in numbers.items():
+            attendee.file = file
+            assert await first_answer(attendee) == number
+
+        number = await saved(attendee)
+        await house.until_in_the_bucket(FILE, str(number))
+        archive = house.directory / "all.zip"
+        await house.run("files", "export", "--all", str(archive))
+        with zipfile.ZipFile(archive) as work:
+            assert work.read(f"{NAME}/intro/{FILE}") == str(number).encode()
+            assert work.read(f"{NAME}/shared.data/{FILE}") == str(numbers[SHARED_FILE]).encode()
