@@ -31,6 +31,7 @@ from ship_agent.runtimes.images import ImageStore
 
 SCRATCH = ("/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/proc", "/sys")  # noqa: S108 - of the container
 """Where a container with a read-only root can write as well."""
+BYTECODE = "__pycache__"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
 """Where the engine puts an init that it adds."""
 LISTENS = "0A"
@@ -194,12 +195,13 @@ class DockerGauge:
 def written_outside(paths: Iterable[str], places: Sequence[str]) -> list[str]:
     """The deepest of changed paths that lie in none of ``places``, in order, bounded.
 
-    A directory that is on the way to another path, or to one of these places, has changed with that alone.
+    A directory that is on the way to another path, or to one of these places, has changed with that alone. What Python
+    keeps of compiled modules is not told: it does without where it cannot write.
     """
     kept = sorted({path for path in paths if not any(_within(path, place) for place in places)})
     below = (*kept, *places)
     leaves = [path for path in kept if not any(other != path and _within(other, path) for other in below)]
-    return leaves[:CHANGED_MAX]
+    return [path for path in leaves if BYTECODE not in path.split("/")][:CHANGED_MAX]
 
 
 def listened_on(table: str) -> list[tuple[str, int]]:

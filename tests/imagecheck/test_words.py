@@ -66,7 +66,8 @@ def test_the_snippet_is_a_project_of_an_event_file(tmp_path: Path) -> None:
 
 
 def test_only_what_is_written_outside_home_and_scratch_is_named() -> None:
-    paths = ["/opt", "/opt/app", "/opt/app/cache", "/home", "/home/jovyan", "/home/jovyan/x", "/tmp/y", "/tmpfile"]
+    paths = ["/lib/m", "/lib/m/__pycache__", "/lib/m/__pycache__/a.pyc", "/opt", "/opt/app", "/opt/app/cache"]
+    paths += ["/home", "/home/jovyan", "/home/jovyan/x", "/tmp/y", "/tmpfile"]
     assert written_outside([*paths, "/run/z", "/var", "/var/log"], ("/home/jovyan", *SCRATCH)) == [
         "/opt/app/cache",
         "/tmpfile",
