@@ -156,7 +156,8 @@ def _output_lost(error: OSError) -> int:
 def _usage(error: typer.TyperException) -> int:
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "mux"
-    message = " ".join(error.format_message().split()).rstrip(".")
+    # Typer passes on how the library that reads values calls a wrong one.
+    message = " ".join(error.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
     warn(f"mux: {message}; `{command} --help` shows what there is")
     return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILURE
 

@@ -75,6 +75,7 @@ def test_a_wrong_command_line_ends_with_2(local: Local, args: list[str]) -> None
     said = local(*args)
     assert said.code == 2
     assert is_one_line(said)
+    assert "Value error" not in said.err
 
 
 async def test_no_mux_ends_with_3(tmp_path: Path) -> None:
