@@ -148,6 +148,9 @@ class FilesStore(Protocol):
     def of_user(self, user: UserId) -> list[Snapshot]:
         """Those of one attendee, likewise."""
 
+    async def owners(self) -> set[UserId]:
+        """Everybody of whom anything is kept, be it parts of a snapshot that never came whole."""
+
     async def bytes_of(self, user: UserId) -> int:
         """What an attendee's files take."""
 

@@ -84,6 +84,10 @@ class DirectoryStore(Indexed):
     async def close(self) -> None:
         """Nothing is held."""
 
+    async def owners(self) -> set[UserId]:
+        """Everybody of whom anything is kept here."""
+        return set(self._bytes)
+
     async def bytes_of(self, user: UserId) -> int:
         """What an attendee's files take here."""
         return self._bytes.get(user, 0)

@@ -196,6 +196,19 @@ class S3Store(Indexed):
         """Let go of connections."""
         await self._stack.aclose()
 
+    async def owners(self) -> set[UserId]:
+        """Everybody of whom anything is kept there. Raises FilesStoreError."""
+        found = set()
+        pages = self._client.get_paginator("list_objects_v2")
+        for kind in ("manifests/", "objects/"):
+            prefix = f"{self._prefix}{kind}"
+            with _translated():
+                async for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
+                    for each in page.get("CommonPrefixes", ()):
+                        owner = each["Prefix"].removeprefix(prefix).removesuffix("/")
+                        found.add((UserId(unquote(owner.removeprefix("u-"))), owner))
+        return {user for user, owner in found if owner == _owner(user)}
+
     async def bytes_of(self, user: UserId) -> int:
         """What an attendee's files take there."""
         async with self._lock(user):

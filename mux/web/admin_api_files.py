@@ -135,7 +135,7 @@ async def delete(deps: AdminDeps, call: Call) -> BaseModel:
 async def delete_all(deps: AdminDeps, call: Call) -> BaseModel:
     """Delete what is kept of everybody."""
     status, names = deps.engine.status(deps.clock()), await _names(deps)
-    users = list(_by_user(deps.files.all()))
+    users = sorted(await _owners(deps))
     seated = [user for user in users if user in _seated(status)]
     if seated and "force" not in call.flags:
         raise ApiError(
@@ -196,13 +196,20 @@ async def _attendee(deps: AdminDeps, who: str) -> tuple[UserId, str]:
     entry = await deps.store.user(UserId(who)) or await deps.store.find_user(who)
     if entry is not None:
         return entry.id, entry.name
-    if deps.files.of_user(UserId(who)):
+    if deps.files.of_user(UserId(who)) or UserId(who) in await _owners(deps):
         return UserId(who), ""
     raise NotFoundError("user_unknown", f"nobody is called {quoted(who)}; `mux files list` shows whose files are kept")
 
 
 async def _names(deps: AdminDeps) -> dict[UserId, str]:
     return {user.id: user.name for user in await deps.store.users()}
+
+
+async def _owners(deps: AdminDeps) -> set[UserId]:
+    try:
+        return await deps.files.owners()
+    except FilesStoreError as error:
+        raise _trouble(error) from error
 
 
 async def _size(deps: AdminDeps, user: UserId) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +182,8 @@ async def test_deleting_says_what_went_and_spares_who_has_a_seat(cli: Cli) -> No
     await keep(cli.admin.deps.files, UserId("u-gone"), INTRO, {b"x": b"x"}, now=cli.admin.clock)
     assert "u-gone: 1 snapshots" in (await cli("files", "delete", "--all", "--yes")).out
     assert cli.admin.deps.files.all() == []
+    await cli.admin.deps.files.put_object(UserId("u-half"), hashlib.sha256(b"x").hexdigest(), zlib.compress(b"x"))
+    assert "u-half: 0 snapshots" in (await cli("files", "delete", "--all", "--yes")).out
     assert "Nothing was kept" in (await cli("files", "delete", "--all", "--yes")).out
 
 

@@ -229,6 +229,19 @@ async def test_what_a_kill_leaves_on_the_disk_is_cleared(tmp_path: Path) -> None
     assert not (tmp_path / "files" / ".new-2").exists()
 
 
+async def test_parts_of_a_snapshot_that_never_came_whole_are_found_and_deleted(store: FilesStore, place: Place) -> None:
+    await keep(store, ANA, b"stays")
+    await store.put_object(BEN, chunk_of(b"half"), zlib.compress(b"half"))
+    for each in (store, await place.store()):
+        assert await each.owners() == {ANA, BEN}
+        assert {snapshot.user for snapshot in each.all()} == {ANA}
+    gone = await store.delete(BEN)
+    assert gone is not None
+    assert (gone.snapshots, gone.size_bytes > 0) == (0, True)
+    assert await store.owners() == {ANA}
+    assert await place.nothing_left_of_others(1)
+
+
 async def test_deleting_leaves_nothing_of_an_attendee(store: FilesStore, place: Place) -> None:
     await keep(store, ANA, b"mine")
     await keep(store, BEN, b"stays")
