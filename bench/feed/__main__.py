@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.machine import commit
 from mux.core.commands import Placement, Publish
 from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
@@ -160,6 +161,7 @@ def main() -> None:
     if chosen.write:
         found = {
             "date": datetime.now(UTC).date().isoformat(),
+            "commit": commit(),
             "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
             "python": platform.python_version(),
             "cores": os.cpu_count(),

@@ -28,6 +28,7 @@ from typing import cast
 import uvloop
 
 from bench.feed.__main__ import PROJECT, SETTINGS, entry, place, proxy, proxy_cpu_s
+from bench.machine import commit
 from bench.proxy.sockets import KEY, SWITCH, masked_frame
 from mux.core.commands import Publish
 from mux.core.model import SessionHash, UserId
@@ -271,6 +272,7 @@ def main() -> None:
         return
     found = {
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
         "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),

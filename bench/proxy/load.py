@@ -16,6 +16,8 @@ from bench.proxy.targets import BODY_BYTES, SESSIONS, TICKS, Target, cpu_s
 
 ATTENDEE_CONNECTIONS = 1000
 """Connections of one attendee, who may not have them all: more are another's, and asked for by another thread."""
+SAVED_BYTES = 2048
+"""Of a small body, as Jupyter sends one to start a kernel or to save a notebook."""
 LUA = """
 local headers = {{
   ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -27,7 +29,7 @@ local headers = {{
   ["Referer"] = "{origin}/camp/intro/lab/tree/intro.ipynb",
   ["Sec-Fetch-Dest"] = "empty", ["Sec-Fetch-Mode"] = "cors", ["Sec-Fetch-Site"] = "same-origin",
 }}
-local kind, path, body, count, heads = "{kind}", "{path}", "", 0, {{}}
+local kind, path, count, heads = "{kind}", "{path}", 0, {{}}
 local threads, sessions = 0, {{"{sessions}"}}
 setup = function(thread)
   threads = threads + 1
@@ -35,10 +37,12 @@ setup = function(thread)
 end
 init = function(args)
   headers["Cookie"] = headers["Cookie"] .. session
-  if kind == "upload" then body = string.rep("x", {body}) end
+  local method = ({{ upload = "POST", post = "POST", put = "PUT" }})[kind] or "GET"
+  local size = ({{ upload = {body}, post = {saved}, put = {saved} }})[kind]
+  local body = size and string.rep("x", size) or nil
   for i = 1, 8 do
     headers["X-Turn"] = tostring(i)
-    heads[i] = wrk.format(kind == "upload" and "POST" or "GET", path, headers, kind == "upload" and body or nil)
+    heads[i] = wrk.format(method, path, headers, body)
   end
 end
 request = function()
@@ -119,8 +123,8 @@ def http(
         target: what is measured.
         directory: for the script.
         core: of the load.
-        kind: ``one`` head again and again, ``eight`` in turn, ``new`` each time, ``upload`` of a large body, or
-            ``close``: a connection for each request.
+        kind: ``one`` head again and again, ``eight`` in turn, ``new`` each time, ``upload`` of a large body, ``post``
+            or ``put`` of a small one, or ``close``: a connection for each request.
         path: of the request.
         connections: open at once.
         seconds: of load; wrk counts whole ones, at least one.
@@ -130,7 +134,8 @@ def http(
     origin = target.origin
     address = target.echo if kind == "upload" else origin + path
     path = urlsplit(address).path
-    script.write_text(LUA.format(origin=origin, sessions='", "'.join(SESSIONS), kind=kind, path=path, body=BODY_BYTES))
+    sizes = {"body": BODY_BYTES, "saved": SAVED_BYTES}
+    script.write_text(LUA.format(origin=origin, sessions='", "'.join(SESSIONS), kind=kind, path=path, **sizes))
     words = ["taskset", "-c", str(core), "wrk", f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     words += ["--latency", "--timeout", "60s"]
     spent = Spent(target)

@@ -20,6 +20,7 @@ ROWS = {
     **{f"GET 2 KB chunked, c={count}": ("one", CHUNKED, count) for count in (1, 64, 512, 2000)},
     **{f"GET {size}, eight heads, c={count}": ("eight", path, count) for size, path in SIZES for count in (64, 512)},
     **{f"GET {size}, never-seen heads, c={count}": ("new", path, count) for size, path in SIZES for count in (64, 512)},
+    **{f"{kind.upper()} 2 KB, c={count}": (kind, SMALL, count) for kind in ("post", "put") for count in (64, 512)},
     **{f"64 MiB down, {count} at once": ("one", BODY, count) for count in (1, 8)},
     **{f"64 MiB up, {count} at once": ("upload", SMALL, count) for count in (1, 8)},
 }
