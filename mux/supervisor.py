@@ -32,6 +32,8 @@ from mux.logfile import STDERR
 from mux.notify import READY, STOPPING, Notifier
 from mux.succession import Predecessors, all_said, become_next
 
+NOT_FROM_HERE = "-P"
+"""Of python(1): a file of the directory that mux was started in, such as a token.py, is no part of the program."""
 PROXY_STOP_S = 15.0
 """What a proxy may take to finish what is under way; then it is killed."""
 CONTROL_STOP_S = 120.0
@@ -94,7 +96,16 @@ class Settings:
 
 async def prepare(config: Path, *, apply_file: bool = False) -> Settings:
     """What to listen on, from the event file in force. Raises SupervisorError with what the preparation said."""
-    words = [sys.executable, "-m", "mux.daemon", "prepare", "--config", str(config), *["--apply"] * apply_file]
+    words = [
+        sys.executable,
+        NOT_FROM_HERE,
+        "-m",
+        "mux.daemon",
+        "prepare",
+        "--config",
+        str(config),
+        *["--apply"] * apply_file,
+    ]
     words += ["--terminal"] * os.isatty(STDERR)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -221,6 +232,7 @@ class Supervisor:
             "the control process",
             [
                 sys.executable,
+                NOT_FROM_HERE,
                 "-m",
                 "mux.daemon",
                 "run",
@@ -241,6 +253,7 @@ class Supervisor:
                 f"proxy {number}",
                 [
                     sys.executable,
+                    NOT_FROM_HERE,
                     "-m",
                     "mux.proxy",
                     f"--listen-fd={public.fileno()}",

@@ -105,7 +105,7 @@ async def _flown(directory: Path, file: EventFile, environ: Mapping[str, str]) -
     began = time.monotonic()
     with (directory / "mux.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mux.cli", "--config", str(directory / "event.toml"), "serve",
+            sys.executable, "-P", "-m", "mux.cli", "--config", str(directory / "event.toml"), "serve",
             env=kept, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     connector = aiohttp.UnixConnector(str(directory / "data" / ADMIN_SOCKET))

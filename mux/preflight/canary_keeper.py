@@ -37,7 +37,7 @@ def flown(config: Path, environ: Mapping[str, str]) -> Finding:
         if lock is None:
             return warning(CHECK, "not launched: another canary of this event file is under way", "wait for that one")
         keeper = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "mux.preflight.canary_keeper", str(config.absolute())],
+            [sys.executable, "-P", "-m", "mux.preflight.canary_keeper", str(config.absolute())],
             env=dict(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, pass_fds=(lock,),
         )  # fmt: skip
         held, told = cast(IO[bytes], keeper.stdin), cast(IO[bytes], keeper.stdout)

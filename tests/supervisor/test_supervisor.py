@@ -262,6 +262,18 @@ async def test_a_preparation_that_is_not_understood_is_one_line(
         await prepare(tmp_path / "event.toml")
 
 
+async def test_what_lies_where_it_is_started_is_no_part_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('another json')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SupervisorError, match=r"event\.toml"):
+        await prepare(tmp_path / "event.toml")
+    settings = Settings(("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0), tmp_path / "data", 1)
+    supervisor = Supervisor(tmp_path / "event.toml", settings, park_on_exit=False)
+    assert {child._command[1] for child in (supervisor.control, *supervisor.proxies)} == {"-P"}
+
+
 async def test_an_installation_that_is_not_there_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

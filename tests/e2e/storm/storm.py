@@ -27,8 +27,8 @@ from tests.e2e.harness import MuxUnderTest, kill
 from tests.e2e.storm.organizers import PAUSE_S, Organizers
 
 PARTS = {"control": "mux.daemon run", "proxies": "mux.proxy", "agents": "ship_agent.cli"}
-PORTS_MAX = 1_600
-"""Of all ships: enough for three hundred people and the ships that take the place of others."""
+PORTS_EACH = 4
+"""Of all ships, for each attendee: two, and as many for the ships that take the place of others."""
 KILL_PAUSE_S = (2.0, 8.0)
 AGAIN_S = 1.0
 """After which somebody starts a mux again whose supervisor was killed."""
@@ -182,7 +182,7 @@ async def storm(weather: Weather) -> dict[str, Any]:
     make_images(directory)
     template = EVENT.replace("PEOPLE", str(weather.people)).replace("SEATS", str(weather.seats_per_ship))
     template = template.replace('"21000-25999"', '"{ports}"')
-    mux = RoomUnderTest(directory, template=template, ports=min(20 * weather.people, PORTS_MAX))
+    mux = RoomUnderTest(directory, template=template, ports=PORTS_EACH * weather.people)
     people: list[Person] = []
     try:
         await mux.start()
