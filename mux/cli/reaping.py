@@ -18,7 +18,7 @@ import typer
 
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, say, say_json, say_painted
+from mux.cli.output import confirmed, counted, say, say_json, say_painted
 
 if TYPE_CHECKING:
     from mux.config import EventFile
@@ -52,7 +52,8 @@ def reap(
         raise CliError(f"not everything has ended: {found['error']} Run `mux fleet reap` again.")
     if as_json:
         return
-    say(f"Nothing of the event is left: {found['machines']} machines ended, {found['things']} other things deleted.")
+    machines, things = counted(found["machines"], "machine"), counted(found["things"], "other thing")
+    say(f"Nothing of the event is left: {machines} ended, {things} deleted.")
     if found["foreign"]:
         say_painted(
             f"{found['foreign']} machines of this event's name belong to another mux and were left alone; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mux.core.model import ShipState, WorkspaceState
+from mux.core.model import ShipState, ShipWanted, WorkspaceState
 from mux.core.planner import Tally
 from mux.core.ships import Ship
 from mux.core.workspaces import seat_ready
@@ -129,6 +129,9 @@ def _totals(world: World) -> Iterator[str]:
     rate = sum(world.spec.spend.price(ship.kind, spot=ship.spot) for ship in costs)
     if (len(costs), rate) != (world.tally.costs, world.tally.rate_micros):
         yield "what the fleet costs is not the sum of the ships"
+    leaving = [ship for ship in costs if ship.gone or ship.wanted is ShipWanted.PARKED]
+    if sum(world.spec.spend.price(ship.kind, spot=ship.spot) for ship in leaving) != world.tally.going_micros:
+        yield "what is on its way out is not the sum of such ships"
     fresh = Tally(
         assigned=sum(ship.assigned for ship in world.ships.values() if not ship.gone),
         ships=sum(not ship.gone for ship in world.ships.values()),

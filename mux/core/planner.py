@@ -31,6 +31,7 @@ class Contribution:
         idle: 1 for one that nobody is on, and nobody is seated on, since its machine will be taken.
         costs: 1 for one that somebody pays for.
         rate_micros: what it costs for an hour, in millionths of the currency.
+        going_micros: that, of one that is on its way out: it does not cost for long.
     """
 
     usable: int = 0
@@ -44,6 +45,7 @@ class Contribution:
     idle: int = 0
     costs: int = 0
     rate_micros: int = 0
+    going_micros: int = 0
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Tally:
     idle: int = 0
     costs: int = 0
     rate_micros: int = 0
+    going_micros: int = 0
     _of: dict[str, Contribution] = field(default_factory=dict)
 
     @property
@@ -75,7 +78,7 @@ class Tally:
             return False
         for name in (
             "usable", "doubtful", "assigned", "ships", "unreachable", "launching", "booting", "parked", "idle",
-            "costs", "rate_micros",
+            "costs", "rate_micros", "going_micros",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(contribution, name) - getattr(before, name))
         self._of[ship] = contribution

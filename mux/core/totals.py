@@ -32,7 +32,7 @@ def _contribution(world: World, ship: Ship) -> Contribution:
     costs = int(ship.costs)
     rate_micros = costs * world.spec.spend.price(ship.kind, spot=ship.spot)
     if ship.gone:
-        return Contribution(costs=costs, rate_micros=rate_micros)
+        return Contribution(costs=costs, rate_micros=rate_micros, going_micros=rate_micros)
     assigned = ship.assigned
     seats = len(ship.seats)
     leaving = bool(ship.draining or ship.failed or ship.kept)
@@ -54,4 +54,5 @@ def _contribution(world: World, ship: Ship) -> Contribution:
         idle=int(ship.noticed and not (leaving or parked or assigned)),
         costs=costs,
         rate_micros=rate_micros,
+        going_micros=rate_micros if parked else 0,
     )

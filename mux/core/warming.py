@@ -180,6 +180,12 @@ def meter(world: World) -> Meter:
     return world.meter.turned(world.now, world.tally.costs, world.tally.rate_micros)
 
 
+def lasting(world: World) -> Meter:
+    """The meter, going on with those ships only that are not on their way out: what estimates go by."""
+    read = meter(world)
+    return replace(read, rate_micros=read.rate_micros - world.tally.going_micros)
+
+
 def hours_left(world: World) -> float:
     """How long ships are taken to run from now on."""
     until = world.spec.timetable.runs_until(world.now)
@@ -191,7 +197,7 @@ def ships_affordable(world: World) -> int | None:
     most, spend = limit(world), world.spec.spend
     if most is None or not spend.known:
         return None
-    return affordable(meter(world), hours_left(world), most, spend.dearest_micros)
+    return affordable(lasting(world), hours_left(world), most, spend.dearest_micros)
 
 
 def limit_holds(world: World, missing: int) -> None:
@@ -201,7 +207,7 @@ def limit_holds(world: World, missing: int) -> None:
         return
     world.watch.limit_told = True
     currency = world.spec.spend.currency
-    cost = money(estimate(meter(world), hours_left(world)), currency)
+    cost = money(estimate(lasting(world), hours_left(world)), currency)
     world.notify(
         Notify(
             "error",

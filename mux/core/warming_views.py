@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mux.core.boots import COMING_UP
 from mux.core.model import ShipWanted
@@ -20,6 +20,7 @@ from mux.core.warming import (
     boot_s,
     held,
     hours_left,
+    lasting,
     launching_text,
     limit,
     meter,
@@ -128,7 +129,7 @@ def spend_view(world: World, now: float) -> SpendView:
         currency=world.spec.spend.currency,
         spent=read.spent,
         per_hour=read.rate_micros / MICROS,
-        event=estimate(read, hours_left(world)),
+        event=estimate(replace(read, rate_micros=lasting(world).rate_micros), hours_left(world)),
         limit=limit(world),
         ship_hours=read.ship_seconds / HOUR_S,
         known=world.spec.spend.known,
@@ -181,7 +182,7 @@ def forecast(world: World, now: float, seats: int, by: float) -> Forecast:
     launches = -(-max(0, missing) // fleet.seats_per_ship)
     takes_s = boot_s(world)
     more_micros = launches * spend.dearest_micros + starts_micros
-    event = estimate(meter(world), hours_left(world), more_micros=more_micros)
+    event = estimate(lasting(world), hours_left(world), more_micros=more_micros)
     most = limit(world)
     begins = max(now, begins_at(by, takes_s)) if by else now
     coming = ready_at(world, Aim(seats))
@@ -194,7 +195,7 @@ def forecast(world: World, now: float, seats: int, by: float) -> Forecast:
         expected_at=begins + takes_s if launches or starts else max(now, coming),
         boot_s=takes_s,
         measured=bool(world.controls.boot_s),
-        per_hour=(meter(world).rate_micros + more_micros) / MICROS,
+        per_hour=(lasting(world).rate_micros + more_micros) / MICROS,
         event=event,
         beyond_limit=most is not None and bool(launches or starts) and event > most + 1e-6,
         spend=spend_view(world, now),

@@ -92,8 +92,8 @@ async def replace(deps: AdminDeps, call: Call) -> BaseModel:
     ship = known_ship(deps, call)
     await deps.engine.submit(ShipReplaced(ship))
     return Done(
-        text=f"{ship} is being replaced: its attendees move once there are seats for all of them. It keeps their work "
-        f"until `mux ship release {ship}`."
+        text=f"{ship} is being replaced: its attendees move once there are seats for all of them. What it cannot bring "
+        f"of their work it keeps until `mux ship release {ship}`."
     )
 
 

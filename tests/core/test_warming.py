@@ -22,7 +22,7 @@ from mux.core.events import (
     SpendAllowed,
     UserRevoked,
 )
-from mux.core.model import BootStage, EventSpec, ShipId, ShipReport, ShipState, UserId
+from mux.core.model import BootStage, EventSpec, ShipId, ShipReport, ShipState, ShipWanted, UserId
 from mux.core.spend import SpendSpec
 from mux.core.timetable import Timetable
 from mux.core.views import attendee_view, fleet_status
@@ -567,6 +567,19 @@ def test_the_meter_is_saved_when_the_rate_changes_and_not_with_every_report() ->
     assert known.link is not None
     commands = room.do(ShipReported(ONE, known.link, known.report()), after=5)
     assert not [command for command in commands if isinstance(command, SaveSpend)]
+
+
+def test_ships_that_are_on_their_way_out_hold_nothing_back() -> None:
+    """Cooled, and warmed again before the machines are gone: they cost until then, and not for the whole event."""
+    room = Room(spec(attendees=4, spend=replace(DIME, limit=2.1)))
+    room.settle()
+    room.do(FleetCooled())
+    assert {ship.wanted for ship in room.fleet.world.ships.values()} == {ShipWanted.GONE}
+    assert room.fleet.world.tally.rate_micros == 200_000, "they are paid for"
+    assert forecast(room.fleet.world, room.now, 4, 0.0).event == pytest.approx(2.0, rel=1e-2)
+    commands = room.do(FleetWarmed(seats=4))
+    assert len([command for command in commands if isinstance(command, LaunchShip)]) == 2
+    assert codes(room).count("spend_limit") == 0
 
 
 def test_a_limit_that_has_been_spent_is_told_and_ends_nothing() -> None:
