@@ -25,6 +25,10 @@ TYPED_CHARS_MAX = 64
 
 _LOOKALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
 _SEPARATORS = frozenset(" -\u2010\u2011\u2012\u2013\u2014\u2212_.\t\u00a0\u202f")
+_COPIED_ALONG = frozenset(
+    "\r\n\"'\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+)
+"""What comes with a code that is copied out of a mail or chat: quotation marks, line ends, what has no shape."""
 
 
 def new_code() -> str:
@@ -40,11 +44,11 @@ def grouped(code: str) -> str:
 def normalise(typed: str) -> str | None:
     """The code that was meant, without separators, or None when this cannot be one.
 
-    Case, spaces and dashes do not matter; O counts as 0, I and L as 1.
+    Case, spaces, dashes and what is copied along do not matter; O counts as 0, I and L as 1.
     """
     if len(typed) > TYPED_CHARS_MAX:
         return None
-    code = "".join(c for c in typed if c not in _SEPARATORS).upper().translate(_LOOKALIKES)
+    code = "".join(c for c in typed if c not in _SEPARATORS and c not in _COPIED_ALONG).upper().translate(_LOOKALIKES)
     return code if len(code) == SYMBOLS and all(c in ALPHABET for c in code) else None
 
 

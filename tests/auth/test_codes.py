@@ -30,7 +30,7 @@ def test_codes_are_grouped_and_differ() -> None:
 @settings(deadline=None)
 @given(
     st.text(alphabet=codes.ALPHABET, min_size=14, max_size=14),
-    st.lists(st.tuples(st.integers(0, 14), st.sampled_from([" ", "-", "–", "—", "\u00a0", "_"])), max_size=8),
+    st.lists(st.tuples(st.integers(0, 14), st.sampled_from([*" -–—_“”\n", "\u00a0", "\u200b", "\u2060"])), max_size=8),
     st.randoms(use_true_random=False),
 )
 def test_a_code_is_understood_however_it_is_typed(code: str, separators: list[tuple[int, str]], random: object) -> None:
