@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -233,8 +235,11 @@ async def warmed(ships: int, seed: int = 0, troubles: Mapping[Fault, float] = TR
 
 def main() -> None:
     """Write the table for a thousand ships, on a good day and on a bad one."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(words, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
+    of_today = {"date": datetime.now(UTC).date().isoformat(), "commit": commit}
     days = {"good": run_virtually(warmed(1000, troubles={})), "bad": run_virtually(warmed(1000))}
-    RESULTS.write_text(json.dumps(days, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(of_today | days, indent=2) + "\n")
 
 
 if __name__ == "__main__":
