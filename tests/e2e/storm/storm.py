@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ AGAIN_S = 1.0
 SETTLE_S_MAX = 300.0
 LOOK_S = 1.0
 FILES_MORE_MAX = 40
-"""By how many a process may hold more files afterwards: connections of pages that just load."""
+"""By how many a process may hold more files afterwards."""
 BAD = {"301", "302", "303", "400", "401", "403", "404", "421", "500"}
 """Answers that say that somebody's login or workspace is not known any more, or that mux has a defect."""
 
@@ -87,18 +87,18 @@ class Storm:
 
     async def pass_over(self) -> dict[str, Any]:
         """Everything, from the logins to the last look; what was seen. Raises AssertionError."""
+        before = self._held()
         await asyncio.gather(*(person.enter() for person in self._people))
         for person in self._people:
             person.work()
         await asyncio.sleep(3 * LOOK_S)
-        before = self._held()
         calm = summed([person.look() for person in self._people])
         await asyncio.gather(self._organizers.work(self._passing(PAUSE_S)), self._kill())
         await self._mux.reachable()
         rough = summed([person.look() for person in self._people])
         settled_s = await self._settle()
-        after = self._held()
         lost = await self._end()
+        after = await self._let_go(before)
         found = {
             "calm": calm, "rough": rough, "settled_s": settled_s, "killed": dict(self.killed),
             "organizers": dict(self._organizers.done), "held_before": before, "held_after": after,
@@ -107,8 +107,6 @@ class Storm:
         assert not self._organizers.wrong, self._organizers.wrong[:10]
         bad = {said: number for said, number in rough["failed"].items() if said.removeprefix("save: ") in BAD}
         assert not bad, f"answers that nobody must get: {bad}; {found}"
-        for part, held in after.items():
-            assert held["files"] <= before[part]["files"] + FILES_MORE_MAX, f"{part}: {before[part]}, then {held}"
         log = self._mux.log.read_text(encoding="utf-8", errors="replace")
         assert "Traceback" not in log, log[max(0, log.index("Traceback") - 2000) :][:6000]
         return found
@@ -161,6 +159,20 @@ class Storm:
         wrong = [each for person in self._people for each in person.wrong]
         assert not wrong, f"{len(wrong)} answers that must never be: {wrong[:10]}"
         return sum([await person.found() < person.saved for person in self._people])
+
+    async def _let_go(self, before: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+        """Everybody leaves: until no process holds many more files than before they came; what each holds then."""
+        for person in self._people:
+            await person.close()
+        try:
+            async with asyncio.timeout(SETTLE_S_MAX):
+                while True:
+                    after = self._held()
+                    if all(held["files"] <= before[part]["files"] + FILES_MORE_MAX for part, held in after.items()):
+                        return after
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise AssertionError(f"files are not closed: {before}, then {self._held()}") from None
 
     def _held(self) -> dict[str, dict[str, int]]:
         """Files and memory of each part: of the process of it that holds most."""
