@@ -101,9 +101,12 @@ class Moves:
         other = any(isinstance(event, EventSpecApplied | FleetEnded) for event in events)
         for user, (assignment, asked_at) in self._asked.items():
             since = max(asked_at, self._restarted, self._away_at.get(assignment.ship, 0.0))
+            # Those with whom a ship empties go together, the last of them when its own time is up.
+            together = max(at for other, at in self._asked.values() if other.ship == assignment.ship)
             if after.get(user) == assignment:
-                if now - since > LEAVE_MAX_S + LATE_S + self._house.clock_went_back_s:
-                    yield f"{user} still sits on {assignment.ship}, {now - since:.0f} s after they should leave"
+                late_s = now - max(since, together)
+                if late_s > LEAVE_MAX_S + LATE_S + self._house.clock_went_back_s:
+                    yield f"{user} still sits on {assignment.ship}, {late_s:.0f} s after they should leave"
                 continue
             machine = self._house.provider.machines.get(assignment.ship)
             if before.get(user) != assignment or other or machine is None or machine.ever_hostile:

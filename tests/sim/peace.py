@@ -80,8 +80,10 @@ def _organize(house: House) -> None:
     for ship in world.ships.values():
         if ship.cordoned:
             post(ShipCordoned(ship.id, False))
-        # Who comes back by themselves, or is known to the provider to be gone, needs no organizer.
-        silent = ship.unreachable and not _comes_back(house, ship.id) and ship.id not in house.provider.vanished
+        # Who comes back by themselves, or is known to the provider to be gone, needs no organizer. One that vanished
+        # while it was not known whether it had been launched was made anew.
+        gone = ship.id in house.provider.vanished and ship.id not in house.provider.machines
+        silent = ship.unreachable and not _comes_back(house, ship.id) and not gone
         in_use = ship.state in (ShipState.AVAILABLE, ShipState.RUNNING)
         if ship.kept:
             post(ShipReleased(ship.id))
