@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.pushes.cases import CASES
-from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
+from tests.e2e.pushes.images import LAB, LIGHT, PROCESS, ROOM
 from tests.e2e.pushes.whens import OF_KILLS, UNMEASURED
 
 __all__ = ["CASES", "KINDS"]
@@ -24,5 +24,6 @@ OF_DIRECTORIES = ("a directory that is not there",)
 KINDS = {
     LIGHT: tuple(what for what in CASES if what not in (*OF_DIRECTORIES, *UNMEASURED)),
     LAB: ("a good image", "`mux rollout rollback`", "its hook fails"),
+    ROOM: ("a good image", "its hook fails", "mux is killed while an attendee is swapped"),
     PROCESS: tuple(what for what in CASES if what not in (*OF_REGISTRIES, *OF_KILLS)),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.pushes.gate import Gate
@@ -58,6 +58,8 @@ LIGHT = Kind(
     'command = ["python3", "-I", "-S", "-u", "{{home}}/contents.py"]',
 )
 LAB = Kind("JupyterLab", "mux/example")
+ROOM = replace(LAB, name="JupyterLab, a room of 40", attendees=40, at_once="10%", start_max_s=180.0)
+"""Some 110 MB each, and as many again of those that are proved or swapped: what a machine with 8 GB has room for."""
 PROCESS = Kind("a small server, as processes", "", command=LIGHT.command)
 
 

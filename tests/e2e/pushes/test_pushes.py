@@ -10,7 +10,7 @@ import pytest
 from tests.docker_engine import Engine
 from tests.e2e.pushes.every import CASES, KINDS
 from tests.e2e.pushes.house import House, open_house
-from tests.e2e.pushes.images import LAB, LIGHT, PROCESS
+from tests.e2e.pushes.images import LAB, LIGHT, PROCESS, ROOM
 from tests.e2e.pushes.whens import UNMEASURED
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
@@ -44,3 +44,11 @@ async def test_jupyterlab_goes_through_a_push_and_back(docker_engine: Engine) ->
     async with open_house(docker_engine, LAB) as lab:
         await CASES["a good image"](lab)
         await CASES["`mux rollout rollback`"](lab)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_a_room_goes_through_a_push_and_nobody_through_a_bad_one(docker_engine: Engine) -> None:
+    async with open_house(docker_engine, ROOM) as room:
+        await CASES["a good image"](room)
+        await CASES["its hook fails"](room)
