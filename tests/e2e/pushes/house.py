@@ -33,7 +33,7 @@ POLLED_SLOWLY_S = 1.0
 POLLED_QUICKLY = 4
 """Of a large room so many ask every `POLL_S`, the others every second: this program must not be what is slow."""
 WAIT_S_MAX = 240.0
-WAIT_EACH_S = 10.0
+WAIT_EACH_S = 40.0
 """Bound of every wait, and what each attendee adds: minutes, since this machine may be doing other things."""
 ENDED = ("done", "stopped", "aborted", "rolled back")
 EVENT = """\
