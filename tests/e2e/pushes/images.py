@@ -58,7 +58,7 @@ LIGHT = Kind(
     'command = ["python3", "-I", "-S", "-u", "{{home}}/contents.py"]',
 )
 LAB = Kind("JupyterLab", "mux/example")
-ROOM = replace(LAB, name="JupyterLab, a room of 40", attendees=40, at_once="10%", start_max_s=180.0)
+ROOM = replace(LAB, name="JupyterLab, a room of 40", attendees=40, at_once="5%", start_max_s=180.0)
 """Some 110 MB each, and as many again of those that are proved or swapped: what a machine with 8 GB has room for."""
 PROCESS = Kind("a small server, as processes", "", command=LIGHT.command)
 
