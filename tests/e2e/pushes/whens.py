@@ -169,6 +169,6 @@ _BOTH = [each for each in itertools.product(WHENS, VICTIMS) if each != ("now", "
 """That one `cases` has, in two rows."""
 OF_KILLS = tuple(itertools.starmap(_title, _BOTH))
 UNMEASURED = tuple(_title(*each) for each in _BOTH if each[0] in {"idle", "at"} or each == ("now", "the engine is"))
-"""Tests alone, and no rows of the table: how long they take is for people and the clock to say, and an engine that dies
-in the moment of a start may leave a ship without a port for another try."""
+"""Tests alone, and no rows of the table: how long they take is for people and the clock to say, and what becomes of a
+trial whose engine dies depends on the moment."""
 CASES |= {_title(*each): _measures(*each) for each in _BOTH}
