@@ -31,6 +31,7 @@ from mux.auth.limiter import (
     Limited,
     Limiter,
 )
+from mux.auth.line import Asker
 from mux.auth.names import LOGIN_CHARS_MAX, clean, name_fault
 from mux.auth.passwords import PASSWORD_CHARS_MAX, Busy, Passwords
 from mux.auth.settings import AuthSettings
@@ -179,12 +180,13 @@ class Auth:
         return user
 
     async def _by_password(self, login: str, secret: str, attempt: Attempt, now: float) -> User | None:
+        asker = Asker(attempt.address, attempt.account)
         try:
             if attempt.delay_s:
                 await self._sleep(attempt.delay_s)
             user = await self._store.find_user(login)
             hashed = user.credential if user is not None and user.credential_kind == "password" else None
-            right = await self._passwords.verify(hashed, secret)
+            right = await self._passwords.verify(hashed, secret, asker)
         except Busy as busy:
             self._limiter.undone(attempt, now)
             raise LoginRefused(
@@ -201,15 +203,15 @@ class Auth:
             self._limiter.failed(attempt)
             return None
         self._limiter.succeeded(attempt, now)
-        await self._renew(user, secret)
+        await self._renew(user, secret, asker)
         return user
 
-    async def _renew(self, user: User, password: str) -> None:
+    async def _renew(self, user: User, password: str, asker: Asker) -> None:
         """Hash a password anew when the cost parameters have changed; the login does not depend on it."""
         if not self._passwords.outdated(user.credential):
             return
         try:
-            renewed = await self._passwords.hash(password)
+            renewed = await self._passwords.hash(password, asker)
             await self._store.swap_credential(user.id, user.credential, renewed)
         except (Busy, StoreError) as error:
             log.warning("password not rehashed", user=user.id, error=str(error))
@@ -241,7 +243,7 @@ class Auth:
         fault = name_fault(name) or ("A name cannot hold an @." if "@" in name else "")
         if fault:
             raise LoginRefused("name_invalid", fault)
-        await self._check_passcode(passcode, address_key(peer), now)
+        await self._check_passcode(passcode, Asker(address_key(peer), fold(name)), now)
         if await self._store.find_user(name) is not None:
             raise _taken()
         if seats_left <= 0:
@@ -272,12 +274,13 @@ class Auth:
         log.info("name registered", user=user.id)
         return user, code
 
-    async def _check_passcode(self, passcode: str, address: str, now: float) -> None:
+    async def _check_passcode(self, passcode: str, asker: Asker, now: float) -> None:
+        address = asker.address
         if (wait_s := self._passcode_failures.take(address, now)) > 0:
             text = f"There were too many wrong passcodes from this network. Try again in {wait_text(wait_s)}."
             raise LoginRefused("limited", text, wait_s)
         try:
-            right = await self._passcode_right(passcode)
+            right = await self._passcode_right(passcode, asker)
         except Busy as busy:
             self._passcode_failures.give_back(address, now)
             raise LoginRefused(
@@ -290,14 +293,14 @@ class Auth:
             )
         self._passcode_failures.give_back(address, now)
 
-    async def _passcode_right(self, passcode: str) -> bool:
+    async def _passcode_right(self, passcode: str, asker: Asker) -> bool:
         """Constant time. A hashed passcode is slow until it was right once; from then on its digest is known."""
         passcode = passcode[:PASSWORD_CHARS_MAX]
         digest = self._passcode_digest(passcode)
         if self._passcode_known is not None:
             return hmac.compare_digest(self._passcode_known, digest)
         settings = self._settings
-        right = await self._passwords.verify(settings.passcode_hash, clean(passcode))
+        right = await self._passwords.verify(settings.passcode_hash, clean(passcode), asker)
         if right and settings is self._settings:
             self._passcode_known = digest
         return right

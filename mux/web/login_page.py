@@ -29,8 +29,9 @@ log = structlog.get_logger(__name__)
 
 PURPOSE = "login"
 """Of the forms of this page."""
-BUSY_WAIT_MAX_S = 20.0
-"""How long a login waits for its turn before the page says so."""
+BUSY_WAIT_MAX_S = 60.0
+"""How long a login that found no place in the line comes back to it, before the page says so. By then a room has been
+told from those who guess, also when they came first and one of them sits in it."""
 BUSY_PAUSE_MAX_S = 2.0
 """Longest pause between two tries."""
 WAITERS_MAX = 1000

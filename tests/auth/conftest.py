@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from mux.auth.limiter import Limiter
+from mux.auth.line import Asker
 from mux.auth.login import Auth
 from mux.auth.passwords import Passwords
 from mux.auth.roster import Roster
@@ -30,9 +31,9 @@ class CountingPasswords(Passwords):
         super().__init__(CHEAP)
         self.checks = 0
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
+    async def verify(self, hashed: str | None, password: str, asker: Asker | None = None) -> bool:
         self.checks += 1
-        return await super().verify(hashed, password)
+        return await super().verify(hashed, password, asker)
 
 
 class Gate(PasswordHasher):

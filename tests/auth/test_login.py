@@ -176,6 +176,25 @@ async def test_a_full_line_is_busy_and_does_not_count_as_a_failure(store: SqlSto
     passwords.close()
 
 
+async def test_one_who_guesses_from_elsewhere_keeps_nobody_out(store: SqlStore, keys: Keyring) -> None:
+    gate = Gate()
+    passwords = Passwords(gate, threads=1, queue_max=2)
+    auth = Auth(store, keys, AuthSettings(), passwords=passwords)
+    await store.save_users([person("1", "Ada", password_hash=CHEAP.hash("correct horse"))])
+    guesses = [asyncio.create_task(auth.login(f"guess {n}", "wrong", "203.0.113.9", 0.0)) for n in range(5)]
+    while sum(guess.done() for guess in guesses) < 2:
+        await asyncio.sleep(0)
+    owner = asyncio.create_task(auth.login("Ada", "correct horse", ROOM, 0.0))
+    while sum(guess.done() for guess in guesses) < 3:
+        await asyncio.sleep(0)
+    gate.open.set()
+    assert (await owner).name == "Ada"
+    answers = await asyncio.gather(*guesses, return_exceptions=True)
+    codes = [answer.code for answer in answers if isinstance(answer, LoginRefused)]
+    assert sorted(codes) == ["busy", "busy", "busy", "wrong", "wrong"]
+    passwords.close()
+
+
 async def test_one_who_hangs_up_has_still_guessed(
     auth: Auth, roster: Roster, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

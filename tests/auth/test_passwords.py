@@ -1,4 +1,4 @@
-"""Chosen passwords: argon2id in a bounded queue."""
+"""Chosen passwords: argon2id behind a bounded line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import pytest
 from argon2 import PasswordHasher
 
-from mux.auth.passwords import Busy, Passwords
+from mux.auth.passwords import HOUSE, Busy, Passwords
 from tests.auth.conftest import CHEAP, Gate
 
 NICEST = 19
@@ -95,11 +95,23 @@ async def test_one_who_gives_up_waiting_leaves_the_line() -> None:
     passwords.close()
 
 
+async def test_who_waits_is_sent_away_when_it_ends() -> None:
+    gate = Gate()
+    passwords = Passwords(gate, threads=1)
+    first = asyncio.create_task(passwords.hash("first"))
+    second = asyncio.create_task(passwords.hash("second"))
+    await asyncio.sleep(0)
+    gate.open.set()
+    passwords.close()
+    answers = await asyncio.gather(first, second, return_exceptions=True)
+    assert isinstance(answers[0], str) and isinstance(answers[1], asyncio.CancelledError)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
 async def test_checks_stand_back_behind_everything_else(passwords: Passwords) -> None:
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = niceness()
-    assert await passwords._run(niceness) > before or before == NICEST
+    assert await passwords._run(niceness, HOUSE) > before or before == NICEST
     assert niceness() == before
