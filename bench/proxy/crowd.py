@@ -1,14 +1,16 @@
 """``python -m bench.proxy.crowd``: what thousands of open WebSockets and hundreds of slow clients cost the others.
 
 A fed proxy process, one workspace process for all routes, and a crowd in a process of its own: WebSockets that say a
-word now and then, and clients that take, or send, a large body a few bytes at a time. The others ask for something
-small at a steady rate from here; how long they wait is measured without the crowd, with it, and without it again.
+word now and then, and clients that take, or send, a large body a few bytes at a time, each at a time of its own. The
+others ask for something small at a steady rate from here; how long they wait is measured without the crowd, with the
+same crowd at the workspace itself (what the machine it runs on costs them), with it at the proxy, and without it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +44,10 @@ EVERY_S = 0.1
 """Between two requests of one of the others."""
 WORD_EVERY_S = 20.0
 """Between two messages of a WebSocket."""
+SIP_EVERY_S = 0.1
+"""Between two sips of a slow client."""
+STEP_S = 0.001
+"""What is due within it is done at once: people do not act in step."""
 SETTLE_S = 5.0
 """After the crowd has come, until the kernel's buffers are full of what nobody takes."""
 LARGE = 256 << 20
@@ -144,22 +150,42 @@ async def crowd(port: int, sockets: int, slow_clients: int) -> None:
     slow_ones = [slow(port, number) for number in range(slow_clients)]
     print(json.dumps({"open": len(talkers)}), flush=True)
     over = loop.run_in_executor(None, os.read, 0, 1)
-    word, turn = masked_frame(128), 0
+    word, began, said, sipped = masked_frame(128), loop.time(), 0, 0
     while not over.done():
-        part = max(1, int(sockets / (WORD_EVERY_S / EVERY_S)))
-        for talker in talkers[turn : turn + part]:
-            talker.transport.write(word)
-        turn = (turn + part) % max(1, sockets)
-        for number, sock in enumerate(slow_ones):
-            try:
-                if number % 3:
-                    sock.recv(16)
-                else:
-                    sock.send(b"x" * 16)
-            except BlockingIOError:
-                continue
-        await asyncio.sleep(EVERY_S)
+        since = loop.time() - began
+        while said < since * len(talkers) / WORD_EVERY_S:
+            talkers[said % len(talkers)].transport.write(word)
+            said += 1
+        while sipped < since * len(slow_ones) / SIP_EVERY_S:
+            sip(slow_ones[sipped % len(slow_ones)], sipped % len(slow_ones))
+            sipped += 1
+        await asyncio.sleep(STEP_S)
     print(json.dumps({"open": sum(not talker.lost for talker in talkers)}), flush=True)
+
+
+def sip(sock: socket.socket, number: int) -> None:
+    """Take, or send, as little as a slow client does at once."""
+    with contextlib.suppress(BlockingIOError):
+        if number % 3:
+            sock.recv(16)
+        else:
+            sock.send(b"x" * 16)
+
+
+@contextlib.asynccontextmanager
+async def crowded(port: int, sockets: int, slow_clients: int) -> AsyncIterator[dict[str, int]]:
+    """The crowd at a port, settled; how many sockets were open first and last is told in what is given."""
+    words = [sys.executable, "-m", "bench.proxy.crowd", "--crowd", str(port)]
+    words += ["--sockets", str(sockets), "--slow", str(slow_clients)]
+    came = await asyncio.create_subprocess_exec(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert came.stdin is not None and came.stdout is not None
+    async with asyncio.timeout(OPEN_S_MAX):
+        counted = {"first": json.loads(await came.stdout.readline())["open"]}
+    await asyncio.sleep(SETTLE_S)
+    yield counted
+    came.stdin.close()
+    counted["last"] = json.loads(await came.stdout.readline())["open"]
+    await came.wait()
 
 
 async def ask_for(port: int, number: int, until: float, took_ms: list[float]) -> None:
@@ -193,7 +219,7 @@ async def others(port: int, pid: int, seconds: float) -> dict[str, float]:
 
 
 async def measure(sockets: int, slow_clients: int, seconds: float) -> dict[str, object]:
-    """Alone, in the crowd, alone again."""
+    """Alone, beside the crowd, in it, alone again."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         upstream = int(free.getsockname()[1])
     behind = subprocess.Popen([sys.executable, "-m", "bench.proxy.crowd", "--serve", str(upstream)])
@@ -213,29 +239,25 @@ async def measure(sockets: int, slow_clients: int, seconds: float) -> dict[str, 
                 raise SystemExit("the proxy was not fed")
             await others(port, pid, 2.0)
             alone = await others(port, pid, seconds)
-            words = [sys.executable, "-m", "bench.proxy.crowd", "--crowd", str(port)]
-            words += ["--sockets", str(sockets), "--slow", str(slow_clients)]
-            came = await asyncio.create_subprocess_exec(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            assert came.stdin is not None and came.stdout is not None
-            async with asyncio.timeout(OPEN_S_MAX):
-                opened = json.loads(await came.stdout.readline())["open"]
+            async with crowded(upstream, sockets, slow_clients):
+                beside = await others(port, pid, seconds)
             await asyncio.sleep(SETTLE_S)
-            crowded = await others(port, pid, seconds)
-            came.stdin.close()
-            stayed = json.loads(await came.stdout.readline())["open"]
-            await came.wait()
+            async with crowded(port, sockets, slow_clients) as counted:
+                within = await others(port, pid, seconds)
+            await asyncio.sleep(SETTLE_S)
             again = await others(port, pid, seconds)
     behind.kill()
     behind.wait()
-    quiet = (float(alone["p99_ms"]) + float(again["p99_ms"])) / 2
     return {
-        "sockets_open": opened,
-        "sockets_open_at_the_end": stayed,
+        "sockets_open": counted["first"],
+        "sockets_open_at_the_end": counted["last"],
         "slow_clients": slow_clients,
         "alone": alone,
-        "in_the_crowd": crowded,
+        "crowd_at_the_workspace": beside,
+        "in_the_crowd": within,
         "alone_again": again,
-        "p99_ratio": round(float(crowded["p99_ms"]) / quiet, 2),
+        "p99_ratio": round(within["p99_ms"] / ((alone["p99_ms"] + again["p99_ms"]) / 2), 2),
+        "p99_ratio_of_the_machine": round(beside["p99_ms"] / ((alone["p99_ms"] + again["p99_ms"]) / 2), 2),
     }
 
 
@@ -257,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.proxy.crowd", description=__doc__)
     parser.add_argument("--sockets", type=int, default=5_000)
     parser.add_argument("--slow", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each of the three measurements")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each of the four measurements")
     parser.add_argument("--write", action="store_true", help="keep the results in bench/results")
     parser.add_argument("--serve", type=int, help="be the workspace, on this port")
     parser.add_argument("--crowd", type=int, help="be the crowd, at this port")

@@ -79,7 +79,7 @@ class FeedClient:
         while not writer.is_closing():
             await asyncio.sleep(limits.COUNTERS_S)
             with contextlib.suppress(OSError):
-                writer.write(encode(self._plane.counters()))
+                writer.write(encode(await self._plane.batch()))
                 if (paths := self._plane.paths.batch()) is not None:
                     writer.write(encode(paths))
                 await writer.drain()

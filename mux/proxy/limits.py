@@ -207,6 +207,9 @@ SWEEP_S: Final = 1.0
 COUNTERS_S: Final = 5.0
 """How often counters go to the control process."""
 
+TUNNELS_AT_ONCE: Final = 64
+"""Tunnels whose activity is looked at in one turn of the event loop, at some 4 microseconds each."""
+
 FEED_BACKOFF_FIRST_S: Final = 0.1
 """First pause before the feed is dialled again; a restart of the control process takes about a second."""
 

@@ -380,10 +380,19 @@ class Plane:
         if door.destination.route is not None:
             self.tally.active.add(door.destination.route)
 
-    def counters(self) -> Counters:
-        """A batch for the control process."""
-        for tunnel in self._tunnels:
+    async def batch(self) -> Counters:
+        """Counters for the control process, after a look at each tunnel.
+
+        A look is a system call: thousands of them at once would hold everybody up.
+        """
+        for number, tunnel in enumerate(list(self._tunnels), start=1):
             self._count_activity(tunnel)
+            if number % limits.TUNNELS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return self.counters()
+
+    def counters(self) -> Counters:
+        """What was counted since the last batch."""
         values = self.tally.values
         values["mux_proxy_connections"] = len(self._clients)
         values["mux_proxy_tunnels"] = len(self._tunnels)

@@ -239,17 +239,30 @@ async def test_both_legs_find_dead_peers_in_the_kernel(rig: Rig) -> None:
 
 async def test_a_tunnel_that_moves_bytes_is_active_and_one_that_answers_pings_is_not(rig: Rig) -> None:
     client, workspace = await open_tunnel(rig)
-    assert rig.plane.counters().active == ((ALICE, INTRO),)  # the handshake itself
-    rig.plane.counters()
-    assert rig.plane.counters().active == ()
+    assert (await rig.plane.batch()).active == ((ALICE, INTRO),)  # the handshake itself
+    await rig.plane.batch()
+    assert (await rig.plane.batch()).active == ()
     await workspace.send(b"\x89\x00")
     await client.exactly(2)
     await client.send(b"\x8a\x80mask")
     await workspace.exactly(6)
-    assert rig.plane.counters().active == ()
+    assert (await rig.plane.batch()).active == ()
     await client.send(b"x" * limits.TUNNEL_ACTIVE_BYTES_MIN)
     await workspace.exactly(limits.TUNNEL_ACTIVE_BYTES_MIN)
-    assert rig.plane.counters().active == ((ALICE, INTRO),)
+    assert (await rig.plane.batch()).active == ((ALICE, INTRO),)
+
+
+async def test_a_look_at_many_tunnels_leaves_turns_to_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TUNNELS_AT_ONCE", 1)
+    for _ in range(3):
+        await open_tunnel(rig)
+    looking = asyncio.ensure_future(rig.plane.batch())
+    turns = 0
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 3
+    assert (await looking).active == ((ALICE, INTRO),)
 
 
 async def test_the_kernels_byte_counts_are_read_right(rig: Rig) -> None:
