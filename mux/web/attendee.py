@@ -21,7 +21,7 @@ from mux.web.signed_in import SignedIn
 
 def attendee_app(deps: WebDeps) -> web.Application:
     """Login, ``/camp/`` with its cards and its waiting room, and the way in to projects that have no route yet."""
-    pages = Pages(deps.public_origin, event_name=deps.event_name, home="/camp/")
+    pages = Pages(deps.public_origin, trouble=lambda: deps.engine.trouble, event_name=deps.event_name, home="/camp/")
     forms = Forms(deps.keys, deps.public_origin)
     visitors = SignedIn(deps, forms)
     live = Live(deps.engine, deps.clock)

@@ -26,6 +26,10 @@ from mux.store.base import Store
 class EngineLike(Protocol):
     """The engine, as far as pages need it. Times are seconds since the epoch."""
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be persisted now; empty when all is well."""
+
     def session(self, session: SessionHash, now: float) -> SessionEntry | None:
         """The entry of a login in force, or None."""
 

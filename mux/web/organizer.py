@@ -80,7 +80,7 @@ def organizer_app(deps: WebDeps, api: Iterable[web.AbstractRouteDef] = ()) -> we
         deps: what the pages are given.
         api: routes of the admin API, with their whole paths; they check callers themselves.
     """
-    pages = Pages(deps.admin_origin, event_name=deps.event_name, home="/")
+    pages = Pages(deps.admin_origin, trouble=lambda: deps.engine.trouble, event_name=deps.event_name, home="/")
     pages.add_filters(clock_time=view.clock_time, iso_time=view.iso_time)
     forms = Forms(deps.keys, deps.admin_origin)
     live = Live(deps.engine, deps.clock, PUSH_INTERVAL_S)

@@ -71,10 +71,12 @@ class Pages:
     Args:
         shared: values that every template of the app sees.
         origin: scheme, host and port that the app is reached by.
+        trouble: why nothing can be stored at the moment; empty when all is well.
     """
 
-    def __init__(self, origin: str, **shared: object) -> None:
+    def __init__(self, origin: str, *, trouble: Callable[[], str] = str, **shared: object) -> None:
         self.origin = origin
+        self._trouble = trouble
         self._environment = Environment(
             loader=PackageLoader("mux.web"),
             autoescape=True,
@@ -139,7 +141,7 @@ class Pages:
             except Exception as error:
                 if getattr(error, "retryable", False):
                     log.warning("a page has to wait", method=request.method, code=getattr(error, "code", ""))
-                    return self.refusal(request, busy(request))
+                    return self.refusal(request, busy(request, self._trouble()))
                 log.exception("a page failed", method=request.method, handler=_handler_name(request))
                 return self.refusal(request, _DEFECT)
 
@@ -159,10 +161,15 @@ def content_security_policy(origin: str) -> str:
     )
 
 
-def busy(request: web.Request) -> Refusal:
-    """The engine or the store cannot say yes in time."""
-    again = "this page tries again by itself" if request.method in ("GET", "HEAD") else "go back and try again"
-    text = f"Many people are coming in right now. Nothing is lost: {again}."
+def busy(request: web.Request, trouble: str) -> Refusal:
+    """The engine or the store cannot say yes in time. What ``trouble`` says is for organizers: it names their files."""
+    by_itself = request.method in ("GET", "HEAD")
+    if trouble:
+        again = "This page tries again by itself." if by_itself else "Go back and try again in a minute."
+        text = f"The service cannot store logins at the moment; the organizers have been told. {again}"
+    else:
+        again = "this page tries again by itself" if by_itself else "go back and try again"
+        text = f"Many people are coming in right now. Nothing is lost: {again}."
     return Refusal(503, "busy", "One moment", text, retry_after_s=BUSY_RETRY_S)
 
 

@@ -47,6 +47,7 @@ class FakeEngine:
         self.rolling: tuple[RolloutView, ...] = ()
         self.warm = warming()
         self.busy = False
+        self.trouble = ""
         self.looks = 0
         self._version = 0
         self._news = asyncio.Condition()

@@ -256,7 +256,10 @@ async def test_a_busy_engine_is_a_page_that_tries_again(home: House) -> None:
     answer = await browser.get("/camp/deep-dive/")
     page = await answer.text()
     assert answer.status == 503
-    assert 'http-equiv="refresh"' in page
+    assert 'http-equiv="refresh"' in page and "Many people are coming in" in page
+    home.engine.trouble = "the disk is full"
+    page = await (await browser.get("/camp/deep-dive/")).text()
+    assert 'http-equiv="refresh"' in page and "cannot store logins" in page and "tries again by itself" in page
     answer = await browser.fetch("/camp/deep-dive/")
     assert (answer.status, (await answer.json())["error"]["code"]) == (503, "busy")
 

@@ -173,6 +173,17 @@ async def test_a_busy_engine_asks_to_try_again_and_sets_no_session(home: House) 
     assert browser.cookie("mux_session") == ""
 
 
+async def test_while_nothing_can_be_stored_that_is_what_is_said(home: House) -> None:
+    home.engine.busy, home.engine.trouble = True, "/srv/mux.db: the disk is full"
+    browser = await home.attendee()
+    page = await (await browser.send("/login", "/login", login="ada", secret=home.codes["ada"])).text()
+    assert "cannot store logins at the moment; the organizers have been told. Go back and try again" in page
+    assert "Many people" not in page and "mux.db" not in page
+    home.engine.trouble = ""
+    page = await (await browser.send("/login", "/login", login="ada", secret=home.codes["ada"])).text()
+    assert "Many people" in page
+
+
 async def test_a_roster_event_offers_no_names_of_ones_own(home: House) -> None:
     browser = await home.attendee()
     page = await (await browser.get("/login")).text()
