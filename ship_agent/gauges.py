@@ -177,7 +177,8 @@ class DockerGauge:
         with contextlib.suppress(*_GONE):
             container = self._engine.container(await self._container())
             said = await container.top(ps_args="-eo uid,pid")
-            return min((int(row[0]) for row in said["Processes"]), default=None)
+            rows = said["Processes"] or ()  # null of a container that is ending
+            return min((int(row[0]) for row in rows), default=None)
         return None
 
     async def _ask(self, what: str, parameters: dict[str, str]) -> Any:

@@ -153,6 +153,9 @@ BINDER = (
     [
         (BINDER, {}),
         ((*BINDER[:-2], "ENTRYPOINT exec jupyter lab --port=1234"), {}),
+        ((*BINDER[:-2], "RUN echo 'jupyter lab --no-browser --port=8888' > /home/jovyan/run.sh",
+          'ENTRYPOINT ["sh", "/home/jovyan/run.sh"]'), {}),
+        ((*BINDER[:-2], "ENTRYPOINT []", "CMD jupyterhub-singleuser --port=80"), {}),
         ((*BINDER, "USER root", "RUN mkdir /srv/lessons", "USER 1000",
           'CMD ["jupyter", "lab", "--notebook-dir=/srv/lessons"]'),
          {"saving": "Jupyter cannot save where it starts: "}),
@@ -163,7 +166,7 @@ BINDER = (
         ((*BINDER[:-2], "ENV NOTEBOOK_ARGS=--IdentityProvider.token=own"),
          {"token": "/camp/tutorial/api/contents with it is answered with 403"}),
     ],
-    ids=["settings", "shell", "unwritable", "outside", "deaf", "token"],
+    ids=["settings", "shell", "script", "hub", "unwritable", "outside", "deaf", "token"],
 )  # fmt: skip
 async def test_an_image_of_others_runs_or_is_told_what_to_change(
     lines: Sequence[str], wrong: Mapping[str, str], desk: Desk, docker_engine: Engine
