@@ -116,7 +116,9 @@ class Rig:
         return [
             *SYSTEMD,
             # The packet filter's, and what it takes to enter a container (docker exec).
-            *("--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--dns", "127.0.0.1"),
+            *("--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE"),
+            # Nothing has a name here: cloud-init asks for three before it looks for its metadata.
+            *("--dns", "127.0.0.1", "--dns-opt", "timeout:1", "--dns-opt", "attempts:1"),
             # Not on an overlay: the engine inside makes overlays of its own.
             *("--volume", f"{self.docker}:/var/lib/docker" if self.docker else "/var/lib/docker"),
             *("--volume", f"{self.directory}/machine.cfg:/etc/cloud/cloud.cfg.d/99-machine.cfg:ro"),

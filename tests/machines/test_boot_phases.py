@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bench.boot.plot import plot
+from bench.machine import commit
 from tests.docker_engine import ROOT, Engine
 from tests.machines.rig import Harbour, Inside, harbour
 
@@ -65,6 +66,7 @@ async def test_a_boot_is_measured_phase_by_phase(docker_engine: Engine) -> None:
         boots[kind] = {name: round(edges[i + 1] - edges[i], 2) for i, name in enumerate(PHASES)}
     found = {
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
         "machine": f"{platform.machine()}, {platform.system()}, a container for the machine",
         "seconds": boots,
     }
