@@ -14,7 +14,6 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import re
 import socket
@@ -25,6 +24,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 from aiohttp import hdrs, web
 
+from mux.core.forwarded import address_key
 from mux.store.base import ApiToken
 from mux.web.admin_api_endpoint import ALL_SCOPES, TOKEN_SCOPES, ApiError, Caller, Scope
 
@@ -180,16 +180,8 @@ def _known_scopes(names: Collection[str]) -> frozenset[Scope]:
 
 
 def _address(request: web.Request) -> str:
-    """What failures are counted by: an IPv4 address, or an IPv6 /64, since a host owns at least that."""
-    try:
-        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    """What failures are counted by."""
+    return address_key(request.remote or "unknown")
 
 
 def _unauthorized(message: str) -> ApiError:

@@ -98,12 +98,7 @@ class Reading:
             raise TurnOverError
         else:
             self.read_bytes += size
-        try:
-            folder, name = self.root.parent(path)
-            opened = open_file(name, folder)
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
+        if (opened := _opened(self.root, path)) is None:
             return None
         try:
             for _ in range(READS_MAX):
@@ -145,18 +140,24 @@ def read_chunk(home: Path, source: Source, chunk: str) -> bytes | None:
         chunk: its SHA-256.
     """
     with translated("the attendee's files"), Rooted(home) as root:
-        try:
-            folder, name = root.parent(source.path)
-            opened = open_file(name, folder)
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
+        if (opened := _opened(root, source.path)) is None:
             return None
         try:
             block = _pread(opened, source.size, source.at)
         finally:
             os.close(opened)
     return block if hashlib.sha256(block).hexdigest() == chunk else None
+
+
+def _opened(root: Rooted, path: bytes) -> int | None:
+    """A file's descriptor, or None if there is none of that name by now. Raises OSError of the ship's own troubles."""
+    try:
+        folder, name = root.parent(path)
+        return open_file(name, folder)
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return None
 
 
 def _pread(opened: int, size: int, at: int) -> bytes:

@@ -57,6 +57,18 @@ async def test_a_burst_is_taken_in_a_few_turns() -> None:
     await asyncio.gather(*tasks)
 
 
+def always_late(turns: Turns) -> None:
+    """Every turn has lasted too long from its beginning."""
+    begin = turns._begin
+
+    def begin_late(now: float) -> None:
+        begin(now)
+        turns.ends = -1.0
+
+    turns._begin = begin_late  # type: ignore[method-assign]
+    turns.ends = -1.0
+
+
 class Taking:
     """A connection that keeps what it takes."""
 
@@ -401,15 +413,7 @@ async def test_large_bodies_pass_whole_however_long_turns_are(rig: Rig) -> None:
         return echoed
 
     rig.alice.script = script
-    turns = rig.plane.turns
-    begin = turns._begin
-
-    def begin_late(now: float) -> None:
-        begin(now)
-        turns.ends = -1.0
-
-    turns._begin = begin_late  # type: ignore[method-assign]
-    turns.ends = -1.0
+    always_late(rig.plane.turns)
     for echoed in await asyncio.gather(*(ask() for _ in range(3))):
         assert echoed == body * number + end
 
@@ -475,15 +479,7 @@ async def test_tunnels_pass_whole_however_long_turns_are(rig: Rig) -> None:
     size, ends = 4 << 20, [await open_tunnel(rig) for _ in range(3)]
     for tunnel in rig.plane._tunnels:
         tunnel.watch(on=True)
-    turns = rig.plane.turns
-    begin = turns._begin
-
-    def begin_late(now: float) -> None:
-        begin(now)
-        turns.ends = -1.0
-
-    turns._begin = begin_late  # type: ignore[method-assign]
-    turns.ends = -1.0
+    always_late(rig.plane.turns)
 
     async def one_way(source: Wire, sink: Wire, number: int) -> None:
         said = b"%08d" % number * (size // 8)
