@@ -24,6 +24,6 @@ OF_DIRECTORIES = ("a directory that is not there",)
 KINDS = {
     LIGHT: tuple(what for what in CASES if what not in (*OF_DIRECTORIES, *UNMEASURED)),
     LAB: ("a good image", "`mux rollout rollback`", "its hook fails"),
-    ROOM: ("its hook fails",),
+    ROOM: ("its hook fails", "a good image"),
     PROCESS: tuple(what for what in CASES if what not in (*OF_REGISTRIES, *OF_KILLS)),
 }
