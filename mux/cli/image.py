@@ -11,7 +11,6 @@ import shlex
 import signal
 from collections.abc import Coroutine
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -120,7 +119,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
 
 
 def try_out(  # noqa: PLR0917 - typer makes options of arguments
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory with home/ or a Dockerfile.")],
+    subject: Subject,
     runtime: RuntimeOption = None,
     kind: KindOption = Kind.JUPYTER,
     memory: MemoryOption = "1GiB",
@@ -132,15 +131,13 @@ def try_out(  # noqa: PLR0917 - typer makes options of arguments
     ] = 8000,
     browser: Annotated[bool, typer.Option("--browser", help="Open a browser when it is ready.")] = False,
 ) -> int:
-    """Run a tutorial in a small mux of its own, and take changes over when they are saved."""
+    """Run a tutorial in a small mux of its own; of a directory, take over what is saved in it."""
     from mux.imagecheck.errors import ImageCheckError  # noqa: PLC0415 - only these commands need it
     from mux.imagecheck.tryout import run  # noqa: PLC0415 - as above
 
-    if not directory.is_dir():
-        raise CliError(f"{directory}: there is no such directory; name one", code=2)
     try:
         wishes = _wishes(runtime, kind, memory, project_port, allow, command)
-        return run(str(directory), wishes, port=port, browser=browser)
+        return run(subject, wishes, port=port, browser=browser)
     except ImageCheckError as error:
         raise CliError(error.message, detail=error.detail, code=2) from error
 

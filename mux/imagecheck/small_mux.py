@@ -42,7 +42,10 @@ class SmallMux:
             lines = [*dict.fromkeys(line for why in failures for line in str(why).splitlines()[-FAILURE_LINES:])]
             if not status["seats_ready"] + status["seats_assigned"]:
                 return False, [*(ship["phase"] for ship in status["ships"] if ship["phase"]), *lines]
-            return True, [*lines, "mend it: what you save is tried at once"] if lines else []
+            if lines:
+                followed = self._subject.source is not None
+                lines.append("mend it: what you save is tried at once" if followed else "mend it, and start this again")
+            return True, lines
         except TROUBLE:
             return False, []
 

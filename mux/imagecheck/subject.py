@@ -110,6 +110,7 @@ class Subject:
         runtime: what runs it.
         image: as an event file names it.
         wishes: what the author said.
+        source: the author's directory; None for an image by its name.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Subject:
     runtime: Runtime
     image: str
     wishes: Wishes
+    source: Path | None = None
 
     def event_text(self, port: int) -> str:
         """An event file with this one project; ``port`` is the attendees', and the next `PORTS` are used as well."""
@@ -163,7 +165,7 @@ async def subject_of(given: str, wishes: Wishes, environ: Mapping[str, str]) -> 
             raise ImageCheckError(f"{given}: there is no such directory; name one, or an image")
         if wishes.runtime == "process":
             raise ImageCheckError(f"{given}: there is no such directory, and the runtime process takes no other image")
-        await _engine(environ)
+        await _engine(environ, f"{given}: there is no such directory, and ")
         await _have(given, environ)
         last = given.partition("@")[0].rpartition("/")[2].partition(":")[0]
         return Subject(project_name(last), given, "docker", given, wishes)
@@ -175,13 +177,13 @@ async def subject_of(given: str, wishes: Wishes, environ: Mapping[str, str]) -> 
                 f"{given}: there is neither a Dockerfile nor a directory home/ with what attendees shall find; "
                 "make one of both"
             )
-        return Subject(name, title, "process", str(place.path), wishes)
+        return Subject(name, title, "process", str(place.path), wishes, place.path)
     if not place.has_dockerfile:
         raise ImageCheckError(f"{given}: there is no Dockerfile to build; write one, or leave out --runtime docker")
     await _engine(environ)
     if replaced := await build(place.path, f"{BUILT}/{name}", environ):
         await forget_images([replaced], environ)
-    return Subject(name, title, "docker", f"{BUILT}/{name}", wishes)
+    return Subject(name, title, "docker", f"{BUILT}/{name}", wishes, place.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +209,14 @@ def project_name(text: str) -> str:
     return name or "image"
 
 
-async def _engine(environ: Mapping[str, str]) -> None:
+async def _engine(environ: Mapping[str, str], otherwise: str = "") -> None:
+    """Raises ImageCheckError if there is none; ``otherwise`` is said before the reason."""
     try:
         await asyncio.to_thread(engine_address, environ)
     except UnavailableError as error:
         raise ImageCheckError(
-            f"containers cannot be run here: {error}; a directory with home/ can be tried with --runtime process"
+            f"{otherwise}containers cannot be run here: {error}; a directory with home/ can be tried with "
+            "--runtime process"
         ) from error
 
 

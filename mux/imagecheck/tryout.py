@@ -1,4 +1,4 @@
-"""`mux image try`: one project in a small mux of its own, which follows what its author saves.
+"""`mux image try`: one project in a small mux of its own, which follows what its author saves in its directory.
 
 Owns the event file of such a mux, its directory, and the loop that looks for saved files. Rules: what the author saved
 goes into the workspace's home unless somebody changed that file there; then it stays, and that is said. Anything else
@@ -34,22 +34,26 @@ LOOK_S = 0.5
 NAME = "author"
 LOG = "mux.log"
 """What the processes of this mux log; gone with its directory."""
+NOT_FOLLOWED = (
+    "An image is shown as it is: what you save beside the browser does not come into it. Build it anew and start this "
+    "again, or name its directory."
+)
 
 
 def run(given: str, wishes: Wishes, *, port: int, browser: bool) -> int:
     """Until Ctrl-C; the exit code. Raises ImageCheckError.
 
     Args:
-        given: the author's directory.
+        given: the author's directory, or an image's name.
         wishes: see there.
         port: attendees' port; the next hundred are used as well.
         browser: open one when it is ready.
     """
     open_standard_streams()
-    before = seen(Path(given))  # what is saved while it is built is looked at afterwards
+    before = seen(Path(given))  # nothing of an image; what is saved while it is built is looked at afterwards
     subject = asyncio.run(subject_of(given, wishes, os.environ))
     directory = Path(tempfile.mkdtemp(prefix="mux-image-"))
-    tryout = Tryout(directory, Path(given).resolve(), subject, before, browser=browser)
+    tryout = Tryout(directory, subject, before, browser=browser)
     try:
         lay_out(directory, subject, port, new_code())
         with logged_to(directory / LOG):
@@ -76,9 +80,8 @@ def lay_out(directory: Path, subject: Subject, port: int, code: str) -> None:
 class Tryout:
     """What runs beside the mux: says when it is ready, then follows the author."""
 
-    def __init__(self, directory: Path, source: Path, subject: Subject, before: Followed, *, browser: bool) -> None:
+    def __init__(self, directory: Path, subject: Subject, before: Followed, *, browser: bool) -> None:
         self._directory = directory
-        self._source = source
         self._subject = subject
         self._before = before
         self._browser = browser
@@ -86,7 +89,7 @@ class Tryout:
         """Ids of images that were built here and have no name any more."""
 
     async def watch(self, settings: Settings) -> None:
-        """Runs beside the mux until it ends."""
+        """Runs beside the mux: until it ends where there is a directory to follow."""
         say(f"starting {self._subject.title} by the runtime {self._subject.runtime}")
         connector = aiohttp.UnixConnector(str(settings.data / ADMIN_SOCKET))
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -101,17 +104,18 @@ class Tryout:
                 await asyncio.sleep(0 if ready else LOOK_S)
             code = (self._directory / "roster.csv").read_text(encoding="utf-8").strip().rpartition(",")[2]
             address = f"http://localhost:{settings.public[1]}/camp/{self._subject.name}/"
-            sys.stdout.write(f"\n  {address}\n  name {NAME}, code {code}\n\nCtrl-C ends it.\n")
+            rest = "" if self._subject.source else f"{NOT_FOLLOWED}\n"
+            sys.stdout.write(f"\n  {address}\n  name {NAME}, code {code}\n\n{rest}Ctrl-C ends it.\n")
             sys.stdout.flush()
             if self._browser:
                 await asyncio.to_thread(webbrowser.open, address)
-            while True:
+            while self._subject.source is not None:
                 await asyncio.sleep(LOOK_S)
-                await self._look(mux)
+                await self._look(mux, self._subject.source)
 
-    async def _look(self, mux: SmallMux) -> None:
+    async def _look(self, mux: SmallMux, source: Path) -> None:
         """Once: what the author saved, and what became of what was pushed."""
-        before, now = self._before, await asyncio.to_thread(seen, self._source, self._before)
+        before, now = self._before, await asyncio.to_thread(seen, source, self._before)
         changed = changes(before, now)
         try:
             if not changed:
@@ -120,10 +124,10 @@ class Tryout:
                 return
             self._before = now
             if self._subject.runtime == "docker" or not all(path.startswith("home/") for path in changed):
-                await self._push(mux, changed)
+                await self._push(mux, source, changed)
                 return
             homes = await asyncio.to_thread(lambda: list(self._directory.glob("data/**/workspaces/*/home")))
-            lines = await asyncio.to_thread(take_over, self._source, homes, before, now, changed)
+            lines = await asyncio.to_thread(take_over, source, homes, before, now, changed)
             for line in lines:
                 say(line)
             if lines and (refused := await mux.tell(lines)):
@@ -131,14 +135,14 @@ class Tryout:
         except TROUBLE as error:
             say(f"what was saved could not be brought over ({type(error).__name__}); save once more")
 
-    async def _push(self, mux: SmallMux, changed: Set[str]) -> None:
+    async def _push(self, mux: SmallMux, source: Path, changed: Set[str]) -> None:
         """Give the workspace what all of the directory makes now."""
         first = min(changed, key=lambda path: (path.startswith("home/"), path))
         built = self._subject.runtime == "docker"
         say(f"{first} has changed: {'building and ' if built else ''}trying it before your workspace gets it")
         if built:
             try:
-                replaced = await build(self._source, self._subject.image, os.environ)
+                replaced = await build(source, self._subject.image, os.environ)
             except ImageCheckError as error:
                 for line in (error.message, *error.detail):
                     say(line)

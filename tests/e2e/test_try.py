@@ -108,9 +108,22 @@ async def author_with_dockerfile(browser: Browser, tmp_path: Path, docker_engine
         docker_engine.run_docker("image", "rm", "--force", BUILT)
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def author_of_an_image(browser: Browser, tmp_path: Path, docker_engine: Engine) -> AsyncIterator[Author]:
+    """An author who names an image."""
+    build(docker_engine)
+    own = {"DOCKER_HOST": docker_engine.host}
+    async with trying(browser, tmp_path, own=own, image="mux/example") as opened:
+        yield opened
+
+
 @contextlib.asynccontextmanager
 async def trying(
-    browser: Browser, tmp_path: Path, files: Mapping[str, str] | None = None, own: Mapping[str, str] | None = None
+    browser: Browser,
+    tmp_path: Path,
+    files: Mapping[str, str] | None = None,
+    own: Mapping[str, str] | None = None,
+    image: str = "",
 ) -> AsyncIterator[Author]:
     """An author whose directory has two texts, at the workspace; everything ends by Ctrl-C.
 
@@ -119,6 +132,7 @@ async def trying(
         tmp_path: for the directory.
         files: what else is in it, by name.
         own: of the command's environment.
+        image: what is tried instead of the directory.
     """
     directory, output = tmp_path / "tutorial", tmp_path / "output"
     (directory / "home").mkdir(parents=True)
@@ -129,7 +143,7 @@ async def trying(
     port = free_ports(PORTS, adjacent=True)[0]
     with output.open("wb") as file:
         command = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mux.cli", "image", "try", str(directory), "--port", str(port)),
+            *(sys.executable, "-m", "mux.cli", "image", "try", image or str(directory), "--port", str(port)),
             env=clean_environment() | {"TMPDIR": str(temporary), **(own or {})},
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
@@ -227,3 +241,10 @@ async def test_a_dockerfile_is_built_anew_for_an_open_page_and_one_that_does_not
     await author.told(HAS_IT, times=3)
     assert await author.page.evaluate("window.witness") == "the same page"
     await expect(author.page.locator(".jp-Dialog")).to_have_count(0)
+
+
+async def test_an_image_is_opened_by_its_name_and_says_that_it_follows_nothing(author_of_an_image: Author) -> None:
+    author = author_of_an_image
+    assert "what you save beside the browser does not come into it" in await said(author.output, "An image is shown")
+    await author.opens("README.md")
+    await author.types("typed here")

@@ -22,8 +22,13 @@ class Answers:
         self.told: list[tuple[str, Any]] = []
         self.rollout: dict[str, Any] = {"phase": "proving", "why": "", "failures": []}
         self.refusal = ""
+        self.failed = ""
 
     async def answer(self, request: web.Request) -> web.Response:
+        if request.path.endswith("/status"):
+            seat = {"failures": {"intro": self.failed} if self.failed else {}}
+            status = {"ships": [{"seats": [seat], "phase": ""}], "seats_ready": 1, "seats_assigned": 0}
+            return web.json_response(status)
         if request.method == "GET":
             return web.json_response({"rollouts": [self.rollout]})
         self.told.append((request.path, await request.json()))
@@ -33,7 +38,9 @@ class Answers:
 
 
 @asynccontextmanager
-async def small_mux(place: Path, answers: Answers, kind: str) -> AsyncIterator[SmallMux]:
+async def small_mux(
+    place: Path, answers: Answers, kind: str = "jupyter", source: Path | None = None
+) -> AsyncIterator[SmallMux]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answers.answer)
     runner = web.AppRunner(app)
@@ -41,7 +48,8 @@ async def small_mux(place: Path, answers: Answers, kind: str) -> AsyncIterator[S
     await web.UnixSite(runner, str(place / "socket")).start()
     try:
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(place / "socket"))) as session:
-            yield SmallMux(session, Subject("intro", "intro", "process", "/images/intro", Wishes(kind=kind)))
+            subject = Subject("intro", "intro", "process", "/images/intro", Wishes(kind=kind), source)
+            yield SmallMux(session, subject)
     finally:
         await runner.cleanup()
 
@@ -52,7 +60,7 @@ def answers() -> Answers:
 
 
 async def test_pages_of_notebooks_are_told_and_others_by_a_notice(tmp_path: Path, answers: Answers) -> None:
-    async with small_mux(tmp_path, answers, "jupyter") as mux:
+    async with small_mux(tmp_path, answers) as mux:
         assert await mux.tell(["notes.txt is taken over"]) == ""
     async with small_mux(tmp_path, answers, "http") as mux:
         assert await mux.tell(["notes.txt is taken over", "old.txt is gone"]) == ""
@@ -66,7 +74,7 @@ async def test_pages_of_notebooks_are_told_and_others_by_a_notice(tmp_path: Path
 
 
 async def test_the_end_of_a_push_is_told_once(tmp_path: Path, answers: Answers) -> None:
-    async with small_mux(tmp_path, answers, "jupyter") as mux:
+    async with small_mux(tmp_path, answers) as mux:
         assert await mux.news() == []
         assert await mux.push() == ""
         assert await mux.news() == []
@@ -77,7 +85,7 @@ async def test_the_end_of_a_push_is_told_once(tmp_path: Path, answers: Answers) 
 
 
 async def test_a_push_that_stopped_is_told_with_reasons(tmp_path: Path, answers: Answers) -> None:
-    async with small_mux(tmp_path, answers, "jupyter") as mux:
+    async with small_mux(tmp_path, answers) as mux:
         await mux.push()
         failures = [{"subject": "ship-0001", "why": "the hook 10-bad.sh failed\n\x1b[2Jred"}]
         answers.rollout = {"phase": "stopped", "why": "nobody proved it", "failures": failures}
@@ -89,6 +97,17 @@ async def test_a_push_that_stopped_is_told_with_reasons(tmp_path: Path, answers:
 
 async def test_a_push_that_is_refused_says_why_and_is_not_waited_for(tmp_path: Path, answers: Answers) -> None:
     answers.refusal = "the image does not fit"
-    async with small_mux(tmp_path, answers, "jupyter") as mux:
+    async with small_mux(tmp_path, answers) as mux:
         assert await mux.push() == "the image does not fit"
         assert await mux.news() == []
+
+
+async def test_what_to_do_about_a_failure_depends_on_whether_there_is_a_directory_to_follow(
+    tmp_path: Path, answers: Answers
+) -> None:
+    async with small_mux(tmp_path, answers) as mux:
+        assert await mux.arriving() == (True, [])
+        answers.failed = "exit code 3"
+        assert await mux.arriving() == (True, ["exit code 3", "mend it, and start this again"])
+    async with small_mux(tmp_path, answers, source=tmp_path) as mux:
+        assert await mux.arriving() == (True, ["exit code 3", "mend it: what you save is tried at once"])

@@ -67,7 +67,17 @@ def test_a_link_out_of_the_home_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["image", "try", "./nowhere"]) == 2
-    assert capsys.readouterr().err == "mux: nowhere: there is no such directory; name one\n"
+    assert capsys.readouterr().err == "mux: ./nowhere: there is no such directory; name one, or an image\n"
+
+
+def test_what_may_be_a_misspelt_directory_is_said_where_there_is_no_engine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    assert run(["image", "try", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "mux: nowhere: there is no such directory, and containers cannot be run here: "
+    )
 
 
 @pytest.mark.long
