@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -85,8 +86,8 @@ class Child:
             try:
                 code = await self._run_once()
                 what = f"ended with {describe(code)}"
-            except OSError as error:  # no memory or no process left: it may pass
-                what = f"cannot be started: {error.strerror}"
+            except (OSError, subprocess.SubprocessError) as error:  # no memory or no process left: it may pass
+                what = f"cannot be started: {getattr(error, 'strerror', None) or error}"
             if self._stopping.is_set() or code == EXIT_CONFIG:
                 break
             pause = RESTART_PAUSE_S if clock() - started >= STEADY_S else pause
@@ -145,7 +146,11 @@ def _die_with_parent(parent: int, orphaned: signal.Signals) -> None:
 
 def describe(code: int) -> str:
     """An exit code in words; negative ones are signals, as in `subprocess`."""
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    # Most real-time signals have no name.
+    named = -code in set(signal.Signals)
+    return f"signal {signal.Signals(-code).name if named else -code}"
 
 
 def say(text: str) -> None:

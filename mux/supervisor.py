@@ -28,6 +28,7 @@ from typing import Any
 
 from mux.child import SAID, Child, describe, say
 from mux.listeners import HandedOver, ListenError, listen_tcp, listen_unix
+from mux.lockfile import LOCK, PID_BYTES_MAX
 from mux.logfile import STDERR
 from mux.notify import READY, STOPPING, Notifier
 from mux.succession import Predecessors, all_said, become_next
@@ -149,7 +150,7 @@ async def _tell_that_it_takes_long() -> None:
 
 def lock(data: Path) -> int:
     """Make sure that this is the one supervisor of a data directory. Returns the descriptor that holds the lock."""
-    path = data / "run" / "supervisor.lock"
+    path = data / LOCK
     try:
         # Each by itself: parents that mkdir makes on the way would be open to everybody.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -158,7 +159,7 @@ def lock(data: Path) -> int:
     except OSError as error:
         raise SupervisorError(f"{path}: {error.strerror}") from error
     if not _locked(descriptor):
-        other = os.read(descriptor, 32).decode(errors="replace").strip()
+        other = os.read(descriptor, PID_BYTES_MAX).decode(errors="replace").strip()
         os.close(descriptor)
         raise SupervisorError(f"mux is already running on {data} (process {other})")
     try:

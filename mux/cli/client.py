@@ -10,7 +10,6 @@ over TLS or to this machine only; redirects are not followed; an answer has a bo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -25,11 +24,10 @@ from urllib.parse import quote, urlsplit
 
 from mux.cli.errors import ApiRefusedError, CliError, NotRunningError, UsageError
 from mux.cli.output import plain
+from mux.lockfile import holder
 
 API_PREFIX = "/api/v1"
 SOCKET_BELOW_DATA = Path("run") / "admin.sock"
-SUPERVISOR_LOCK = "supervisor.lock"
-"""Beside the socket: held as long as somebody sees to it that there is a control process."""
 CONFIG_DEFAULT = Path("event.toml")
 DATA_DEFAULT = "data"
 """``[data] directory`` of an event file that does not say."""
@@ -163,12 +161,8 @@ class Api:
 
 def _starts(where: Path) -> bool:
     """Whether a supervisor holds the data directory of this socket: then its control process comes by itself."""
-    with contextlib.suppress(OSError), where.with_name(SUPERVISOR_LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    data = where.parents[1]  # the socket is at SOCKET_BELOW_DATA
+    return holder(data) is not None
 
 
 @contextlib.contextmanager

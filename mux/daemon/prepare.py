@@ -8,8 +8,6 @@ file that somebody is just editing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import time
 import tomllib
@@ -33,15 +31,12 @@ from mux.config import (
 )
 from mux.daemon.errors import EXIT_CONFIG, StartError
 from mux.keys import KeyFileError, Keyring
+from mux.lockfile import holder
 from mux.store.base import Store, StoreError
 from mux.store.sql import SqlStore, sqlite_url
 
 ROSTER_BYTES_MAX = 8 * 1024 * 1024
 """20,000 rows of 400 bytes."""
-
-
-LOCK = Path("run") / "supervisor.lock"
-"""Below the data directory: the supervisor of a mux that runs holds it, and its number stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +85,9 @@ def refuse_beside_another(data: Path) -> None:
 
     A supervisor that is about to give way to the next version of itself prepares that. Raises StartError.
     """
-    with contextlib.suppress(OSError), (data / LOCK).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = lock.read(32).decode(errors="replace").strip()
-            if holder != str(os.getppid()):
-                raise StartError(f"mux is already running on {data} (process {holder})") from None
+    other = holder(data)
+    if other is not None and other != str(os.getppid()):
+        raise StartError(f"mux is already running on {data} (process {other})")
 
 
 def open_keys(data: Path) -> Keyring:

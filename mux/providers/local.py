@@ -185,7 +185,10 @@ class LocalProvider:
     async def reap(self, *, foreign: bool) -> Reaped:  # noqa: ARG002 - a directory of ships belongs to one store
         """End every ship of this event here."""
         ships = [*await self.list()]
-        await asyncio.gather(*(self.terminate(ship) for ship in ships))
+        results = await asyncio.gather(*(self.terminate(ship) for ship in ships), return_exceptions=True)
+        for result in results:  # once all have been tried
+            if isinstance(result, BaseException):
+                raise result
         return Reaped(machines=len(ships))
 
     async def close(self) -> None:
@@ -216,6 +219,10 @@ class LocalProvider:
                 ended = await self._run_once(ship, look=failures > 0)
             except ProviderError as error:
                 ended = str(error)
+            except Exception as error:
+                # A defect of one look must not end the watch: nobody else would start the agent again.
+                log.exception("watching an agent failed", ship=ship)
+                ended = f"unexpected: {error!r}"[:500]
             if not (self._directory(ship) / "machine.json").exists():
                 # Somebody deleted it: the listing says so too, and what to do about the ship is the core's to say.
                 log.warning("a ship's directory is gone", ship=ship)

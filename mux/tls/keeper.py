@@ -84,11 +84,13 @@ class Look:
         pairs: chain and key by site, as far as they should be served from now on.
         faults: what is wrong by site.
         next_s: seconds until the next look.
+        taken: called once the pairs are on the disk. May raise OSError: then it is called again later.
     """
 
     pairs: Mapping[str, tuple[bytes, bytes]]
     faults: Mapping[str, str]
     next_s: float
+    taken: Callable[[], None] = lambda: None
 
 
 class FileSource:
@@ -157,8 +159,11 @@ class AcmeSource:
             self._failures += 1
             return Look({}, {site.name: str(error) for site in self._sites}, pause_s)
         self._failures = 0
-        write_file(self._origin, self._authority.directory.encode())
-        return Look({site.name: pair for site in self._sites}, {}, ACME_LOOK_S)
+
+        def taken() -> None:
+            write_file(self._origin, self._authority.directory.encode())
+
+        return Look({site.name: pair for site in self._sites}, {}, ACME_LOOK_S, taken)
 
 
 class CertificateKeeper:
@@ -185,6 +190,7 @@ class CertificateKeeper:
         self._clock = clock
         self._changed = changed
         self._versions: dict[str, str] = {}
+        self._unwritten: Look | None = None
         self._statuses = {site.name: self._found(site) for site in sites}
 
     @property
@@ -206,13 +212,22 @@ class CertificateKeeper:
             try:
                 pause_s = await self.look()
             except OSError as error:
-                log.error("certificates cannot be kept", error=str(error))
+                self._complain_of_all(f"certificates cannot be kept in {self._directory}: {error.strerror or error}")
                 pause_s = FILES_LOOK_S
+            except Exception as error:
+                # A defect must not end the looks: what is served runs out months later, when nobody thinks of it.
+                log.exception("a look at the certificates failed")
+                self._complain_of_all(f"a defect, which is in mux's log ({type(error).__name__})")
+                pause_s = ACME_RETRY_S[0]
             await asyncio.sleep(pause_s)
 
     async def look(self) -> float:
-        """One look; seconds until the next. Raises OSError when the directory cannot be written."""
-        found = await self._source.look(self._statuses, self._now())
+        """One look; seconds until the next. Raises OSError when the directory cannot be written.
+
+        What could not be written is what the next look begins with: an authority gives few certificates a week.
+        """
+        found = self._unwritten or await self._source.look(self._statuses, self._now())
+        self._unwritten = found if found.pairs else None
         changed = False
         for name, status in list(self._statuses.items()):
             if name in found.pairs:
@@ -221,6 +236,9 @@ class CertificateKeeper:
                 self._complain(status, fault)
         if changed:
             self._changed()
+        if found.pairs:
+            found.taken()
+        self._unwritten = None
         return found.next_s
 
     def _take(self, status: SiteStatus, chain: bytes, key: bytes) -> bool:
@@ -230,14 +248,20 @@ class CertificateKeeper:
         except CertificateError as error:
             self._complain(status, str(error))
             return False
-        self._statuses[site.name] = SiteStatus(site, certificate)
         version = hashlib.sha256(content).hexdigest()
-        if version == self._versions.get(site.name):
+        new = version != self._versions.get(site.name)
+        if new:
+            write_file(self.path(site.name), content)
+        self._statuses[site.name] = SiteStatus(site, certificate)
+        if not new:
             return False
-        write_file(self.path(site.name), content)
         self._versions[site.name] = version
         log.info("certificate taken", site=site.name, host=site.host, until=certificate.not_after.isoformat())
         return True
+
+    def _complain_of_all(self, fault: str) -> None:
+        for status in list(self._statuses.values()):
+            self._complain(status, fault)
 
     def _complain(self, status: SiteStatus, fault: str) -> None:
         if fault != status.fault:

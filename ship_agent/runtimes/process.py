@@ -120,10 +120,9 @@ class ProcessRuntime:
         await asyncio.to_thread(self.shared.open, {name: held.kept.shared for name, held in self._held.items()})
 
     def _find(self) -> dict[str, _Held]:
-        boot = process_mark(os.getpid()).partition(":")[0]
-        self._images.open(boot)
         found: dict[str, _Held] = {}
         with translated("the workspaces"):
+            self._images.open(process_mark(os.getpid()).partition(":")[0])
             self._workspaces.mkdir(parents=True, exist_ok=True, mode=0o700)
             for directory in self._workspaces.iterdir():
                 kept = Kept.load(directory)
@@ -197,12 +196,14 @@ class ProcessRuntime:
         ended = SHIM_LOST
         try:
             process = await asyncio.to_thread(spawn_shim, directory)
+            with translated("the workspace's shim"):
+                mark = process_mark(process.pid)
         except BaseException as failure:
             if isinstance(failure, RuntimeFailure):
                 ended = Exit(127, failure.code, failure.detail)
             self._held[spec.id] = _Held(directory, kept, exit=ended)
             raise
-        held = _Held(directory, kept, pid=process.pid, mark=process_mark(process.pid), process=process)
+        held = _Held(directory, kept, pid=process.pid, mark=mark, process=process)
         self._held[spec.id] = held
         self._watch(spec.id, held)
 
@@ -351,7 +352,7 @@ async def _ended(pid: int, mark: str) -> None:
     try:
         descriptor = os.pidfd_open(pid)
     except (AttributeError, OSError):
-        while mark and process_mark(pid) == mark:  # noqa: ASYNC110 - nobody tells us: that is why it is polled
+        while _lives(pid, mark):  # noqa: ASYNC110 - nobody tells us: that is why it is polled
             await asyncio.sleep(POLL_S)
         return
     try:
@@ -360,12 +361,20 @@ async def _ended(pid: int, mark: str) -> None:
         loop.add_reader(descriptor, ended.set)
         try:
             # Looked at after the pidfd is there: before, the pid may have gone to somebody else.
-            if mark and process_mark(pid) == mark:
+            if _lives(pid, mark):
                 await ended.wait()
         finally:
             loop.remove_reader(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lives(pid: int, mark: str) -> bool:
+    """Whether a process is still there. One that cannot be looked at now counts as alive: it is not swept up."""
+    try:
+        return bool(mark) and process_mark(pid) == mark
+    except OSError:
+        return True
 
 
 def _delete(directory: Path, way: Way) -> None:

@@ -46,13 +46,17 @@ def process_mark(pid: int) -> str:
 
     Linux: proc(5), field 22 of ``/proc/<pid>/stat``, in ticks since the boot, so that a clock that is set changes
     nothing. Elsewhere: the start time as ps(1) prints it.
+
+    Raises OSError when it cannot be told for want of descriptors or memory: that is no word on the process.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - no pathlib: it costs memory
             fields = file.read().rpartition(b")")[2].split()
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:  # noqa: PTH123
             boot = file.read().strip()
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         if sys.platform == "linux":
             return ""
         shown = subprocess.run(  # noqa: S603 - a fixed program, and a number

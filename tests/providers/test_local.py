@@ -531,6 +531,42 @@ async def test_an_agent_that_cannot_be_started_is_tried_again(tmp_path: Path) ->
         await provider.close()
 
 
+async def test_a_defect_while_an_agent_is_watched_does_not_end_the_watch(
+    backend: LocalBackend, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, defects = agent_process.spawn, [RuntimeError("a defect")]
+
+    def spawn(*given: Any) -> agent_process.AgentProcess:
+        if defects:
+            raise defects.pop()
+        return real(*given)
+
+    monkeypatch.setattr(agent_process, "spawn", spawn)
+    await provider.launch(order(SHIP))
+    await backend.running(SHIP)
+    assert not defects
+
+
+async def test_reaping_is_over_when_every_ship_has_been_tried(
+    backend: LocalBackend, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ship in (SHIP, "ship-0002"):
+        await provider.launch(order(ship))
+        await backend.running(ship)
+    real = local_files.delete_tree
+
+    def delete(path: Path) -> None:
+        if f"-{SHIP}-" in path.name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        real(path)
+
+    monkeypatch.setattr("mux.providers.local.delete_tree", delete)
+    with pytest.raises(ProviderError, match="Input/output error"):
+        await provider.reap(foreign=False)
+    assert await provider.list() == {}
+    assert backend.agent("ship-0002") is None
+
+
 async def test_too_many_ships_for_the_ports_are_refused_for_good(tmp_path: Path) -> None:
     provider = LocalProvider(
         tmp_path / "ships", "camp", port_first=65_000, ports_per_ship=400, command=FAKE_AGENT, watch_s=0.02

@@ -166,6 +166,18 @@ async def test_signals_that_come_together_are_one_request(tmp_path: Path, monkey
 def test_exit_codes_in_words() -> None:
     assert describe(-9) == "signal SIGKILL"
     assert describe(3) == "exit code 3"
+    assert describe(-40) == "signal 40"
+
+
+async def test_a_child_that_ends_by_a_signal_without_a_name_is_started_again() -> None:
+    child = Child("sleeper", SLEEPER, [], stop_s=5)
+    keeping = asyncio.create_task(child.keep())
+    first = await started(child)
+    os.kill(first, 40)
+    await started(child, other_than=first)
+    child.stop()
+    await child.stopped()
+    assert await keeping == -signal.SIGTERM
 
 
 async def test_a_child_that_is_stopped_in_its_pause_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +203,21 @@ async def test_a_child_that_is_stopped_while_it_is_started_ends() -> None:
     assert await keeping == -signal.SIGTERM
 
 
-async def test_a_child_that_cannot_be_started_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "refused",
+    [OSError(11, "Resource temporarily unavailable"), subprocess.SubprocessError("Exception occurred in preexec_fn.")],
+    ids=["system", "before exec"],
+)
+async def test_a_child_that_cannot_be_started_now_is_tried_again(
+    refused: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No memory, no process left: that passes, and the mux must outlive it."""
     real, tries = asyncio.create_subprocess_exec, []
 
     async def flaky(*command: str, **options: object) -> asyncio.subprocess.Process:
         tries.append(command)
         if len(tries) < 3:
-            raise OSError(11, "Resource temporarily unavailable")
+            raise refused
         return await real(*command, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("mux.child.asyncio.create_subprocess_exec", flaky)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from aiohttp import web
 from mux.tls.authority import Authority
 from mux.tls.context import ServerContext
 from mux.tls.errors import AuthorityError
-from mux.tls.keeper import ACME_RETRY_S, AcmeSource, CertificateKeeper, FileSource, Site
+from mux.tls.keeper import ACME_RETRY_S, AcmeSource, CertificateKeeper, FileSource, Look, Site, SiteStatus
 from tests import certificates
 from tests.tls.pebble import Pebble, pebble
 
@@ -73,6 +75,67 @@ async def test_a_restart_serves_what_is_there_before_it_looks(tmp_path: Path) ->
     assert second.version("public") == first.version("public")
     await second.look()
     assert changes.count == 0
+
+
+# -- what may go wrong -------------------------------------------------------------------------------------------------
+
+
+class Issuing:
+    """A source that gives a fresh certificate whenever it is asked, unless something is wrong with it."""
+
+    def __init__(self) -> None:
+        self.authority, self.asked = certificates.Authority(), 0
+        self.taken = 0
+        self.wrong: list[Exception] = []
+
+    async def look(self, statuses: Mapping[str, SiteStatus], now: datetime) -> Look:
+        self.asked += 1
+        if self.wrong:
+            raise self.wrong.pop()
+        issued = self.authority.issue("camp.test")
+        return Look({"public": (issued.chain, issued.key)}, {}, 3600.0, self._taken)
+
+    def _taken(self) -> None:
+        self.taken += 1
+
+
+async def test_a_certificate_that_cannot_be_written_is_written_later_and_not_asked_for_again(tmp_path: Path) -> None:
+    """As on a full disk: an authority gives few of them a week."""
+    source, changes = Issuing(), Changes()
+    keeper = CertificateKeeper(tmp_path / "tls", [Site("public", "camp.test")], source, time.time, changes)
+    in_the_way = keeper.path("public")
+    (in_the_way / "something").mkdir(parents=True)
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"public\.pem"):
+            await keeper.look()
+        assert keeper.statuses[0].certificate is None
+    assert (source.asked, source.taken, changes.count) == (1, 0, 0)
+    shutil.rmtree(in_the_way)
+    await keeper.look()
+    assert keeper.statuses[0].certificate is not None
+    assert (source.asked, source.taken, changes.count) == (1, 1, 1)
+    await keeper.look()
+    assert source.asked == 2
+
+
+async def test_a_look_that_fails_is_told_and_is_not_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mux.tls.keeper.ACME_RETRY_S", (0.0,))
+    monkeypatch.setattr("mux.tls.keeper.FILES_LOOK_S", 0.0)
+    source, changes = Issuing(), Changes()
+    source.wrong = [LookupError("a defect"), OSError(28, "No space left on device")]
+    keeper = CertificateKeeper(tmp_path / "tls", [Site("public", "camp.test")], source, time.time, changes)
+    running, told = asyncio.create_task(keeper.run()), []
+    async with asyncio.timeout(60):
+        while not changes.count:
+            if keeper.statuses[0].fault not in told:
+                told.append(keeper.statuses[0].fault)
+            await asyncio.sleep(0)
+    running.cancel()
+    assert any("No space left" in fault for fault in told)
+    assert any("a defect" in fault for fault in told)
+    assert keeper.statuses[0].fault == ""
 
 
 # -- ACME --------------------------------------------------------------------------------------------------------------

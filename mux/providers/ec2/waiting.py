@@ -75,7 +75,7 @@ class Waiting:
             asked = list(self._waiters)
             try:
                 found = await self.look(*{instance for instance, _, _ in asked})
-            except Ec2Error as fault:
+            except Exception as fault:  # a defect, too: whoever waits would wait for long
                 for _, _, future in asked:
                     if not future.done():
                         future.set_exception(fault)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -400,3 +401,22 @@ async def test_a_project_of_kind_http_without_a_command_is_refused(lab: Lab) -> 
         await lab.runtime.start(spec)
 
     assert failure.value.code == "command_missing"
+
+
+async def test_for_want_of_descriptors_nobody_is_taken_for_dead(lab: Lab) -> None:
+    spec = await lab.started()
+    shim_pid = shim_of(lab)
+    mark = shim.process_mark(shim_pid)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            shim.process_mark(shim_pid)
+        watching = asyncio.create_task(process._ended(shim_pid, mark))
+        await asyncio.sleep(0)
+        assert not watching.done()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.kill(shim_pid, signal.SIGKILL)
+    await watching
+    assert (await lab.exited(spec.id)).exit_code == 137
