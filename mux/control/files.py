@@ -85,6 +85,7 @@ class FilesEndpoint:
             for base in ("/ship/files/{workspace}", "/ship/files/{workspace}/shared/{shared}")
             for route in (
                 web.post(base + "/snapshots", self._bounded(self._offer)),
+                web.get(base + "/snapshots", self._bounded(self._newest), allow_head=False),
                 web.get(base + "/snapshots/{snapshot}", self._bounded(self._snapshot), allow_head=False),
                 web.put(base + "/objects/{chunk}", self._bounded(self._put)),
                 web.get(base + "/objects/{chunk}", self._bounded(self._object), allow_head=False),
@@ -119,6 +120,18 @@ class FilesEndpoint:
         holder = self._allowed(request)
         await _kept(self._store.put_object(holder.user, request.match_info["chunk"], body))
         return web.Response(status=201)
+
+    async def _newest(self, request: web.Request) -> web.Response:
+        """What a ship takes of a snapshot into the next one, where it may not read it any more."""
+        holder = self._allowed(request)
+        snapshot = self._store.latest(holder.user, holder.project) if not holder.kept else None
+        try:
+            body = await _kept(self._store.body(snapshot)) if snapshot is not None else b""
+        except (web.HTTPNotFound, web.HTTPBadRequest):  # it is damaged: then nothing can be taken of it
+            body = b""
+        if not body:
+            raise web.HTTPNotFound(text="There is no snapshot of this attendee's project.\n")
+        return web.Response(body=body, content_type="application/json")
 
     async def _snapshot(self, request: web.Request) -> web.Response:
         holder = self._served(request)

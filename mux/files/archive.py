@@ -118,6 +118,10 @@ async def _part(
         yield sink.taken()
     for path in manifest.left_out:
         said.left_out(f"{part.folder}/{shown(path)}", "larger than what snapshots take")
+    for path in manifest.locked:
+        said.left_out(
+            f"{part.folder}/{shown(path)}", "locked on its machine; what is in here of it is from before that"
+        )
     said.has(part, files)
 
 

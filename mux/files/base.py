@@ -12,7 +12,7 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from mux.core.model import ProjectName, UserId
@@ -35,7 +35,7 @@ KEPT_MAX: Final = 100
 RECOVERED_MAX: Final = 10
 """Recovered copies of one project of one attendee."""
 LEFT_OUT_MAX: Final = 20
-"""Files that were too large for a snapshot, as far as they are remembered: more than anybody reads."""
+"""Files that were too large for a snapshot, or locked, as far as they are remembered: more than anybody reads."""
 UNUSED_S: Final = 3600.0
 """A chunk that no manifest names may belong to one that is under way; after so long it does not."""
 
@@ -77,6 +77,7 @@ class Snapshot:
         at: when it came in, in seconds since the epoch.
         left_out: paths of files that were too large for it, percent-encoded, LEFT_OUT_MAX at most; None if it came in
             before this start, and only its manifest says so.
+        locked: likewise, of what its ship could not read.
     """
 
     user: UserId
@@ -85,6 +86,7 @@ class Snapshot:
     kind: Kind
     at: float
     left_out: tuple[str, ...] | None = field(default=None, compare=False)
+    locked: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def file_name(self) -> str:
@@ -260,9 +262,10 @@ class Indexed:
         self.of_user = self._index.of_user
 
 
-def left_out_of(manifest: Manifest) -> tuple[str, ...]:
-    """What a snapshot names as too large for it, as far as that is remembered."""
-    return tuple(manifest.left_out[:LEFT_OUT_MAX])
+def noted(snapshot: Snapshot, manifest: Manifest) -> Snapshot:
+    """A snapshot with what its manifest names as too large or locked, as far as that is remembered."""
+    left_out, locked = tuple(manifest.left_out[:LEFT_OUT_MAX]), tuple(manifest.locked[:LEFT_OUT_MAX])
+    return replace(snapshot, left_out=left_out, locked=locked)
 
 
 def deleted(gone: list[Snapshot], size_bytes: int) -> Deleted:

@@ -21,7 +21,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -43,7 +42,7 @@ from mux.files.base import (
     Snapshot,
     checked_chunk,
     deleted,
-    left_out_of,
+    noted,
     parsed,
     unpacked,
 )
@@ -163,8 +162,7 @@ class DirectoryStore(Indexed):
                 return same
             self._have_room(user, len(body))
             self._own(user)
-            snapshot = self._index.next(user, project, kind, manifest_id(body), now)
-            snapshot = replace(snapshot, left_out=left_out_of(manifest))
+            snapshot = noted(self._index.next(user, project, kind, manifest_id(body), now), manifest)
             _write(self._manifest(snapshot), body)
             self._index.put(user, project, [*self._index.of(user, project), snapshot])
             self._bytes[user] = self._bytes.get(user, 0) + len(body)

@@ -18,7 +18,7 @@ import base64
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -50,7 +50,7 @@ from mux.files.base import (
     Snapshot,
     checked_chunk,
     deleted,
-    left_out_of,
+    noted,
     parsed,
     unpacked,
 )
@@ -265,8 +265,7 @@ class S3Store(Indexed):
             if (same := self._index.newest_like(user, project, kind, manifest_id(body))) is not None:
                 return same
             await self._have_room(user, known, len(body))
-            snapshot = self._index.next(user, project, kind, manifest_id(body), now)
-            snapshot = replace(snapshot, left_out=left_out_of(manifest))
+            snapshot = noted(self._index.next(user, project, kind, manifest_id(body), now), manifest)
             await self._put(self._manifest(snapshot), body)
             self._index.put(user, project, [*self._index.of(user, project), snapshot])
             self._manifest_bytes[user] = self._manifest_bytes.get(user, 0) + len(body)

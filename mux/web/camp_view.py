@@ -41,6 +41,14 @@ TOO_LARGE = (
 )
 """What is said of one file, and of several, above `ship_agent.protocol.snapshot.FILE_BYTES_MAX`."""
 
+LOCKED = (
+    "is locked by its mode and kept as it was before: what changed since is gone if your machine is lost. "
+    "“chmod u+rwX” opens it.",
+    "are locked by their modes and kept as they were before: what changed since is gone if your machine is lost. "
+    "“chmod u+rwX” opens them.",
+)
+"""Likewise of what the ship may not read."""
+
 
 class Card(TypedDict):
     """One project. ``open``: requests for it have somewhere to go, so that its page may be entered."""
@@ -167,12 +175,21 @@ def too_large(project: ProjectName, names: Sequence[str]) -> Iterator[Notice]:
 
 def too_large_text(names: Sequence[str]) -> str:
     """What it means for files that they are too large to be kept; not the names of all if there are many."""
+    return _said_of(names, TOO_LARGE)
+
+
+def locked_text(names: Sequence[str]) -> str:
+    """What it means for files and directories that they are locked, likewise."""
+    return _said_of(names, LOCKED)
+
+
+def _said_of(names: Sequence[str], words: tuple[str, str]) -> str:
     named = [f"“{name}”" for name in names[:NAMES_MAX]]
     if len(names) > NAMES_MAX:
         named.append(f"{len(names) - NAMES_MAX} more")
     if len(named) == 1:
-        return f"{named[0]} {TOO_LARGE[0]}"
-    return f"{', '.join(named[:-1])} and {named[-1]} {TOO_LARGE[1]}"
+        return f"{named[0]} {words[0]}"
+    return f"{', '.join(named[:-1])} and {named[-1]} {words[1]}"
 
 
 def _coming(project: ProjectName, coming: Coming) -> Notice:

@@ -20,7 +20,7 @@ from mux.files.archive import archive, parts_of
 from mux.files.base import FilesStore, FilesStoreError
 from mux.files.changed import Work, shown, work
 from mux.files.left_out import LeftOut
-from mux.web.camp_view import too_large_text
+from mux.web.camp_view import locked_text, too_large_text
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.pages import Pages, Refusal, json_refusal, redirect, wants_json
@@ -79,6 +79,7 @@ class FilesPage:
         found, trouble = await self._work(visitor, project)
         await self._left_out.learn(visitor.user, project)
         too_large = self._left_out.of(visitor.user, project)
+        locked = self._left_out.locked(visitor.user, project)
         return self._pages.page(
             "files.html",
             who=await self._visitors.who(request, visitor),
@@ -92,6 +93,7 @@ class FilesPage:
             more=max(0, len(found.changed) - LISTED_MAX) if found else 0,
             trouble=trouble,
             too_large=too_large_text(too_large) if too_large else "",
+            locked=locked_text(locked) if locked else "",
             refresh_s=REFRESH_S,
         )
 

@@ -82,13 +82,9 @@ class OverlayFiles:
                 raise
 
     def _known(self) -> Record | None:
-        """What the directory is at. Of a damaged record, the upper directory: all in it is the attendee's."""
+        """What the directory is at."""
         record = Record.load(self._record)
-        if record is None and self._record.exists():
-            # A later one than the first may be half written: it takes its place with the record alone.
-            uppers = sorted(self._directory.glob("upper-*"), key=_number)
-            return Record("", {}, uppers[0].name) if uppers else None
-        return record
+        return damaged(self._directory) if record is None and self._record.exists() else record
 
     def _seen(self, record: Record | None, content: Content) -> Seen:
         self.release()
@@ -133,6 +129,17 @@ class OverlayFiles:
         for path in (*self._directory.glob("upper-*"), *self._directory.glob("work-*")):
             if path.name != kept:
                 remove_tree(path)
+
+
+def damaged(directory: Path) -> Record | None:
+    """What stands for a record that cannot be read: all in the upper directory is the attendee's.
+
+    Args:
+        directory: the workspace's own.
+    """
+    # A later one than the first may be half written: it takes its place with the record alone.
+    uppers = sorted(directory.glob("upper-*"), key=_number)
+    return Record("", {}, uppers[0].name) if uppers else None
 
 
 def _number(upper: Path) -> int:

@@ -48,20 +48,35 @@ def read_seen(upper: Path, lower: Tree, new: Tree) -> Seen:
     with translated("the attendee's files"), Rooted(upper) as root:
         entries = walk(root)
         hash_equal(root, entries, (lower, new))
-        tree: dict[bytes, Entry] = {}
-        through = {b""}
-        for path in sorted(entries.keys() | lower.keys()):
-            over = entries.get(path)
-            below = lower.get(path) if parent_of(path) in through else None
-            if over is not None and over.kind == "other" and _is_whiteout(root, path):
-                continue
-            shown = over or below
-            if shown is None:
-                continue
-            tree[path] = shown
-            if below is not None and shown.kind == below.kind == "dir" and not (over and _is_opaque(root, path)):
-                through.add(path)
+        tree = _shown(root, entries, lower)
         return Seen(tree, frozenset(entries.keys() & tree.keys()))
+
+
+def hidden_in(root: Rooted, lower: Tree) -> frozenset[bytes]:
+    """What an overlay hides of the content below it. Raises OSError and FilesFailure.
+
+    Args:
+        root: its upper directory.
+        lower: the content.
+    """
+    return frozenset(lower.keys() - _shown(root, walk(root), lower).keys())
+
+
+def _shown(root: Rooted, entries: Tree, lower: Tree) -> dict[bytes, Entry]:
+    tree: dict[bytes, Entry] = {}
+    through = {b""}
+    for path in sorted(entries.keys() | lower.keys()):
+        over = entries.get(path)
+        below = lower.get(path) if parent_of(path) in through else None
+        if over is not None and over.kind == "other" and _is_whiteout(root, path):
+            continue
+        shown = over or below
+        if shown is None:
+            continue
+        tree[path] = shown
+        if below is not None and shown.kind == below.kind == "dir" and not (over and _is_opaque(root, path)):
+            through.add(path)
+    return tree
 
 
 def _is_whiteout(root: Rooted, path: bytes) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ship_agent.files.base import Content, Way, WayName
 from ship_agent.files.mounts import upper_at
-from ship_agent.files.overlay import OverlayFiles
+from ship_agent.files.overlay import OverlayFiles, damaged
 from ship_agent.files.record import RECORD, Record
 from ship_agent.files.scan import read_content
 from ship_agent.files.sync import SyncFiles
@@ -36,16 +36,19 @@ def holds_files(directory: Path) -> bool:
     return any((directory / name).exists() for name in _OF_SYNC) or any(directory.glob("upper-*"))
 
 
-def awaits_mount(home: Path, record: Record | None) -> bool:
-    """Whether a directory is an overlay's that is not mounted: what is in it now is nobody's. Raises OSError.
+def unmounted(home: Path, record: Record | None) -> Path | None:
+    """Where the changes lie if a directory is an overlay's that is not mounted, and what is in it now is nobody's; None
+    if it is as it should be. Raises OSError.
 
     Args:
         home: the attendee's directory.
         record: what it is at; None if that is not there or damaged.
     """
-    overlaid = record is not None and record.upper != ""
-    damaged = record is None and (home.parent / RECORD).exists() and any(home.parent.glob("upper-*"))
-    return (overlaid or damaged) and upper_at(home) is None
+    if record is None:
+        record = damaged(home.parent) if (home.parent / RECORD).exists() else None
+    if record is None or not record.upper or upper_at(home) is not None:
+        return None
+    return home.parent / record.upper
 
 
 class Contents:

@@ -89,6 +89,8 @@ class Manifest(Message):
         entries: what was made or changed; directories before what is in them.
         gone: paths of the image that the attendee deleted.
         left_out: paths of files that are too large, and not as the image has them.
+        locked: paths of what the ship may not read, since its owner has taken that right away. What is among the others
+            of it, or of what is in it, is as an earlier snapshot had it.
     """
 
     version: Literal[1] = 1
@@ -97,6 +99,7 @@ class Manifest(Message):
     entries: Annotated[list[SnapshotEntry], Field(max_length=ENTRIES_MAX)]
     gone: Annotated[list[str], Field(max_length=ENTRIES_MAX)] = []  # noqa: RUF012 - as above
     left_out: Annotated[list[str], Field(max_length=ENTRIES_MAX)] = []  # noqa: RUF012 - as above
+    locked: Annotated[list[str], Field(max_length=ENTRIES_MAX)] = []  # noqa: RUF012 - as above
 
     @model_validator(mode="after")
     def _inside(self) -> Manifest:
@@ -117,7 +120,7 @@ class Manifest(Message):
     @property
     def differs(self) -> bool:
         """Whether the directory was anything but the image's content."""
-        return bool(self.entries or self.gone or self.left_out)
+        return bool(self.entries or self.gone or self.left_out or self.locked)
 
     def chunks(self) -> Iterator[str]:
         """Every chunk that the files consist of, some more than once."""

@@ -183,6 +183,11 @@ class Runtime(Protocol):
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt of a running workspace on disk without restarting it."""
 
+    async def have_files(self, spec: WorkspaceSpec) -> None:
+        """Have the files of a stopped workspace where `inspect` says, as a start would: at its image, whole, and there
+        even if a machine that went down has unmounted them.
+        """
+
     async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
         """Put the image's version of one file back, or of all (``path`` empty; the workspace is stopped then).
 

@@ -169,12 +169,17 @@ class DockerRuntime:
             await finish(self._keep(held, replace(held.record, epoch=spec.epoch, receipt=spec.receipt)))
         self._changed.set()
 
+    async def have_files(self, spec: WorkspaceSpec) -> None:
+        """Have the files of a stopped workspace, at its image."""
+        async with self._lock(spec.id):
+            held = records.resting(self._held.get(spec.id))
+            image = await self._images.get(spec.project, spec.digest, records.kept_home(held, spec.digest))
+            await finish(self._contents.bring_files(spec, held.directory, image))
+
     async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
         """Put the image's version of one file back, or of all."""
         async with self._lock(spec.id):
-            held = self._held.get(spec.id)
-            if held is None or (held.running and not path):
-                raise RuntimeFailure("files_in_use", "it runs, or was never started")
+            held = records.resting(self._held.get(spec.id), may_run=bool(path))
             image = await self._images.get(spec.project, spec.digest, records.kept_home(held, spec.digest))
             return await finish(self._contents.start_over(spec, held.directory, image, path))
 
@@ -425,14 +430,8 @@ class DockerRuntime:
         held = self._held.get(workspace)
         if held is None or (held.container is None and held.record.ended):
             return
-        state: Mapping[str, Any] | None = None
         with translated(f"the container of {workspace}"):
-            try:
-                if held.container is not None:
-                    state = (await self._engine.container(held.container).show())["State"]
-            except DockerError as error:
-                if not is_missing(error):
-                    raise
+            state = await self._engine.state_of(held.container)
         if state is not None and state["Running"]:
             await self._seen_running(held, str(state["StartedAt"]))
         else:

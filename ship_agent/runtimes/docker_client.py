@@ -97,6 +97,15 @@ class EngineClient:
         """A container by id or name, whether it is there or not."""
         return self.docker.containers.container(name)
 
+    async def state_of(self, name: str | None) -> Mapping[str, Any] | None:
+        """What the engine says of a container; None if there is none. Raises DockerError."""
+        try:
+            return (await self.container(name).show())["State"] if name is not None else None
+        except DockerError as error:
+            if not is_missing(error):
+                raise
+            return None
+
     async def create(self, configuration: Mapping[str, Any], name: str) -> DockerContainer:
         """Make a container. Raises DockerError."""
         return await self.docker.containers.create(dict(configuration), name=name)

@@ -25,7 +25,7 @@ from typing import Any, Self
 import structlog
 
 from ship_agent.files.ways import holds_files
-from ship_agent.runtimes.base import RunningWorkspace, WorkspaceSpec
+from ship_agent.runtimes.base import RunningWorkspace, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.images import TEMPORARY, remove_tree, translated
 from ship_agent.runtimes.shim import write_json
 
@@ -180,6 +180,13 @@ def starting(spec: WorkspaceSpec, last: Record | None, egress: tuple[str, ...], 
         shared=spec.shared,
         home=home,
     )
+
+
+def resting(held: Held | None, *, may_run: bool = False) -> Held:
+    """A workspace whose files may be changed now. Raises RuntimeFailure."""
+    if held is None or (held.running and not may_run):
+        raise RuntimeFailure("files_in_use", "it runs, or was never started")
+    return held
 
 
 def kept_home(held: Held | None, digest: str) -> str:

@@ -40,9 +40,10 @@ from ship_agent.runtimes.workspace import (
     SHIM_LOST,
     Exit,
     Kept,
+    bring_files,
     clear_groups,
     live_shim,
-    prepare_files,
+    prepare_run,
     read_exit,
     spawn_shim,
     sweep,
@@ -213,11 +214,14 @@ class ProcessRuntime:
 
     def _prepare(self, spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         """Have its files and what it shares; where that is, by name."""
-        way = way_of(directory, self._files)
-        brought = prepare_files(directory, way, lambda: self._content(spec))
+        self._bring_files(spec, directory)
+        prepare_run(directory)
+        return self.shared.give(spec, directory / "home")
+
+    def _bring_files(self, spec: WorkspaceSpec, directory: Path) -> None:
+        brought = bring_files(directory, way_of(directory, self._files), lambda: self._content(spec))
         if brought.besides:
             log.info("files changed by both, the image's put beside", workspace=spec.id, files=len(brought.besides))
-        return self.shared.give(spec, directory / "home")
 
     async def note(self, spec: WorkspaceSpec) -> None:
         """Keep epoch and receipt on disk without a restart."""
@@ -230,13 +234,22 @@ class ProcessRuntime:
             held.kept = kept
         self._changed.set()
 
+    async def have_files(self, spec: WorkspaceSpec) -> None:
+        """Have the files of a stopped workspace, at its image and mounted."""
+        async with self._lock(spec.id):
+            await finish(asyncio.to_thread(self._bring_files, spec, self._resting(spec).directory))
+
     async def start_over(self, spec: WorkspaceSpec, path: bytes) -> bytes | None:
         """Put the image's version of one file back, or of all."""
         async with self._lock(spec.id):
-            held = self._held.get(spec.id)
-            if held is None or (held.pid is not None and not path):
-                raise RuntimeFailure("files_in_use", "it runs, or was never started")
+            held = self._resting(spec, may_run=bool(path))
             return await finish(asyncio.to_thread(self._start_over, spec, held.directory, path))
+
+    def _resting(self, spec: WorkspaceSpec, *, may_run: bool = False) -> _Held:
+        held = self._held.get(spec.id)
+        if held is None or (held.pid is not None and not may_run):
+            raise RuntimeFailure("files_in_use", "it runs, or was never started")
+        return held
 
     def _start_over(self, spec: WorkspaceSpec, directory: Path, path: bytes) -> bytes | None:
         way = way_of(directory, self._files)

@@ -160,7 +160,7 @@ def live_shim(directory: Path) -> int | None:
     return raw["pid"] if raw["mark"] and shim.process_mark(raw["pid"]) == raw["mark"] else None
 
 
-def prepare_files(directory: Path, way: Way, content: Callable[[], Content]) -> Brought:
+def bring_files(directory: Path, way: Way, content: Callable[[], Content]) -> Brought:
     """Have the attendee's files: the image's the first time, afterwards merged with theirs. Raises RuntimeFailure.
 
     Args:
@@ -172,13 +172,17 @@ def prepare_files(directory: Path, way: Way, content: Callable[[], Content]) -> 
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for debris in directory.glob(f"{TEMPORARY}*"):
             remove_tree(debris)
-        brought = way.bring_to(content())
+        return way.bring_to(content())
+
+
+def prepare_run(directory: Path) -> None:
+    """Clear what an earlier run has left, for the next one. Raises RuntimeFailure."""
+    with translated("the workspace's files"):
         for name in ("run", "tmp"):
             remove_tree(directory / name)
             (directory / name).mkdir(mode=0o700)
         for name in ("exit.json", "shim.json"):
             (directory / name).unlink(missing_ok=True)
-        return brought
 
 
 def write_launch(

@@ -118,6 +118,7 @@ class Keeping:
         """Have the attendee's files where a workspace is about to be theirs. Raises RuntimeFailure."""
         here = (await self._runtime.inspect()).get(spec.id)
         if spec.restore and here is not None and here.home is not None and here.epoch != spec.epoch:
+            await self._runtime.have_files(spec)
             await self._restore(spec.id, here.home, spec.restore)
         if spec.epoch and spec.project.shared:
             await self._have_shared(spec)

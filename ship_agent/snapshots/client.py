@@ -118,10 +118,15 @@ class FilesClient:
         _, body = await self._ask("GET", f"{of}/snapshots/{snapshot}", None, bytes_max=MANIFEST_BYTES_MAX)
         if manifest_id(body) != snapshot:
             raise FilesError("the snapshot is damaged", retryable=True)
-        try:
-            return await asyncio.to_thread(read_manifest, body)
-        except ManifestError as error:
-            raise FilesError(str(error), retryable=False) from error
+        return await _manifest(body)
+
+    async def newest(self, of: str) -> Manifest | None:
+        """The newest snapshot that there is; None if there is none, or the mux is one that does not say. Raises
+        FilesError.
+        """
+        path = f"{of}/snapshots"
+        status, body = await self._ask("GET", path, None, bytes_max=MANIFEST_BYTES_MAX, also=(404, 405))
+        return await _manifest(body) if status == 200 else None
 
     async def chunk(self, of: str, chunk: str) -> bytes:
         """A chunk's bytes. Raises FilesError."""
@@ -131,15 +136,17 @@ class FilesClient:
             packed = await self._go("GET", address, None, bytes_max=OBJECT_BYTES_MAX, good=(200,))
         return await asyncio.to_thread(_unpacked, packed, chunk)
 
-    async def _ask(self, method: str, path: str, body: bytes | None, *, bytes_max: int) -> tuple[int, bytes]:
-        """Ask the mux; status and body, of a redirect where it leads."""
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, *, bytes_max: int, also: tuple[int, ...] = ()
+    ) -> tuple[int, bytes]:
+        """Ask the mux; status and body, of a redirect where it leads. ``also``: answers that are no error here."""
         if not self._token:
             raise FilesError("there is no link to the mux", retryable=True)
         headers = {"Authorization": f"Bearer {self._token}"}
         status, answer = await self._send(
             method, f"{self._base}/{path}", body, headers, self._ssl, bytes_max=bytes_max, whose="the mux"
         )
-        if status in (200, 201, 307, 409):
+        if status in (200, 201, 307, 409, *also):
             return status, answer
         raise FilesError(
             f"the mux answered with {status}: {answer[:200].decode('ascii', 'replace').strip()}",
@@ -195,6 +202,13 @@ def _read(model: type[ModelT], answer: bytes | str) -> ModelT:
     except ValidationError:
         # Not the error's text, nor as its cause: it may quote an address.
         raise FilesError("the mux gave an answer that is none", retryable=True) from None
+
+
+async def _manifest(body: bytes) -> Manifest:
+    try:
+        return await asyncio.to_thread(read_manifest, body)
+    except ManifestError as error:
+        raise FilesError(str(error), retryable=False) from error
 
 
 def _code(answer: bytes) -> str:

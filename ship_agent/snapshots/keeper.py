@@ -28,7 +28,7 @@ from ship_agent.snapshots.client import FilesClient, FilesError
 from ship_agent.snapshots.look import Look, look
 from ship_agent.snapshots.reading import Known, TurnOverError, read_chunk
 from ship_agent.snapshots.restore import restore
-from ship_agent.snapshots.take import Taken, take
+from ship_agent.snapshots.take import Taken, source_of, take
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,8 @@ RESTORING_MAX: Final = 4
 """Directories that are restored at once: more would share the same network."""
 CHUNKS_AT_ONCE: Final = 4
 """Of one snapshot: each costs a way to the mux, and one to where files are kept."""
+LOCKED: Final = "a file or a directory is locked by its mode, and is kept as it was before that; `chmod u+rwX` opens it"
+"""Said for as long as it is so, to whose files they are and to the organizers."""
 FETCH_TRIES: Final = 3
 FETCH_PAUSE_S: Final = 1.0
 """For each chunk that is fetched: with the first that does not come, all would have to be fetched again."""
@@ -61,7 +63,8 @@ class _Watched:
     """One directory. ``kept`` is what it was at ``kept_at``, when it was looked at for the mux's last snapshot (before
     there is one, when it was first looked at); ``last`` is the look before, ``changed_at`` when one last differed.
     ``still``: nobody writes to it any more; ``saved``: and what it has been since is in the mux's last snapshot.
-    ``last_at``: when that look before was; ``sending``: a snapshot is under way; ``began_at``: when the last was begun.
+    ``locked``: not all could be read for that. ``last_at``: when that look before was; ``sending``: a snapshot is under
+    way; ``began_at``: when the last was begun.
     """
 
     directory: Path
@@ -76,6 +79,7 @@ class _Watched:
     trouble: str = ""
     still: bool = False
     saved: bool = False
+    locked: bool = False
     sending: bool = False
     began_at: float = 0.0
 
@@ -240,7 +244,7 @@ class SnapshotKeeper:
 
     async def _due(self, watched: _Watched, now: float) -> bool:
         """Whether a directory is to be taken: something is finished that is not kept, or has been written for long."""
-        here = await asyncio.to_thread(look, watched.directory)
+        here = await asyncio.to_thread(lambda: look(source_of(watched.directory, watched.known)))
         self._looked_s += time.monotonic() - now
         before, watched.last, watched.last_at = watched.last, here, now
         if here != before:
@@ -258,6 +262,8 @@ class SnapshotKeeper:
         unsteady: frozenset[bytes] = frozenset()
         for _ in range(OFFERS_MAX):
             looked_at, taken = await self._taken(watched, unsteady)
+            if taken.manifest.locked and (earlier := await self._client.newest(name)) is not None:
+                looked_at, taken = await self._taken(watched, unsteady, earlier)
             if not self._is_watched(name, watched):
                 return
             if watched.kept is None and not taken.manifest.differs:
@@ -266,7 +272,7 @@ class SnapshotKeeper:
             if len(body) > MANIFEST_BYTES_MAX:
                 raise FilesFailure("too_many_files", "too many files were changed; they are not kept elsewhere")
             if missing := await self._client.offer(name, body):
-                changed = await self._send(name, watched.directory, taken, missing)
+                changed = await self._send(name, taken, missing)
                 unsteady |= changed
                 if not self._is_watched(name, watched):
                     return
@@ -276,7 +282,9 @@ class SnapshotKeeper:
             break
         else:
             raise FilesFailure("files_changed", "the files change faster than they can be sent", retryable=True)
-        watched.kept = taken.look
+        if taken.manifest.locked and not watched.locked:
+            log.warning("a part of an attendee's files is locked", of=name, paths=len(taken.manifest.locked))
+        watched.kept, watched.locked = taken.look, bool(taken.manifest.locked)
         if watched.last_at <= looked_at:
             watched.last, watched.last_at = taken.look, looked_at
         watched.kept_at = looked_at
@@ -286,14 +294,16 @@ class SnapshotKeeper:
         """Whether a directory is still the one of its name, and nothing of the agent's is under way in it."""
         return self._watched.get(name) is watched and name not in self._held
 
-    async def _taken(self, watched: _Watched, unsteady: frozenset[bytes]) -> tuple[float, Taken]:
+    async def _taken(
+        self, watched: _Watched, unsteady: frozenset[bytes], earlier: Manifest | None = None
+    ) -> tuple[float, Taken]:
         """A directory as it is, and when it was looked at; one with much to read has as many turns as it needs."""
         for _ in range(TURNS_MAX):
             async with self._taking:
                 looked_at = time.monotonic()
                 try:
                     return looked_at, await asyncio.to_thread(
-                        take, watched.directory, watched.known, time.time(), unsteady
+                        take, watched.directory, watched.known, time.time(), unsteady, earlier
                     )
                 except TurnOverError:
                     continue
@@ -301,7 +311,7 @@ class SnapshotKeeper:
                     self._looked_s += time.monotonic() - looked_at
         raise FilesFailure("files_changed", "the files change faster than they can be read", retryable=True)
 
-    async def _send(self, name: str, directory: Path, taken: Taken, missing: list[str]) -> frozenset[bytes]:
+    async def _send(self, name: str, taken: Taken, missing: list[str]) -> frozenset[bytes]:
         """Send what the mux does not have. Returns the files that are others by now: the next snapshot has them."""
         changed: set[bytes] = set()
 
@@ -309,7 +319,7 @@ class SnapshotKeeper:
             source = taken.sources.get(chunk)
             if source is None:
                 raise FilesError("the mux asks for what was not offered", retryable=False)
-            block = taken.held.get(chunk) or await asyncio.to_thread(read_chunk, directory, source, chunk)
+            block = taken.held.get(chunk) or await asyncio.to_thread(read_chunk, taken.directory, source, chunk)
             if block is None:
                 changed.add(source.path)
             else:
@@ -338,7 +348,7 @@ def _note_kept(watched: _Watched, told: Callable[[], None], *, still: bool) -> N
     """Note what is so of a directory that is kept as it was last seen. ``still``: nobody wrote to it meanwhile."""
     if watched.kept is None or watched.last != watched.kept:
         return
-    watched.trouble = ""
+    watched.trouble = LOCKED if watched.locked else ""
     if still and watched.still:
         watched.saved = True
         told()

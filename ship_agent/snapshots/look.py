@@ -1,8 +1,8 @@
 """Looking at an attendee's directory, hostile and in use, without opening a file: what a snapshot is decided by.
 
 Owns what is left out of snapshots whatever it holds. Rules: symlinks are read and never followed, special files passed
-over. What was deleted, exchanged or locked meanwhile is not there; what the ship's disk or kernel does not tell is an
-error, and never taken for deleted. Blocking.
+over. What was deleted or exchanged meanwhile is not there; what its owner has locked is said to be; what the ship's
+disk or kernel does not tell is an error, and never taken for deleted. Blocking.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,8 +24,9 @@ LEFT_OUT = frozenset({b".cache", b".local/share/jupyter/runtime"})
 """What programs make again by themselves. The second holds the keys of running kernels."""
 WALKED_MAX = 200_000
 """Entries of one directory that are looked at; about a second of one core."""
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM})
-"""What is said of a name that was deleted, exchanged or locked meanwhile. All else is the ship's trouble."""
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO})
+"""What is said of a name that was deleted or exchanged meanwhile; of one that is locked, PermissionError. All else is
+the ship's trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,15 @@ def look(home: Path) -> Look:
         return walk(root)
 
 
-def walk(root: Rooted) -> Look:
-    """As `look`. Raises OSError for what is not told, and FilesFailure beyond WALKED_MAX."""
+def walk(root: Rooted, locked: set[bytes] | None = None) -> Look:
+    """As `look`. Raises OSError for what is not told, and FilesFailure beyond WALKED_MAX.
+
+    Args:
+        root: the directory.
+        locked: gets the directories in which not everything could be seen, as their modes forbid it.
+    """
     found: Look = {}
+    locked = set() if locked is None else locked
     pending = [b""]
     while pending:
         folder = pending.pop()
@@ -61,14 +69,22 @@ def walk(root: Rooted) -> Look:
             with os.scandir(opened) as items:
                 names = [os.fsencode(item.name) for item in items]
         except OSError as error:
-            if not folder or error.errno not in GONE:
+            if not folder or not (isinstance(error, PermissionError) or error.errno in GONE):
                 raise
+            if isinstance(error, PermissionError):
+                locked.add(folder)
             continue
         for name in names:
             path = joined(folder, name)
             if name.startswith(DEBRIS) or path in LEFT_OUT:
                 continue
-            there = _see(name, opened)
+            try:
+                there = _see(name, opened)
+            except PermissionError:
+                if not folder:
+                    raise
+                locked.add(folder)
+                continue
             if there is not None:
                 found[path] = there
                 if there.kind == "dir":
@@ -94,12 +110,12 @@ def is_left_out(path: bytes) -> bool:
     return False
 
 
-def is_locked(path: bytes, seen: Look) -> bool:
-    """Whether a path is in a directory that its owner has locked, and that is therefore not seen."""
-    while path := parent_of(path):
-        above = seen.get(path)
-        if above is not None:
-            return above.kind == "dir" and above.meta.mode & 0o500 != 0o500 and os.geteuid() != 0
+def is_locked(path: bytes, locked: Container[bytes]) -> bool:
+    """Whether a path is, or is in, what its owner has locked, and is therefore not seen."""
+    while path:
+        if path in locked:
+            return True
+        path = parent_of(path)
     return False
 
 

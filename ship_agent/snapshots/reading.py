@@ -75,6 +75,7 @@ class Reading:
         known: brought up to date.
         unsteady: files whose chunks are held, as far as there is room.
         held: those chunks.
+        locked: files whose modes forbid to read them.
     """
 
     root: Rooted
@@ -82,6 +83,7 @@ class Reading:
     known: Known
     unsteady: frozenset[bytes]
     held: dict[str, bytes] = field(default_factory=dict)
+    locked: set[bytes] = field(default_factory=set)
     held_bytes: int = 0
     read_bytes: int = 0
 
@@ -98,7 +100,12 @@ class Reading:
             raise TurnOverError
         else:
             self.read_bytes += size
-        if (opened := _opened(self.root, path)) is None:
+        try:
+            opened = _opened(self.root, path)
+        except PermissionError:
+            self.locked.add(path)
+            return None
+        if opened is None:
             return None
         try:
             for _ in range(READS_MAX):
@@ -140,7 +147,11 @@ def read_chunk(home: Path, source: Source, chunk: str) -> bytes | None:
         chunk: its SHA-256.
     """
     with translated("the attendee's files"), Rooted(home) as root:
-        if (opened := _opened(root, source.path)) is None:
+        try:
+            opened = _opened(root, source.path)
+        except PermissionError:
+            return None
+        if opened is None:
             return None
         try:
             block = _pread(opened, source.size, source.at)

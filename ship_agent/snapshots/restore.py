@@ -22,7 +22,7 @@ from ship_agent.files.place import Rooted, make_symlink, open_file, own, transla
 from ship_agent.files.record import RECORD, Record
 from ship_agent.files.scan import DEBRIS
 from ship_agent.files.trees import Meta, joined, parent_of
-from ship_agent.files.ways import awaits_mount
+from ship_agent.files.ways import unmounted
 from ship_agent.protocol.snapshot import Manifest, SnapshotEntry
 from ship_agent.snapshots.between import Between
 
@@ -42,7 +42,7 @@ def restore(home: Path, manifest: Manifest, chunk: Chunk) -> None:
     """
     with translated("the attendee's files"):
         record = Record.load(home.parent / RECORD)
-        if awaits_mount(home, record):
+        if unmounted(home, record) is not None:
             raise FilesFailure("not_mounted", "the attendee's files are not mounted", retryable=True)
         between = None
         if record is not None and manifest.digest and record.digest != manifest.digest:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from ship_agent.files.base import FilesFailure
 from ship_agent.files.place import Rooted, translated
 from ship_agent.files.record import RECORD, Record
 from ship_agent.files.trees import Entry, Tree, mark_of, parent_of
-from ship_agent.files.ways import awaits_mount
+from ship_agent.files.upper import hidden_in
+from ship_agent.files.ways import unmounted
 from ship_agent.protocol.snapshot import (
     CHUNK_BYTES,
     ENTRIES_MAX,
@@ -44,15 +46,31 @@ class Taken:
         look: what the directory was; another look that equals it needs no other snapshot.
         sources: where each chunk was read.
         held: chunks that would be others if they were read again.
+        directory: where.
     """
 
     manifest: Manifest
     look: Look = field(repr=False)
     sources: dict[str, Source] = field(repr=False)
     held: Mapping[str, bytes] = field(repr=False)
+    directory: Path
 
 
-def take(home: Path, known: Known, now: float, unsteady: frozenset[bytes] = frozenset()) -> Taken:
+def source_of(home: Path, known: Known) -> Path:
+    """The directory that holds what an attendee changed: theirs, or what lies over the image's content where that is
+    not mounted, as after a boot. Raises FilesFailure.
+
+    Args:
+        home: the attendee's directory.
+        known: of this directory.
+    """
+    with translated("the attendee's files"):
+        return unmounted(home, _record(home.parent / RECORD, known)) or home
+
+
+def take(
+    home: Path, known: Known, now: float, unsteady: frozenset[bytes] = frozenset(), earlier: Manifest | None = None
+) -> Taken:
     """Take a snapshot. Raises FilesFailure, also when the directory was exchanged meanwhile, and TurnOverError.
 
     Args:
@@ -60,30 +78,38 @@ def take(home: Path, known: Known, now: float, unsteady: frozenset[bytes] = froz
         known: of this directory; brought up to date.
         now: seconds since the epoch.
         unsteady: paths of files that are written too often to be read again when their chunks are sent.
+        earlier: the snapshot before, from which that is taken which its owner has locked since.
     """
-    with translated("the attendee's files"), Rooted(home) as root:
+    source = source_of(home, known)
+    with translated("the attendee's files"), Rooted(source) as root:
         record = _record(home.parent / RECORD, known)
-        if awaits_mount(home, record):
-            raise FilesFailure("not_mounted", "the attendee's files are not mounted", retryable=True)
         content: Tree = record.tree if record else {}
         before = os.fstat(root.folder(b""))
-        seen = walk(root)
+        locked: set[bytes] = set()
+        seen = walk(root, locked)
+        hidden = content.keys() - seen.keys() if source == home else hidden_in(root, content)
         known.hashed = {path: item for path, item in known.hashed.items() if path in seen}
         taking = _Taking(content, seen, Reading(root, seen, known, unsteady), TAKEN_BYTES_MAX)
         for path in sorted(seen):
             taking.add(path)
-        after = home.stat(follow_symlinks=False)
-    if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev):
+        after = source.stat(follow_symlinks=False)
+    if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev) or source_of(home, known) != source:
         raise FilesFailure("files_changed", "the directory was exchanged meanwhile; it is taken again", retryable=True)
-    gone = [quoted(p) for p in sorted(content) if p not in seen and not is_left_out(p) and not is_locked(p, seen)]
-    listed = sum(len(path) + 3 for path in (*gone, *taking.left_out))
+    locked |= taking.reading.locked
+    deleted = {path for path in hidden if not is_left_out(path) and not is_locked(path, locked)}
+    if earlier is not None and locked:
+        taking.carry_over(earlier, locked)
+        deleted |= {path for path in _named(earlier.gone, locked) if path in content}
+    gone = [quoted(path) for path in sorted(deleted)]
+    unread = [quoted(path) for path in sorted(locked)]
+    listed = sum(len(path) + 3 for path in (*gone, *unread, *taking.left_out))
     entries, too_many = fitting(taking.entries, MANIFEST_BYTES_MAX - FRAME_BYTES - listed)
     left_out = sorted([*taking.left_out, *too_many])
-    if max(len(entries), len(gone), len(left_out)) > ENTRIES_MAX:
+    if max(len(entries), len(gone), len(left_out), len(unread)) > ENTRIES_MAX:
         raise FilesFailure("too_many_files", f"more than {ENTRIES_MAX} files were changed; they are not kept elsewhere")
     digest = record.digest if record else ""
-    manifest = Manifest(digest=digest, taken_at=now, entries=entries, gone=gone, left_out=left_out)
-    return Taken(manifest, seen, taking.sources, taking.reading.held)
+    manifest = Manifest(digest=digest, taken_at=now, entries=entries, gone=gone, left_out=left_out, locked=unread)
+    return Taken(manifest, seen, taking.sources, taking.reading.held, source)
 
 
 @dataclass
@@ -114,6 +140,23 @@ class _Taking:
         for number, chunk in enumerate(hashed.chunks if hashed else ()):
             at = number * CHUNK_BYTES
             self.sources.setdefault(chunk, Source(path, at, min(CHUNK_BYTES, there.size - at)))
+
+    def carry_over(self, earlier: Manifest, locked: set[bytes]) -> None:
+        """Have what an earlier snapshot had of what is locked now; what is seen of it is as it is seen."""
+        there = {entry.name for entry in self.entries}
+        for entry in earlier.entries:
+            if entry.name in there or not is_locked(entry.name, locked) or entry.size > self.room:
+                continue
+            seen = self.seen.get(entry.name)
+            if seen is not None and seen.kind == entry.kind:
+                meta = {"mode": seen.meta.mode, "uid": seen.meta.uid, "gid": seen.meta.gid}
+                self.entries.append(entry.model_copy(update=meta))
+            elif seen is None:
+                self.entries.append(entry)
+            else:
+                continue
+            self.room -= entry.size
+        self.entries.sort(key=lambda entry: entry.name)
 
     def _is_images_large(self, path: bytes, image: Entry | None) -> bool:
         """Whether a file that is too large is the image's; it is read, once, only if it has the image's size."""
@@ -157,6 +200,13 @@ def fitting(entries: list[SnapshotEntry], room: int) -> tuple[list[SnapshotEntry
         stays = [entry.name != out and not entry.name.startswith(out + b"/") for entry in entries]
         entries, costs = list(compress(entries, stays)), list(compress(costs, stays))
     return entries, left_out
+
+
+def _named(paths: list[str], locked: set[bytes]) -> Iterator[bytes]:
+    """Those that are, or are in, what is locked."""
+    for path in map(unquote_to_bytes, paths):
+        if is_locked(path, locked):
+            yield path
 
 
 def _record(path: Path, known: Known) -> Record | None:

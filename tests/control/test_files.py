@@ -151,6 +151,23 @@ async def test_a_ship_is_denied_what_is_not_on_it(mux: Mux, linked: Linked) -> N
     assert await other.offer(THERE, one_file()) == [CHUNK]
 
 
+async def test_the_newest_snapshot_is_given_to_the_ship_that_adds_to_it_and_to_no_other(
+    mux: Mux, linked: Linked
+) -> None:
+    sits(mux, ANA)
+    sits(mux, BEN, ship=OTHER, workspace=THERE)
+    one, other = await linked(SHIP), await linked(OTHER)
+    assert await one.newest(HERE) is None
+    await keep_one(one)
+    newest = await one.newest(HERE)
+    assert newest is not None
+    assert newest.body() == one_file()
+    assert await other.newest(THERE) is None
+    assert "403" in await refused(other.newest(HERE))
+    sits(mux, ANA, kept=True)
+    assert await one.newest(HERE) is None, "who was moved away has begun elsewhere"
+
+
 @pytest.mark.parametrize("token", ["", "0" * 64, "ü"])
 async def test_without_the_token_of_a_link_nothing_is_given(mux: Mux, linked: Linked, token: str) -> None:
     sits(mux, ANA)

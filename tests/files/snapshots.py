@@ -42,6 +42,7 @@ async def keep(
     of_image: Sequence[bytes] = (),
     gone: Sequence[bytes] = (),
     left_out: Sequence[bytes] = (),
+    locked: Sequence[bytes] = (),
     kind: Kind = "snapshot",
     others: Sequence[SnapshotEntry] = (),
 ) -> Snapshot:
@@ -56,5 +57,6 @@ async def keep(
         entries=[*others, *entries],
         gone=[quoted(path) for path in gone],
         left_out=[quoted(path) for path in left_out],
+        locked=[quoted(path) for path in locked],
     )
     return await store.put_manifest(user, project, kind, manifest.body(), now)

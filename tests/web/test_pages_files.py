@@ -59,6 +59,16 @@ async def test_what_programs_keep_for_themselves_is_no_work_of_anybodys(home: Ho
     assert "1 file is yours or changed" in page
 
 
+async def test_what_is_locked_is_named_to_its_owner_and_in_the_archive(home: House) -> None:
+    await keep(home.files, ADA, INTRO, {b"d/a": b"a"}, now=home.clock() - 90, locked=[b"d", b"<b>file"])
+    await home.files.open()  # as a mux does that starts
+    ada = await home.signed_in()
+    page = await (await ada.get("/files/intro")).text()
+    assert "“d” and “&lt;b&gt;file” are locked by their modes and kept as they were before" in page
+    with zipfile.ZipFile(io.BytesIO(await (await ada.get("/work.zip")).read())) as made:
+        assert "intro/d: locked on its machine" in made.read("ABOUT.txt").decode()
+
+
 async def test_one_file_starts_over_by_a_form_of_ours_after_a_question(home: House) -> None:
     await worked(home)
     browser = await home.signed_in()

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure
+from ship_agent.runtimes.base import RunningWorkspace, Runtime, RuntimeFailure, WorkspaceSpec
 from ship_agent.runtimes.shared import SharedDirectories
 from ship_agent.snapshots.base import Keeping, directories
 from ship_agent.snapshots.client import FilesError
@@ -66,8 +66,13 @@ class FakeRuntime:
         self.shared = SharedDirectories(root)
         self._here = {each.id: each for each in workspaces}
 
+        self.had: list[str] = []
+
     async def inspect(self) -> Mapping[str, RunningWorkspace]:
         return self._here
+
+    async def have_files(self, spec: WorkspaceSpec) -> None:
+        self.had.append(spec.id)
 
 
 def keeping(files: Recorder | None, root: Path, *workspaces: RunningWorkspace) -> Keeping:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ship_agent.files.base import Content, FilesFailure
-from ship_agent.files.record import RECORD, Record
+from ship_agent.files.place import Rooted
+from ship_agent.files.record import RECORD
 from ship_agent.files.scan import read_content
 from ship_agent.files.sync import SyncFiles
 from ship_agent.protocol.snapshot import (
@@ -25,7 +26,7 @@ from ship_agent.protocol.snapshot import (
 )
 from ship_agent.snapshots import take as take_module
 from ship_agent.snapshots.keeper import finished
-from ship_agent.snapshots.look import look
+from ship_agent.snapshots.look import Look, look, walk
 from ship_agent.snapshots.reading import Known, read_chunk
 from ship_agent.snapshots.restore import restore
 from ship_agent.snapshots.take import Taken, take
@@ -179,14 +180,13 @@ def test_a_directory_that_is_exchanged_meanwhile_is_no_snapshot(
     ship: Callable[[str], Ship], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = ship("one")
-    load = Record.load
 
-    def exchange(path: Path) -> Record | None:
+    def exchange(root: Rooted, locked: set[bytes]) -> Look:
         one.home.rename(one.home.with_name("home.last"))
         one.home.mkdir()
-        return load(path)
+        return walk(root, locked)
 
-    monkeypatch.setattr(Record, "load", exchange)
+    monkeypatch.setattr(take_module, "walk", exchange)
     with pytest.raises(FilesFailure) as failure:
         one.take()
     assert failure.value.retryable
@@ -296,15 +296,6 @@ def test_a_deletion_is_a_finished_write(ship: Callable[[str], Ship]) -> None:
     kept = one.take().look
     (one.home / "intro.ipynb").unlink()
     assert finished(kept, look(one.home), look(one.home))
-
-
-def test_a_home_whose_overlay_is_not_mounted_is_no_home_that_was_emptied(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    Record(DIGEST, {}, "upper-1").save(tmp_path / RECORD)
-    with pytest.raises(FilesFailure, match="not mounted") as failure:
-        take(home, Known(), NOW)
-    assert failure.value.retryable
 
 
 def test_files_that_are_too_large_are_named_unless_they_are_as_the_image_has_them(
