@@ -77,7 +77,9 @@ class Rollout:
         image: where the image is had.
         digest: the image.
         was_image: where the image before is had.
-        was_digest: the image before: what is gone back to.
+        was_digest: the image before: what a ship has until it has proved this one, and what fails goes back to.
+        back_image: where the image of a rollback is had, if that is not the image before; else empty.
+        back_digest: that image: an image that was in force already was pushed again, and a rollback goes behind both.
         file_digest: what the event file's reference stood for at the push; another one ends the rollout.
         pace: how attendees may be touched.
         pushed_at: seconds since the epoch.
@@ -122,6 +124,18 @@ class Rollout:
     wave_began_at: float = 0.0
     waves: int = 0
     waves_s: float = 0.0
+    back_image: str = ""
+    back_digest: str = ""
+
+    @property
+    def rolls_back_to(self) -> tuple[str, str]:
+        """What a rollback gives everybody: where it is had, and its digest."""
+        return (self.back_image, self.back_digest) if self.back_digest else (self.was_image, self.was_digest)
+
+    @property
+    def can_be_taken_back(self) -> bool:
+        """A rollback of it would give people another image, and it is none itself."""
+        return not self.rollback and self.rolls_back_to[1] != self.digest
 
     @property
     def active(self) -> bool:
@@ -203,4 +217,12 @@ def held_on(world: World, ship: Ship) -> tuple[HeldImage, ...]:
         if rollout.state is RolloutState.RUNNING or ship.id in rollout.all_proved:
             held.append(HeldImage(rollout.project, rollout.image, rollout.digest))
             held.append(HeldImage(rollout.project, rollout.was_image, rollout.was_digest))
+            if rollout.back_digest:
+                held.append(HeldImage(rollout.project, rollout.back_image, rollout.back_digest))
+    known = {(each.project, each.digest) for each in held}
+    for workspace in ship.workspaces.values():
+        # An image of an earlier push that was ended: nothing else says that it may be needed once more.
+        rolling = world.rollouts.get(workspace.project) if workspace.previous else None
+        if rolling is not None and (workspace.project, workspace.previous) not in known:
+            held.append(HeldImage(workspace.project, rolling.was_image, workspace.previous))
     return tuple(dict.fromkeys(held))

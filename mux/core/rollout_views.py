@@ -13,6 +13,9 @@ from mux.core.world import World
 
 NAMED_MAX = 3
 """Ships that a text names; more are counted."""
+WAVE = "the wave under way"
+SET_TIME = "the time that was set for it"
+"""What a rollout waits for, where others than this module look for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class RolloutView:
         accepted: of those, how many have accepted it.
         working: of those who are still to be swapped, how many are not idle and are left alone until they are.
         eta_s: how long it will take, as its waves so far went, in seconds; None while that is not known, as before the
-            first wave has ended and where it hangs on people.
+            first wave has ended, and where it hangs on people or on ships that say nothing.
         waits_for: what has to happen for it to go on; empty if nothing holds it up.
     """
 
@@ -97,6 +100,7 @@ def _view(world: World, rollout: Rollout) -> RolloutView:
     workspaces = [workspace for _, workspace in bound(world, rollout)]
     left = waiting(world, rollout)
     away = sum(not each.healthy for each in workspaces if each.id in rollout.wave)
+    waits_for = _waits_for(world, rollout)
     return RolloutView(
         rollout=rollout,
         phase=_phase(rollout, len(ships), sum(rollout.judged(ship.id) for ship in ships), trials=trials),
@@ -110,8 +114,8 @@ def _view(world: World, rollout: Rollout) -> RolloutView:
         offered=len(rollout.accepted) + _asked(rollout, left),
         accepted=len(rollout.accepted),
         working=_working(world, rollout, left),
-        eta_s=_eta_s(world, rollout, len(left), total=len(workspaces)),
-        waits_for=_waits_for(world, rollout),
+        eta_s=_eta_s(world, rollout, len(left), total=len(workspaces)) if waits_for in ("", WAVE) else None,
+        waits_for=waits_for,
     )
 
 
@@ -131,7 +135,7 @@ def _working(world: World, rollout: Rollout, left: list[tuple[Ship, Workspace]])
 
 
 def _eta_s(world: World, rollout: Rollout, left: int, *, total: int) -> float | None:
-    if rollout.state is not RolloutState.RUNNING or rollout.paused or not rollout.waves:
+    if rollout.state is not RolloutState.RUNNING or not rollout.waves:
         return None
     if left and (rollout.pace.idle or rollout.pace.offer):
         return None
@@ -187,9 +191,9 @@ def _waits_for(world: World, rollout: Rollout) -> str:
         away = (f"{ship} to have the image: {trial.away}" for ship, trial in trials if trial.away)
         return next(away, "ships to prove the image")
     if world.now < rollout.pace.not_before:
-        return "the time that was set for it"
+        return SET_TIME
     if rollout.wave:
-        return "the wave under way"
+        return WAVE
     left = waiting(world, rollout)
     if rollout.pace.offer and left and _asked(rollout, left) == len(left):
         return f"{len(left)} to accept it"

@@ -108,10 +108,8 @@ def _begin(world: World, event: ProjectPushed, *, rollback: bool = False) -> Non
     spec, before = world.projects.get(project), world.rollouts.get(project)
     if spec is None:
         return
-    was = (spec.image, spec.digest)
-    if before is not None:
-        done = before.state is RolloutState.DONE
-        was = (before.image, before.digest) if done else (before.was_image, before.was_digest)
+    was = (spec.image, spec.digest) if before is None else _in_force(before)
+    back = _behind(before, event.digest) if before is not None and not rollback else ("", "")
     world.rollouts[project] = Rollout(
         project=project,
         number=before.number + 1 if before else 1,
@@ -125,6 +123,8 @@ def _begin(world: World, event: ProjectPushed, *, rollback: bool = False) -> Non
         note=event.note,
         rollback=rollback,
         wave=before.wave if before else (),
+        back_image=back[0],
+        back_digest=back[1],
     )
     if event.pace.not_before > world.now:
         world.deadlines.set(("rollout", f"{project}/at"), event.pace.not_before)
@@ -132,6 +132,26 @@ def _begin(world: World, event: ProjectPushed, *, rollback: bool = False) -> Non
     text = f"{project} {what}; `mux rollout status` shows how far that is."
     world.notify(Notify("info", "rollout_begun", project, text))
     _tell_all(world)
+
+
+def _in_force(before: Rollout) -> tuple[str, str]:
+    """What people have, or are to have in any case, when another image is pushed: that is gone back to from it.
+
+    What a rollback under way takes away is bad: nobody gets it back because something else is pushed meanwhile.
+    """
+    taking_back = before.rollback and before.state is RolloutState.RUNNING
+    if before.state is RolloutState.DONE or taking_back:
+        return before.image, before.digest
+    return before.was_image, before.was_digest
+
+
+def _behind(before: Rollout, digest: str) -> tuple[str, str]:
+    """What a rollback goes back to where the image in force is pushed again; nothing where it is another one."""
+    if digest != _in_force(before)[1]:
+        return "", ""
+    if before.state is RolloutState.DONE and before.can_be_taken_back:
+        return before.rolls_back_to
+    return before.back_image, before.back_digest
 
 
 def _tell_all(world: World) -> None:
@@ -157,9 +177,9 @@ def steered(world: World, event: RolloutSteered) -> None:
             _tell_all(world)
         case "abort" if goes_on or rollout.state is RolloutState.STOPPED:
             _end(world, rollout, RolloutState.ABORTED, "an organizer aborted it")
-        case "rollback" if not rollout.rollback:
+        case "rollback" if rollout.can_be_taken_back:
             pace = replace(rollout.pace, idle=False, not_before=0.0, offer=False)
-            push = ProjectPushed(event.project, rollout.was_image, rollout.was_digest, pace, rollout.note)
+            push = ProjectPushed(event.project, *rollout.rolls_back_to, pace, rollout.note)
             _begin(world, push, rollback=True)
 
 

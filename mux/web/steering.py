@@ -26,6 +26,8 @@ def misfit(view: RolloutView, order: Order) -> tuple[str, str] | None:
         return "not_running", f"the rollout of {project} is {view.phase}; push the image again instead"
     if order == "rollback" and view.rollout.rollback:
         return "is_rollback", f"{project} is being, or was, rolled back; push the image that you want"
+    if order == "rollback" and not view.rollout.can_be_taken_back:
+        return "nothing_before", f"{project} had this image before it was pushed; push the image that you want"
     return None
 
 

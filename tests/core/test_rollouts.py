@@ -9,6 +9,7 @@ import pytest
 from mux.core.events import (
     AttendeesActive,
     EventSpecApplied,
+    LinkLost,
     ProjectPushed,
     RolloutSteered,
     ShipDeclaredLost,
@@ -732,3 +733,89 @@ def test_a_rollback_that_fails_is_tried_on_and_never_taken_back() -> None:
         machine.bad_digests = frozenset()
     run(found, 20)
     assert set(digests(found).values()) == {DIGEST}
+
+
+def test_what_runs_already_may_be_pushed_again_and_a_rollback_goes_behind_both() -> None:
+    found = room()
+    for _ in range(3):
+        push(found)
+        run(found)
+        assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {NEW})
+    found.restart()
+    found.do(RolloutSteered(INTRO, "rollback"))
+    assert set(digests(found).values()) == {NEW}, "nobody is touched before the proof"
+    run(found)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {DIGEST})
+
+
+def test_what_runs_already_and_is_pushed_again_stays_while_it_is_proved_and_when_that_is_aborted() -> None:
+    found = room(people=2)
+    push(found)
+    run(found)
+    fail_trials(found)
+    push(found)
+    found.log_in("cyd")
+    found.do(RolloutSteered(INTRO, "abort"))
+    found.settle()
+    assert set(digests(found).values()) == {NEW}
+
+
+def test_where_nothing_else_was_before_a_rollback_changes_nothing() -> None:
+    found = room()
+    push(found, DIGEST)
+    run(found)
+    before = found.fleet.world.rollouts[INTRO]
+    found.do(RolloutSteered(INTRO, "rollback"))
+    assert found.fleet.world.rollouts[INTRO] == before
+
+
+def test_what_a_rollback_takes_away_comes_back_with_nothing_that_is_pushed_meanwhile() -> None:
+    found = room()
+    push(found)
+    run(found)
+    found.do(RolloutSteered(INTRO, "rollback"))
+    push(found, NEWER)
+    for ship in found.machines.values():
+        ship.bad_digests = frozenset({NEWER})
+    run(found)
+    assert state(found) is RolloutState.STOPPED
+    free = {
+        each.digest for ship in found.fleet.world.ships.values() for each in ship.workspaces.values()
+        if ship.seats[each.seat].user is None
+    }  # fmt: skip
+    assert free <= {DIGEST}
+    found.do(RolloutSteered(INTRO, "rollback"))
+    run(found)
+    assert (state(found), set(digests(found).values())) == (RolloutState.DONE, {DIGEST})
+
+
+def test_a_ship_holds_the_image_that_a_swap_goes_back_to_though_its_push_was_aborted() -> None:
+    found = room(people=1)
+    push(found)
+    while set(digests(found).values()) == {DIGEST}:
+        found.settle(1)
+    found.do(RolloutSteered(INTRO, "abort"))
+    run(found, 3)
+    assert digests(found) == {"ada": NEW}, "whoever was swapped keeps what runs"
+    push(found, NEWER)
+    while set(digests(found).values()) == {NEW}:
+        found.settle(1)
+    found.answer_all()
+    desired = found.machines[found.seats()[UserId("ada")][0]].desired
+    assert desired is not None
+    assert NEW in {image.digest for image in desired.images}
+
+
+def test_no_time_left_is_told_while_a_ship_is_not_heard_from() -> None:
+    found = room()
+    push(found)
+    for _ in range(2):
+        found.settle()
+        found.do(after=11.0)
+    (view,) = rollout_views(found.fleet.world)
+    assert view.eta_s is not None
+    for ship, known in found.machines.items():
+        assert known.link is not None
+        found.do(LinkLost(ship, known.link))
+    (view,) = rollout_views(found.fleet.world)
+    assert (view.eta_s, "not heard from" in view.waits_for) == (None, True)

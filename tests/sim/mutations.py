@@ -306,9 +306,9 @@ MUTATIONS = (
              "    if spec is None or (before is not None and before.state is RolloutState.RUNNING):\n"
              "        return\n    was ="),
     Mutation("a rollback is rolled back", "rollouts",
-             'case "rollback" if not rollout.rollback:', 'case "rollback":'),
+             'case "rollback" if rollout.can_be_taken_back:', 'case "rollback":'),
     Mutation("a rollback leads to the image that failed", "rollouts",
-             "ProjectPushed(event.project, rollout.was_image, rollout.was_digest,",
+             "ProjectPushed(event.project, *rollout.rolls_back_to,",
              "ProjectPushed(event.project, rollout.image, rollout.digest,"),
     Mutation("a rollout is forgotten with the mux", "fleet",
              "commands.append(SaveRollout(rollout) if rollout else ForgetRollout(project))", "pass"),

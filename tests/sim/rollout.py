@@ -104,7 +104,7 @@ class RolloutRules:
             yield f"the rollback of {name} is rolled back"
         # A push that came with the order is what is rolled back then.
         rolled_back = before is not None and rollout.rollback and not before.rollback and not said
-        if rolled_back and before is not None and rollout.digest != before.was_digest:
+        if rolled_back and before is not None and rollout.digest != before.rolls_back_to[1]:
             yield f"{name} is rolled back to {rollout.digest[:14]}, which is not what it had before"
         for ship, each in here if before and before.number == rollout.number else ():
             if rollout.rollback and self._digests.get(each.id) == rollout.digest != each.digest:

@@ -117,6 +117,8 @@ rollouts = st.builds(
     digest=texts,
     was_image=texts,
     was_digest=texts,
+    back_image=texts,
+    back_digest=texts,
     file_digest=texts,
     pace=st.builds(Pace, share=times, count=counts, idle=st.booleans(), not_before=times, offer=st.booleans()),
     pushed_at=times,
