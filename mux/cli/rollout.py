@@ -15,13 +15,14 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, terminal
+from mux.cli.output import confirmed, counted, on_terminal, say, say_json, say_painted, terminal
 from mux.cli.rollout_progress import bars, eta, summary
 
 LOOK_S = 0.5
 """Between two looks at a rollout."""
 AWAY_S = 120.0
 """How long a mux that does not answer is waited for while watching: it restarts within seconds."""
+AWAY = "mux does not answer; it is waited for"
 FAILURES_SHOWN = 10
 
 rollout = typer.Typer(name="rollout", help="Images on their way to people.", rich_markup_mode=None)
@@ -48,48 +49,68 @@ def push(  # noqa: PLR0917 - typer makes options of arguments
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Give a project another image while people work with it."""
-    question = (
-        f"Attendees of {project} get {image} in waves. Files stay; running kernels are started anew and lose what they "
-        f"hold in memory. Push it?"
-    )
-    if not yes and not confirmed(question):
-        raise CliError("nothing was changed")
     api = api_of(ctx)
+    path = f"/rollouts/{segment(project)}"
     body = {"image": image, "max_unavailable": max_unavailable, "when": when, "note": note, "ignore_room": ignore_room}
-    answer = api.post(f"/rollouts/{segment(project)}", body)
+    if not yes and not confirmed(_question(project, image, api.post(f"{path}/plan", body))):
+        raise CliError("nothing was changed")
+    try:
+        answer = api.post(path, body)
+    except KeyboardInterrupt:
+        said = "interrupted: the push may have been taken in, or not; `mux rollout status` shows it"
+        raise CliError(said, code=EXIT_INTERRUPTED) from None
     _report(answer, as_json=as_json)
     if not watch:
         return
-    number = _of(api, project)["number"]
+    goes_on = f"the rollout goes on; `mux rollout status` shows it, `mux rollout pause {project}` holds it"
     try:
-        _watch(api, project, number, as_json=as_json)
+        _watch(api, project, answer["number"], as_json=as_json)
     except KeyboardInterrupt:
-        said = f"the rollout goes on; `mux rollout status` shows it, `mux rollout pause {project}` holds it"
-        raise CliError(said, code=EXIT_INTERRUPTED) from None
+        raise CliError(goes_on, code=EXIT_INTERRUPTED) from None
+    except _UnseenError as unseen:
+        raise CliError(f"it cannot be watched: {unseen.why.message}; {goes_on}", code=unseen.why.code) from None
 
 
-def _of(api: Api, project: str) -> dict[str, Any]:
-    found: list[dict[str, Any]] = api.get("/rollouts")["rollouts"]
-    for each in found:
-        if each["project"] == project:
-            return each
-    raise CliError(f"{project} has no rollout any more: another event file was applied")
+def _question(project: str, image: str, plan: dict[str, Any]) -> str:
+    begins = f" from {plan['not_before_text']} on" if plan["not_before_text"] else ""
+    return (
+        f"{counted(plan['attendees'], 'attendee')} of {project}, and all who come, get {image} in waves{begins}. Files "
+        f"stay; running kernels are started anew and lose what they hold in memory. Push it?"
+    )
+
+
+class _UnseenError(Exception):
+    """How a rollout goes on cannot be seen from here, and why; the rollout does not care."""
+
+    def __init__(self, why: CliError) -> None:
+        super().__init__(why.message)
+        self.why = why
+
+
+def _rollouts(api: Api) -> dict[str, dict[str, Any]] | None:
+    """Every project's rollout; None while nobody answers. Raises _UnseenError."""
+    try:
+        return {each["project"]: each for each in api.get("/rollouts")["rollouts"]}
+    except NotRunningError:
+        return None
+    except CliError as error:
+        raise _UnseenError(error) from None
 
 
 def _watch(api: Api, project: str, number: int, *, as_json: bool) -> None:
-    """Look until the rollout has ended. Raises CliError unless everybody has the image."""
+    """Look until the rollout has ended. Raises CliError unless everybody has the image; _UnseenError."""
     answered_at, last = time.monotonic(), ""
     with _screen(as_json=as_json) as screen:
         while True:
-            try:
-                found = _of(api, project)
-                answered_at = time.monotonic()
-            except NotRunningError:
+            rollouts = _rollouts(api)
+            if rollouts is None:
                 if time.monotonic() - answered_at > AWAY_S:
-                    raise
+                    raise _UnseenError(NotRunningError(f"mux has not answered for {AWAY_S:.0f} seconds"))
+                if screen is not None:
+                    screen.update(AWAY)
             else:
-                if found["number"] != number:
-                    raise CliError(f"a later push of {project} has taken over; `mux rollout status` shows it")
+                answered_at = time.monotonic()
+                found = _still(rollouts.get(project), project, number)
                 line = summary(found)
                 if screen is not None:
                     screen.update(bars(found))
@@ -103,6 +124,16 @@ def _watch(api: Api, project: str, number: int, *, as_json: bool) -> None:
             time.sleep(LOOK_S)
     if not as_json:
         say_painted(f"{found['swapped']} of {found['bound']} attendees have it.", "green")
+
+
+def _still(found: dict[str, Any] | None, project: str, number: int) -> dict[str, Any]:
+    """The rollout that is watched. Raises CliError when another one, or none, is there in its place."""
+    if found is None:
+        raise CliError(f"{project} has no rollout any more: another event file was applied")
+    if found["number"] != number:
+        other = "an organizer has rolled it back" if found["rollback"] else f"a later push of {project} has taken over"
+        raise CliError(f"{other}; `mux rollout status` shows how far that is")
+    return found
 
 
 def _screen(*, as_json: bool) -> AbstractContextManager[Any]:
@@ -131,7 +162,7 @@ def status(ctx: typer.Context, project: ProjectArgument = None, as_json: JsonOpt
         say_json({"rollouts": shown})
         return
     if not shown:
-        say("Nothing was pushed.")
+        say(f"Nothing was pushed for {project}." if project else "Nothing was pushed.")
     for each in shown:
         say(summary(each))
         if left := eta(each):

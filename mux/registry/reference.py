@@ -26,6 +26,15 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+_LOGIN = re.compile(r"(?:[a-z]+://)?[^/]*:.*@(?!sha256:)")
+_BEFORE_AT = re.compile(r".*@(?!sha256:)", re.DOTALL)
+
+
+def has_login(text: str) -> bool:
+    """Whether a name of an image begins with ``user:password@``, as addresses may and names of images may not."""
+    return _LOGIN.match(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """One image of one registry.
@@ -56,8 +65,9 @@ class Reference:
             or (at and not _DIGEST.fullmatch(digest))
             or (colon and not _TAG.fullmatch(tag))
         ):
+            shown = _BEFORE_AT.sub("…@", text)[:80]  # it may be a login
             raise BadReferenceError(
-                f'"{text[:80]}" is not the name of an image; write it as host/path/name:tag or with @sha256:…'
+                f'"{shown}" is not the name of an image; write it as host/path/name:tag or with @sha256:…'
             )
         return cls(registry, repository, tag or ("" if digest else TAG_DEFAULT), digest)
 

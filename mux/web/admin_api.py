@@ -60,7 +60,7 @@ from mux.web.api_models import (
     TokenMade,
     Tokens,
 )
-from mux.web.api_models_rollout import PushIn, Rollouts, SteerIn
+from mux.web.api_models_rollout import Pushed, PushIn, PushPlan, Rollouts, SteerIn
 from mux.web.api_models_warming import SpendIn, WarmIn, Warming, WarmPlan
 from mux.web.pages import BODY_BROKEN
 
@@ -196,7 +196,18 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         Scope.FLEET,
         "Give a project another image while people work with it",
         _rollout.push,
-        Done,
+        Pushed,
+        PushIn,
+        refusals=(404, 409),
+        tag="rollouts",
+    ),
+    Endpoint(
+        "POST",
+        "/rollouts/{project}/plan",
+        Scope.FLEET,
+        "Whether an image could be pushed, and to how many; changes nothing",
+        _rollout.plan,
+        PushPlan,
         PushIn,
         refusals=(404, 409),
         tag="rollouts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
@@ -10,14 +11,15 @@ from mux.config.rollout_schema import ALLOWED, share_or_count
 from mux.core.events import ProjectPushed, RolloutSteered
 from mux.core.model import HeldImage, ProjectName, ShipState
 from mux.core.rollout import Pace
-from mux.core.rollout_views import RolloutView
+from mux.core.rollout_views import SET_TIME, RolloutView
 from mux.registry.manifest import UNPACKED_RATIO
+from mux.registry.reference import has_login
 from mux.web.admin_api_deps import AdminDeps, PushedImage, PushError
 from mux.web.admin_api_endpoint import ApiError, Call, NotFoundError
 from mux.web.admin_api_fleet import quoted
-from mux.web.admin_api_warming import due
 from mux.web.api_models import Done
-from mux.web.api_models_rollout import Failure, PushIn, RolloutOut, Rollouts, SteerIn
+from mux.web.api_models_rollout import Failure, Pushed, PushIn, PushPlan, RolloutOut, Rollouts, SteerIn
+from mux.web.local_time import NoMomentError, moment, told
 from mux.web.shown_text import can_be_shown
 from mux.web.steering import misfit
 
@@ -26,12 +28,59 @@ GIB = 1 << 30
 
 async def rollouts(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - every handler has the same shape
     """How rollouts stand."""
-    return Rollouts(rollouts=[_shown(view) for view in deps.engine.rollouts()])
+    return Rollouts(rollouts=[_shown(view, _at(deps, view.rollout.pace)) for view in deps.engine.rollouts()])
+
+
+async def plan(deps: AdminDeps, call: Call) -> BaseModel:
+    """Whether an image could be pushed, and to how many."""
+    wanted = await _wanted(deps, call)
+    seated = [seat for ship in deps.engine.status(deps.clock()).ships for seat in ship.seats if seat.user is not None]
+    return PushPlan(
+        image=wanted.found.image,
+        digest=wanted.found.digest,
+        attendees=sum(wanted.project in seat.workspaces for seat in seated),
+        not_before=wanted.pace.not_before,
+        not_before_text=_at(deps, wanted.pace),
+    )
 
 
 async def push(deps: AdminDeps, call: Call) -> BaseModel:
     """Give a project another image while people work with it."""
+    wanted = await _wanted(deps, call)
+    project, found, note = wanted.project, wanted.found, call.expect(PushIn).note
+    await deps.engine.submit(ProjectPushed(project, found.image, found.digest, wanted.pace, note))
+    # Another word may have come in the same moment.
+    now = (view.rollout for view in deps.engine.rollouts() if view.rollout.project == project)
+    ours = (each.number for each in now if (each.digest, each.pace, each.note) == (found.digest, wanted.pace, note))
+    at = _at(deps, wanted.pace)
+    return Pushed(
+        number=next(ours, 0),
+        text=f"{project}: {found.digest[:19]}… is being pulled and proved; nobody is touched before "
+        f"{at or 'that'}. `mux rollout status` shows how far it is.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """A push that can be made."""
+
+    project: ProjectName
+    pace: Pace
+    found: PushedImage
+
+
+async def _wanted(deps: AdminDeps, call: Call) -> _Push:
+    """Raises ApiError where it cannot."""
     body, project = call.expect(PushIn), _project(deps, call)
+    if has_login(body.image):
+        raise ApiError(
+            422,
+            "image_invalid",
+            "the image's name has a login in it, which everybody could read; write it without, and let the event file "
+            "name where the login is: [registry]",
+        )
+    if not can_be_shown(body.image):
+        raise ApiError(422, "image_invalid", "the image's name has characters that cannot be shown; write it anew")
     if not can_be_shown(body.note):
         raise ApiError(422, "text_invalid", "the note has characters that cannot be shown; write it anew, on one line")
     pace = _pace(body, deps)
@@ -41,11 +90,7 @@ async def push(deps: AdminDeps, call: Call) -> BaseModel:
         raise ApiError(422, error.code, str(error)) from error
     if not body.ignore_room:
         _fits(deps, found)
-    await deps.engine.submit(ProjectPushed(project, found.image, found.digest, pace, body.note))
-    return Done(
-        text=f"{project}: {found.digest[:19]}… is being pulled and proved; nobody is touched before that. "
-        f"`mux rollout status` shows how far it is."
-    )
+    return _Push(project, pace, found)
 
 
 async def steer(deps: AdminDeps, call: Call) -> BaseModel:
@@ -84,12 +129,17 @@ def _pace(body: PushIn, deps: AdminDeps) -> Pace:
     word, _, at = body.when.partition(" ")
     if word == "at" and at:
         try:
-            return Pace(share, count, not_before=due(at.strip(), deps.clock(), deps.time_zone()))
-        except ApiError as error:
-            raise ApiError(422, "when_invalid", "`when` is a time to come, such as at 10:30") from error
+            return Pace(share, count, not_before=moment(at, deps.clock(), deps.time_zone()))
+        except NoMomentError as error:
+            raise ApiError(422, "when_invalid", f"`when`: {error}") from None
     if body.when not in ("now", "idle", "offer"):
         raise ApiError(422, "when_invalid", "`when` is now, idle, offer, or a time such as at 10:30")
     return Pace(share, count, idle=body.when == "idle", offer=body.when == "offer")
+
+
+def _at(deps: AdminDeps, pace: Pace) -> str:
+    """When attendees may be touched, on a wall clock of the event; empty for at once."""
+    return told(pace.not_before, deps.time_zone()) if pace.not_before else ""
 
 
 def _when(pace: Pace) -> str:
@@ -133,16 +183,17 @@ def _fits(deps: AdminDeps, image: PushedImage) -> None:
         )
 
 
-def _shown(view: RolloutView) -> RolloutOut:
+def _shown(view: RolloutView, at: str) -> RolloutOut:
     rollout = view.rollout
+    was_image, was_digest = rollout.rolls_back_to
     return RolloutOut.model_validate(
         {
             "project": rollout.project,
             "number": rollout.number,
             "image": rollout.image,
             "digest": rollout.digest,
-            "was_image": rollout.was_image,
-            "was_digest": rollout.was_digest,
+            "was_image": was_image,
+            "was_digest": was_digest,
             "phase": view.phase,
             "rollback": rollout.rollback,
             "paused": rollout.paused,
@@ -150,6 +201,7 @@ def _shown(view: RolloutView) -> RolloutOut:
             "note": rollout.note,
             "pushed_at": rollout.pushed_at,
             "not_before": rollout.pace.not_before,
+            "not_before_text": at,
             "ships": view.ships,
             "pulled": view.pulled,
             "proved": view.proved,
@@ -162,7 +214,7 @@ def _shown(view: RolloutView) -> RolloutOut:
             "accepted": view.accepted,
             "working": view.working,
             "eta_s": view.eta_s,
-            "waits_for": view.waits_for,
+            "waits_for": at if view.waits_for == SET_TIME else view.waits_for,
             "failures": [Failure(subject=subject, why=why) for subject, why in (*rollout.refused, *rollout.failed)],
         }
     )

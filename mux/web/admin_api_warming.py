@@ -6,7 +6,7 @@ word.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import ceil
 from zoneinfo import ZoneInfo
 
@@ -20,8 +20,7 @@ from mux.web.admin_api_endpoint import ApiError, Call
 from mux.web.admin_api_fleet import known_ship
 from mux.web.api_models import Done
 from mux.web.api_models_warming import ReasonOut, SpendIn, SpendOut, WarmIn, Warming, WarmPlan
-
-DATE_TIME, TIME = "%Y-%m-%d %H:%M", "%H:%M"
+from mux.web.local_time import DATE_TIME, NoMomentError, moment
 
 
 async def warming(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - every handler has the same shape
@@ -101,20 +100,11 @@ def due(written: str, now: float, zone: str) -> float:
     """A time of the event's zone in seconds since the epoch; 0 for none. Raises ApiError."""
     if not written:
         return 0.0
-    here = datetime.fromtimestamp(now, ZoneInfo(zone))
     try:
-        at = datetime.strptime(written.replace("T", " ", 1), DATE_TIME).replace(tzinfo=ZoneInfo(zone))
-    except ValueError:
-        try:
-            clock = datetime.strptime(written, TIME)  # noqa: DTZ007 - the date and the zone come from `here`
-        except ValueError:
-            raise ApiError(422, "by_invalid", "`by` is a time such as 08:45, or 2027-05-14 08:45") from None
-        at = here.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
-        if at <= here:
-            at += timedelta(days=1)
-    if at <= here:
-        raise ApiError(422, "by_past", f"{written} has passed in {zone}; leave `by` away to warm at once")
-    return at.timestamp()
+        return moment(written, now, zone)
+    except NoMomentError as error:
+        code = "by_past" if error.code == "past" else "by_invalid"
+        raise ApiError(422, code, f"`by`: {error}; leave it away to warm at once") from None
 
 
 def _plan(found: Forecast, by: float, zone: str) -> WarmPlan:

@@ -27,6 +27,24 @@ class PushIn(ApiRequest):
     ignore_room: bool = Field(default=False, description="Push also what is estimated not to fit the ships' disks.")
 
 
+class PushPlan(ApiResponse):
+    """What a push would do, and how many it would reach now."""
+
+    image: str
+    digest: str
+    attendees: int = Field(description="Who have a workspace of the project.")
+    not_before: float = Field(description="Nobody is touched before that; 0 for at once.")
+    not_before_text: str = Field(description="The same on a clock of event.time_zone; empty for at once.")
+
+
+class Pushed(ApiResponse):
+    """It is on its way."""
+
+    ok: Literal[True] = True
+    number: int = Field(description="Of the rollout; 0 if a later word on the project has overtaken it already.")
+    text: str = Field(description="One sentence for people.")
+
+
 class Failure(ApiResponse):
     """What did not take the image."""
 
@@ -41,7 +59,7 @@ class RolloutOut(ApiResponse):
     number: int = Field(description="Counts the pushes of the project.")
     image: str
     digest: str
-    was_image: str
+    was_image: str = Field(description="What a rollback goes back to.")
     was_digest: str
     phase: Literal["pulling", "proving", "swapping", "done", "stopped", "aborted", "rolled back"]
     rollback: bool
@@ -50,6 +68,7 @@ class RolloutOut(ApiResponse):
     note: str
     pushed_at: float
     not_before: float = Field(description="Nobody is touched before that; 0 for at once.")
+    not_before_text: str = Field(description="The same on a clock of event.time_zone; empty for at once.")
     ships: int = Field(description="Ships that are up.")
     pulled: int = Field(description="Of those, how many have the image.")
     proved: int = Field(description="Of those, how many have proved it with a throw-away workspace.")

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mux.core.rollout import RolloutState
-from mux.core.rollout_views import RolloutView
+from mux.core.rollout_views import SET_TIME, RolloutView
 from mux.core.spend import money
 from mux.core.warming_views import SpendView, WarmingView
+from mux.web.local_time import told
 from mux.web.organizer_view import Figure, clock_time, duration
 from mux.web.steering import Order, orders_for
 
@@ -104,7 +105,8 @@ def _lines(view: RolloutView) -> Iterable[str]:
     if view.rollout.state is not RolloutState.RUNNING:
         return
     if view.waits_for:
-        yield f"Waits for {view.waits_for}."
+        at = told(view.rollout.pace.not_before, "UTC") if view.waits_for == SET_TIME else view.waits_for
+        yield f"Waits for {at}."
     if view.swapping:
         yield f"{view.swapping} being swapped."
     if view.working:

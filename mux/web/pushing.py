@@ -63,13 +63,16 @@ class ImageAsker:
         table = file.project(project)
         if table is None:
             raise PushError("no_project", f"the event has no project {project}")
+        if file.fleet.runtime == "docker":
+            _check_name(image)
+        else:
+            await asyncio.to_thread(_check_home, resolved(self._base, image))
+        unreachable: RegistryError | None = None
         if file.fleet.runtime == "docker" and _names_registry(image):
             try:
                 return await self._by_registry(file, image, held)
             except RegistryUnreachableError as error:
-                unreachable: RegistryError | None = error
-        else:
-            unreachable = None
+                unreachable = error
         alone = file.model_copy(update={"projects": (table.model_copy(update={"image": image}),)})
         try:
             digests = await resolve_images(alone, self._base, {**os.environ, **self._environ})
@@ -121,6 +124,22 @@ def _tree_bytes(root: Path) -> int:
             if stat.S_ISREG(found.st_mode) and not is_ignored(name):
                 total += found.st_size
     return total
+
+
+def _check_name(image: str) -> None:
+    """Raises PushError for what is no name of an image."""
+    try:
+        Reference.parse(image)
+    except RegistryError as error:
+        raise PushError("image_invalid", f"the image cannot be pushed: {error}") from error
+
+
+def _check_home(root: Path) -> None:
+    """Raises PushError for a directory that no ship would take; one that is not there is told of by whom reads it."""
+    if root.is_dir() and not (root / "home").is_dir():
+        raise PushError(
+            "image_invalid", f"the image cannot be pushed: {root} has no directory home/, where attendees' files are"
+        )
 
 
 def _names_registry(image: str) -> bool:

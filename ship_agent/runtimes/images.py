@@ -85,7 +85,7 @@ class ImageStore:
                 if tree_digest(walk(temporary)) != digest:
                     raise RuntimeFailure(
                         "image_changed",
-                        f"{project.image} has changed since the event file was applied; run `mux apply`",
+                        f"{project.image} has changed since it was read; `mux push` it again, or run `mux apply`",
                     )
                 temporary.rename(self.path(digest))
         except RuntimeFailure:

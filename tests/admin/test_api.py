@@ -26,6 +26,7 @@ from mux.core.events import (
     WishesWithdrawn,
 )
 from mux.core.model import Doors, ProjectName, Resources, Role, Session, SessionHash, UserId
+from mux.core.rollout import Pace
 from mux.engine import EngineBusyError
 from mux.store.base import OrganizerSession, StoreUnavailableError
 from tests.admin.support import HOSTILE, NOW, SHIP, Admin, FakeApplier, room, ship_view
@@ -80,6 +81,34 @@ async def test_an_image_of_unknown_size_and_a_ship_that_says_nothing_of_its_disk
     for image in ("huge", "fix"):
         assert (await admin.local("POST", "/rollouts/intro", {"image": image})).status == 200
     assert [type(event) for event in admin.engine.events] == [ProjectPushed, ProjectPushed]
+
+
+@pytest.mark.parametrize("image", ["in\0tro", "in\ntro", "in\u202etro"])
+async def test_a_name_of_an_image_that_shows_as_something_else_is_refused(admin: Admin, image: str) -> None:
+    refused = await admin.local("POST", "/rollouts/intro", {"image": image})
+    assert (refused.status, refused.json["error"]["code"]) == (422, "image_invalid")
+    assert admin.engine.events == []
+
+
+@pytest.mark.parametrize("at_once", ["0", "0%", "101%", "1.5", "-1", "99999", "5 %", "\u0665%", "1" * 9])
+async def test_a_number_at_once_that_cannot_be_is_refused(admin: Admin, at_once: str) -> None:
+    refused = await admin.local("POST", "/rollouts/intro", {"image": "fix", "max_unavailable": at_once})
+    assert refused.status == 422
+    assert admin.engine.events == []
+
+
+async def test_the_plan_of_a_push_changes_nothing(admin: Admin) -> None:
+    admin.engine.room = room(ship_view(user=UserId("u1")))
+    plan = (await admin.local("POST", "/rollouts/intro/plan", {"image": "fix", "when": "at 10:30"})).json
+    assert (plan["image"], plan["attendees"], plan["not_before_text"]) == ("/images/fix", 1, "2027-01-15 10:30 (UTC)")
+    assert admin.engine.events == []
+
+
+async def test_a_rollback_where_nothing_else_was_before_is_refused(admin: Admin) -> None:
+    spec = admin.engine.projects()[0]
+    admin.engine.fleet.handle(ProjectPushed(spec.name, spec.image, spec.digest, Pace()), now=NOW)
+    refused = await admin.local("POST", "/rollouts/intro/steer", {"order": "rollback"})
+    assert (refused.status, refused.json["error"]["code"]) == (409, "nothing_before")
 
 
 # --- the room ---------------------------------------------------------------------------------------------------------

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 from rich.console import Console
 
+from mux.cli.client import Api
+from mux.cli.errors import ApiRefusedError
 from mux.cli.rollout_progress import bars, eta
-from mux.core.events import ProjectPushed, RolloutSteered
-from mux.core.model import ProjectName
+from mux.core.events import Event, ProjectPushed, RolloutSteered
+from mux.core.model import ProjectName, UserId
 from mux.core.rollout import Pace
-from tests.admin.support import NOW
-from tests.cli.conftest import Cli
+from tests.admin.support import NOW, room, ship_view
+from tests.cli.conftest import Cli, Said
 
 INTRO = ProjectName("intro")
 
@@ -46,6 +50,37 @@ async def test_a_project_that_nobody_has_is_refused_with_those_that_there_are(cl
     assert said.code == 1 and "there are intro" in said.err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nobody", "fix"], "there are intro"),
+        (["intro", "gone"], "there is no gone"),
+        (["intro", "fix", "--when", "at 24:00"], "from 00:00 to 23:59"),
+        (["intro", "fix", "--max-unavailable", "0%"], "max_unavailable"),
+    ],
+)
+async def test_nothing_is_asked_before_it_is_known_that_it_can_be_pushed(cli: Cli, words: list[str], told: str) -> None:
+    said = await cli("push", *words)
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert told in said.err and "Push it?" not in said.err
+
+
+async def test_the_question_says_whom_it_reaches_and_when(cli: Cli) -> None:
+    cli.admin.engine.room = room(ship_view(user=UserId("u1")))
+    said = await cli("push", "intro", "fix", "--when", "at 10:30")
+    assert "1 attendee of intro, and all who come, get fix in waves from 2027-01-15 10:30 (UTC) on." in said.err
+    assert not cli.admin.engine.events
+
+
+@pytest.mark.parametrize("image", ["https://ann:hunter2@example.org/intro", "ann:hunter2@example.org/intro:fix7"])
+async def test_a_login_in_the_name_of_an_image_is_refused_and_not_shown(cli: Cli, image: str) -> None:
+    for words in ([], ["--yes"]):
+        said = await cli("push", "intro", image, *words)
+        assert said.code == 1 and "has a login in it" in said.err
+        assert "hunter2" not in said.out + said.err
+    assert not cli.admin.engine.events
+
+
 async def test_without_a_terminal_nothing_is_pushed_unless_said(cli: Cli) -> None:
     assert "--yes" in (await cli("push", "intro", "fix")).err
     assert not cli.admin.engine.events
@@ -61,6 +96,84 @@ async def test_status_says_how_far_it_is_and_what_it_waits_for(cli: Cli) -> None
     )
     shown = json.loads((await cli("rollout", "status", "--json")).out)["rollouts"]
     assert [(each["project"], each["image"], each["failures"]) for each in shown] == [("intro", "fix", [])]
+
+
+async def watched(cli: Cli, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> Said:
+    """A push that is watched; what happens as soon as it is."""
+    engine = cli.admin.engine
+    happened = threading.Event()
+
+    async def submit(*events: Event) -> None:
+        engine.fleet.handle(*events, now=NOW)
+
+    def pause(_seconds: float) -> None:
+        if not happened.is_set():
+            happened.set()
+            happens()
+
+    monkeypatch.setattr(engine, "submit", submit)
+    monkeypatch.setattr("mux.cli.rollout.time.sleep", pause)
+    return await cli("push", "intro", "fix", "--yes")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def test_ctrl_c_ends_the_watching_and_says_that_the_rollout_goes_on(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = await watched(cli, monkeypatch, interrupt)
+    assert (said.code, said.err.count("\n")) == (130, 1)
+    assert "the rollout goes on" in said.err
+    assert cli.admin.engine.rollouts()[0].rollout.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (ProjectPushed(INTRO, "fix9", "sha256:" + "9" * 64, Pace()), "a later push of intro has taken over"),
+        (RolloutSteered(INTRO, "rollback"), "an organizer has rolled it back"),
+        (RolloutSteered(INTRO, "abort"), "the rollout of intro has been aborted"),
+    ],
+)
+async def test_who_watches_is_told_what_became_of_the_rollout(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, event: Event, told: str
+) -> None:
+    said = await watched(cli, monkeypatch, lambda: cli.admin.engine.fleet.handle(event, now=NOW))
+    assert said.code == 1 and told in said.err
+
+
+async def test_who_may_not_watch_any_more_is_told_that_the_rollout_goes_on(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_api: Api, _path: str) -> None:
+        raise ApiRefusedError("unauthorized", "this token is not known")
+
+    said = await watched(cli, monkeypatch, lambda: monkeypatch.setattr(Api, "get", refuses))
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert "this token is not known; the rollout goes on" in said.err
+
+
+async def test_a_push_that_a_later_one_overtakes_at_once_is_not_taken_for_that_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = cli.admin.engine
+
+    async def submit(*events: Event) -> None:
+        engine.fleet.handle(*events, ProjectPushed(INTRO, "fix9", "sha256:" + "9" * 64, Pace()), now=NOW)
+
+    monkeypatch.setattr(engine, "submit", submit)
+    said = await cli("push", "intro", "fix", "--yes")
+    assert said.code == 1 and "a later push of intro has taken over" in said.err
+
+
+async def test_a_rollout_that_waits_for_its_time_says_which_that_is(cli: Cli) -> None:
+    begun(cli)
+    assert (await cli("rollout", "status", "stats")).out == "Nothing was pushed for stats.\n"
+    await cli("push", "intro", "fix", "--yes", "--no-watch", "--when", "at 10:30")
+    (event,) = cli.admin.engine.events
+    assert isinstance(event, ProjectPushed) and event.pace.not_before == NOW + 2.5 * 3600
 
 
 @pytest.mark.parametrize("order", ["pause", "resume", "abort", "rollback"])

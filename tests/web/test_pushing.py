@@ -92,6 +92,28 @@ async def test_a_registry_and_an_engine_that_are_both_away_are_told(server: Serv
         await asker(server, tmp_path).resolve(INTRO, "127.0.0.1:1/intro:fix", ())
 
 
+@pytest.mark.parametrize("image", ["intro@fix", "Intro Fix", "ann:hunter2@x/intro", "hunter2@x.org/intro:7", "-"])
+async def test_what_is_no_name_of_an_image_is_refused_without_a_login_in_it(
+    server: Server, tmp_path: Path, image: str
+) -> None:
+    with pytest.raises(PushError, match="is not the name of an image") as refused:
+        await asker(server, tmp_path).resolve(INTRO, image, ())
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_what_is_no_directory_of_an_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    asking = ImageAsker(cast(Store, Applied(EVENT.format(image="intro", runtime="process"))), tmp_path, {})
+    for image, why in (
+        ("nowhere", "no directory"), ("file", "no directory"), ("loop", "symbolic links"),
+        ("empty", "no directory home/"),
+    ):  # fmt: skip
+        with pytest.raises(PushError, match=why):
+            await asking.resolve(INTRO, image, ())
+
+
 async def test_of_a_directory_that_ships_do_not_hold_its_files_count_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "intro").mkdir()
     fixed = tmp_path / "fix"
