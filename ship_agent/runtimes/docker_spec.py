@@ -124,6 +124,7 @@ def environment(spec: WorkspaceSpec, image: Image) -> dict[str, str]:
     theirs = {name: value for name, value in spec.project.environment.items() if name != "HOME"}
     return {
         **({"NOTEBOOK_FLAGS": NOTEBOOK_FLAGS} if spec.project.kind == "camp" else {}),
+        **labextension.known_prefix(spec.project),
         **theirs,
         **spec.secrets,
         **({"HOME": home} if home else {}),

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ship_agent.protocol.messages import Project
 from ship_agent.runtimes.images import remove_tree, translated
 
 DATA = Path(__file__).with_name("jupyter")
@@ -30,6 +31,14 @@ INSIDE = "/usr/local/share/mux/jupyter"
 def jupyter_path(ours: str, theirs: str) -> str:
     """The value of such a variable: ``ours`` before what a project or an image has put there itself."""
     return f"{ours}{os.pathsep}{theirs}" if theirs else ours
+
+
+def known_prefix(project: Project) -> dict[str, str]:
+    """The variable in which notebooks' tools look for the base path: Bokeh's apps, Dask's link to its dashboard,
+    ``%tensorboard`` of the Docker Stacks. JupyterHub sets it (jupyterhub, "Environment variables"); a project may say
+    otherwise.
+    """
+    return {"JUPYTERHUB_SERVICE_PREFIX": project.base_path} if project.kind == "jupyter" else {}
 
 
 def place(directory: Path) -> Path:

@@ -38,6 +38,7 @@ def environment(spec: WorkspaceSpec, directory: Path) -> dict[str, str]:
         "JUPYTER_CONFIG_PATH": str(JUPYTER_CONFIG),
         "JUPYTER_DATA_DIR": str(home / ".local/share/jupyter"),
         "IPYTHONDIR": str(home / ".ipython"),
+        **labextension.known_prefix(spec.project),
         **spec.project.environment,
         **spec.secrets,
         "HOME": str(home),

@@ -230,3 +230,10 @@ def test_a_script_of_an_image_for_notebooks_starts_where_files_are(
 def test_volumes_below_the_home_are_known() -> None:
     volumes: dict[str, object] = {"/home/jovyan": {}, "/home/jovyan/work/": {}, "/home/jovyan2": {}, "/data": {}}
     assert image(**STACKS, Volumes=volumes).volumes == ("/home/jovyan/work",)
+
+
+def test_tools_in_notebooks_find_the_base_path_unless_the_project_says_otherwise() -> None:
+    name = "JUPYTERHUB_SERVICE_PREFIX"
+    assert environment(spec(), image(**LAB))[name] == spec().project.base_path
+    assert environment(spec(environment={name: "/own/"}), image(**LAB))[name] == "/own/"
+    assert name not in environment(spec(kind="http"), image(**LAB))
