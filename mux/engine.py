@@ -144,7 +144,7 @@ class Engine:
     """Runs the core.
 
     Args:
-        fleet: the core, as restored.
+        fleet: the core, as restored; what it has published is in force from here on.
         store: where decisions are persisted.
         publisher: where they are put in force.
         effects: where they are acted on.
@@ -174,6 +174,8 @@ class Engine:
         self._version = 0
         self._changed = asyncio.Condition()
         self._trouble = ""
+        # Before any proxy can ask: to one that served on meanwhile, an empty table ends everybody's session.
+        publisher.publish(fleet.published())
 
     @property
     def trouble(self) -> str:
@@ -223,7 +225,6 @@ class Engine:
 
     async def run(self) -> None:
         """Take in events until cancelled. Raises what the core or the store cannot go on from."""
-        self._publisher.publish(self._fleet.published())
         await self._step()
         while True:
             await self._wait()

@@ -29,11 +29,13 @@ from mux.core.events import (
     MachineCallEnded,
     PageGone,
 )
+from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
 from mux.core.model import Desired, LinkId, ProjectName, SessionHash, ShipId, UserId
 from mux.effects import Effects
 from mux.engine import Engine, EngineRefusedError
 from mux.providers.base import ProviderError
+from mux.publisher import Publisher
 from tests.core.room import event_spec
 
 ONE = ShipId("ship-0001")
@@ -124,7 +126,8 @@ async def test_what_ends_something_is_taken_even_when_the_inbox_is_full(monkeypa
     """A listing or a call whose end nobody hears of would be open for ever."""
     monkeypatch.setattr(engine_module, "INBOX_MAX", 1)
     nothing: Any = None
-    engine = Engine(Fleet.restored(event_spec(), 1.0), nothing, nothing, nothing, lambda: 1.0)
+    publisher = Publisher(lambda _workspace: "token", FeedSettings("http://localhost:8000", "mux_session", "room"))
+    engine = Engine(Fleet.restored(event_spec(), 1.0), nothing, publisher, nothing, lambda: 1.0)
     gone = PageGone(UserId("ada"), ProjectName("intro"), "0123456789abcdef", 1)
     engine.post(ListingFailed("why"), MachineCallEnded(ONE), LinkLost(ONE, LinkId(1)), gone)
     with pytest.raises(EngineRefusedError):

@@ -14,7 +14,7 @@ from mux.core.commands import Effect, Persist, Publish
 from mux.core.events import DoorsSet, LoggedIn, LoggedOut
 from mux.core.feed import FeedSettings
 from mux.core.fleet import Fleet
-from mux.core.model import Doors, ProjectName, SessionHash, UserId
+from mux.core.model import Doors, ProjectName, Session, SessionHash, UserId
 from mux.engine import Engine, EngineBusyError
 from mux.publisher import Publisher
 from mux.store.base import StoreError, StoreUnavailableError
@@ -190,6 +190,15 @@ async def test_a_deadline_passes_without_any_event(tmp_path: Path) -> None:
     await asyncio.gather(task, return_exceptions=True)
     assert not (await store.load(NOW)).sessions
     await store.close()
+
+
+async def test_what_was_stored_is_in_force_before_any_proxy_can_ask() -> None:
+    """A proxy that served on while the control process was away compares its table with the first that it is sent."""
+    publisher = Publisher(lambda _workspace: "token", SETTINGS)
+    ada = Session(SessionHash("session of ada"), UserId("ada"), NOW + 3600)
+    store: Any = Diary()
+    Engine(Fleet.restored(event_spec(), NOW, sessions=[ada]), store, publisher, SimulatedFleet(), lambda: NOW)
+    assert publisher.table.session(ada.hash, NOW) is not None
 
 
 async def test_callers_who_give_up_break_nothing_for_others(running: Running) -> None:
