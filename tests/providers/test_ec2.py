@@ -442,6 +442,27 @@ def test_machines_of_another_store_are_reported_and_left_alone_until_reaped_as_f
     on_an_account(test)
 
 
+def test_a_protected_machine_keeps_no_other_from_being_reaped() -> None:
+    async def test(account: Account) -> None:
+        provider = account.provider()
+        await provider.open()
+        for ship in (SHIP, ShipId("ship-0002"), ShipId("ship-0003")):
+            await provider.launch(order(ship))
+        await asyncio.sleep(60)
+        await provider.list()
+        protected = account.alive[1]
+        protected.protected = True
+        with pytest.raises(ProviderError, match="disableApiTermination"):
+            await provider.reap(foreign=False)
+        assert account.alive == [protected]
+        protected.protected = False
+        await provider.reap(foreign=False)
+        assert account.alive == []
+        assert account.cloud.templates == {}
+
+    on_an_account(test)
+
+
 def test_a_spot_machine_that_is_to_be_parked_is_ended_and_that_is_said() -> None:
     async def test(account: Account) -> None:
         provider = account.provider(market="spot")

@@ -172,7 +172,7 @@ class Ec2Provider:
         """End everything of this event by its tags, whoever launched it here; with ``foreign``, other stores' too."""
         unlisted = [ship for ship, one in self._known.items() if one.id in self._fresh_until]
         await asyncio.gather(*(self.terminate(ship) for ship in unlisted))
-        reaped = await reaping.reap(self._settings, self.api, self._waiting, foreign=foreign)
+        reaped = await reaping.reap(self._settings, self.api, self._end, self._waiting, foreign=foreign)
         return replace(reaped, machines=reaped.machines + len(unlisted))
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ Knows tags only, and nothing of ships: what a store has lost is found too.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from mux.providers.ec2.faults import Ec2Error, Kind
 from mux.providers.ec2.instances import LIVE, Instance, instances_of
 from mux.providers.ec2.orders import TAG_EVENT, TAG_STORE
 from mux.providers.ec2.settings import Ec2Settings
-from mux.providers.ec2.together import TOGETHER_MAX
+from mux.providers.ec2.together import Together
 from mux.providers.ec2.waiting import Waiting
 
 Filters = list[dict[str, Any]]
@@ -23,12 +24,13 @@ Filters = list[dict[str, Any]]
 log = structlog.get_logger(__name__)
 
 
-async def reap(settings: Ec2Settings, api: Ec2Api, waiting: Waiting, *, foreign: bool) -> Reaped:
+async def reap(settings: Ec2Settings, api: Ec2Api, end: Together, waiting: Waiting, *, foreign: bool) -> Reaped:
     """End everything of an event.
 
     Args:
         settings: whose event and store.
         api: to ask.
+        end: ends machines; one that cannot be ended, as while it is protected, keeps none of the others.
         waiting: sees that machines are gone.
         foreign: end what belongs to other stores too.
 
@@ -42,15 +44,21 @@ async def reap(settings: Ec2Settings, api: Ec2Api, waiting: Waiting, *, foreign:
         found += instances_of(page)
     mine = [one for one in found if foreign or one.store == settings.store]
     live = [one.id for one in mine if one.live]
-    for first in range(0, len(live), TOGETHER_MAX):
-        some = live[first : first + TOGETHER_MAX]
-        await api.call("TerminateInstances", machines=len(some), InstanceIds=some)
+    results = await asyncio.gather(*map(end, live), return_exceptions=True)
+    left = {name: why for name, why in zip(live, results, strict=True) if why is not None and not _gone(why)}
     for instance in mine:
-        await waiting.until(instance.id, lambda one: one is None or one.state == "terminated")
+        if instance.id not in left:
+            await waiting.until(instance.id, lambda one: one is None or one.state == "terminated")
+    for why in left.values():
+        raise why
     if not foreign:
         filters.append({"Name": f"tag:{TAG_STORE}", "Values": [settings.store]})
     things = await _templates(api, filters) + await _disks(api, filters)
     return Reaped(machines=len(mine), things=things, foreign=len(found) - len(mine))
+
+
+def _gone(why: BaseException) -> bool:
+    return isinstance(why, Ec2Error) and why.kind is Kind.MISSING
 
 
 async def _templates(api: Ec2Api, filters: Filters) -> int:

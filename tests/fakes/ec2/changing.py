@@ -51,8 +51,15 @@ def stop_instances(cloud: Cloud, params: Params, _caller: Principal) -> Params:
 
 
 def terminate_instances(cloud: Cloud, params: Params, _caller: Principal) -> Params:
-    """End instances; ended ones are fine."""
+    """End instances; ended ones are fine. None is ended while one of them is protected (in one zone)."""
     chosen = _chosen(cloud, params)
+    for instance in chosen:
+        if instance.protected:
+            raise ApiError(
+                "OperationNotPermitted",
+                f"The instance '{instance.id}' may not be terminated. Modify its 'disableApiTermination' instance "
+                "attribute and try again.",
+            )
     cloud.buckets.take_instances("terminate", len(chosen), cloud.now)
     ending = _changed(chosen, chosen, lambda instance: cloud.terminate(instance, _BY_USER))
     return {"TerminatingInstances": ending}

@@ -103,6 +103,7 @@ class Instance:
     interruption_at: float | None = None  # a spot instance's end, as announced inside
     rebalance_at: float | None = None  # when a higher risk of interruption was announced inside
     forgotten: bool = False
+    protected: bool = False  # disableApiTermination
 
     def option(self, group: str, name: str, default: object) -> object:
         """A parameter in a group of parameters, for instance of MetadataOptions."""
