@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from mux.cli import check, daemon, event, files, fleet, image, people, reaping, 
 from mux.cli.client import Place
 from mux.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CliError
 from mux.cli.output import plain, warn
+from mux.spoken import spoken
 
 GLOBAL_OPTIONS = frozenset({"--config", "--data", "--url", "--token-file"})
 """Options of the program itself; each takes a value."""
@@ -26,6 +28,8 @@ OUTPUT_LOST = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What writing to stdout fails with where it is a file on a full disk, or a terminal that is gone."""
 DETAIL_LINES_MAX = 100
 """Faults shown of one refusal."""
+
+_NUMBER_AS_OPTION = re.compile(r"No such option: -\d.*")
 
 app = typer.Typer(
     name="mux",
@@ -156,8 +160,10 @@ def _output_lost(error: OSError) -> int:
 def _usage(error: typer.TyperException) -> int:
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "mux"
-    # Typer passes on how the library that reads values calls a wrong one.
-    message = " ".join(error.format_message().split()).rstrip(".").replace(": Value error, ", ": ")
+    # Typer passes on how the library that reads values calls a wrong one, and takes numbers below 0 for options.
+    message = spoken(" ".join(error.format_message().split()).rstrip("."))
+    if _NUMBER_AS_OPTION.fullmatch(message):
+        message = "a number below 0 is not meant here"
     warn(f"mux: {message}; `{command} --help` shows what there is")
     return EXIT_USAGE if error.exit_code == EXIT_USAGE else EXIT_FAILURE
 

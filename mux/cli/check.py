@@ -15,7 +15,8 @@ import typer
 
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import api_of, place_of
-from mux.cli.output import counted, paint, say, say_after, say_json
+from mux.cli.output import paint, say, say_after, say_json
+from mux.core.plural import counted
 
 if TYPE_CHECKING:
     from mux.config import EventFile

@@ -14,7 +14,8 @@ import typer
 from mux.cli.client import CONFIG_DEFAULT
 from mux.cli.errors import CliError
 from mux.cli.options import JsonOption, YesOption, api_of, place_of
-from mux.cli.output import confirmed, counted, say, say_json, say_painted, say_table, warn
+from mux.cli.output import confirmed, say, say_json, say_painted, say_table, warn
+from mux.core.plural import counted
 
 if TYPE_CHECKING:
     from mux.config import ConfigError

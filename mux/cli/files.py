@@ -20,6 +20,7 @@ from mux.cli.client import LONG_TIMEOUT_S, Api, segment
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
 from mux.cli.output import clock_time, confirmed, on_terminal, say, say_json, say_table, warn
+from mux.core.plural import counted
 
 RESET_S = 120.0
 """How long is waited for a ship's word: stopping, putting files together and starting takes some seconds."""
@@ -248,7 +249,8 @@ def files_delete(  # noqa: PLR0917 - typer makes options of arguments
         say("Nothing was kept of anybody.")
     for one in gone:
         say(
-            f"{one['name'] or one['user']}: {one['snapshots']} snapshots, {one['recovered']} recovered copies, "
+            f"{one['name'] or one['user']}: {counted(one['snapshots'], 'snapshot')}, "
+            f"{counted(one['recovered'], 'recovered copy', 'recovered copies')}, "
             f"{_size(one['size_bytes'])} deleted."
         )
     for ship in sorted({ship for one in gone for ship in one["kept_by"]}):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, UsageError
-from mux.cli.output import counted, paint, say, say_after, say_json
+from mux.cli.output import paint, say, say_after, say_json
+from mux.core.plural import counted
 
 if TYPE_CHECKING:
     from mux.imagecheck.subject import Wishes

@@ -124,11 +124,6 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def counted(number: int, noun: str) -> str:
-    """So many of something: ``1 ship``, ``2 ships``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def clock_time(at: float) -> str:
     """A moment in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -17,6 +17,7 @@ from mux.cli.client import LONG_TIMEOUT_S, Api, segment
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
 from mux.cli.output import clock_time, confirmed, say, say_json, say_table
+from mux.core.plural import counted
 
 ROSTER_BYTES_MAX = 8_000_000
 """As much as the admin API takes."""
@@ -221,7 +222,7 @@ def _remove_all(api: Api, *, yes: bool, as_json: bool) -> None:
     if as_json:
         say_json(found)
     else:
-        say(f"Removed {found['removed']} people: no name and no e-mail address is kept any more.")
+        say(f"Removed {counted(found['removed'], 'person', 'people')}: no name and no e-mail address is kept any more.")
 
 
 def _csv(path: Path) -> str:

@@ -18,7 +18,8 @@ import typer
 
 from mux.cli.errors import CliError, UsageError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, counted, say, say_json, say_painted
+from mux.cli.output import confirmed, say, say_json, say_painted
+from mux.core.plural import counted
 
 if TYPE_CHECKING:
     from mux.config import EventFile
@@ -56,8 +57,8 @@ def reap(
     say(f"Nothing of the event is left: {machines} ended, {things} deleted.")
     if found["foreign"]:
         say_painted(
-            f"{found['foreign']} machines of this event's name belong to another mux and were left alone; "
-            f"`mux fleet reap --foreign` ends them.",
+            f"Another mux has {counted(found['foreign'], 'machine')} of this event's name, left alone here; "
+            "`mux fleet reap --foreign` ends all of that name.",
             "yellow",
         )
 
@@ -80,11 +81,15 @@ def _by_the_mux(ctx: typer.Context, *, foreign: bool, yes: bool) -> dict[str, An
 
 
 def _ask(event: str, *, foreign: bool, seats: int = 0) -> None:
-    people = f" {seats} people still have seats: their files are destroyed." if seats else ""
+    people = f" {_seated(seats)}: their files are destroyed." if seats else ""
     others = " Machines of another mux with the same event name are ended too." if foreign else ""
     question = f"This ends every machine of {event}, and no ship is launched any more.{people}{others} End them?"
     if not confirmed(question):
         raise CliError("nothing was changed")
+
+
+def _seated(seats: int) -> str:
+    return "One person still has a seat" if seats == 1 else f"{seats} people still have seats"
 
 
 # --- without a mux --------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ import typer
 from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
-from mux.cli.output import confirmed, counted, on_terminal, say, say_json, say_painted, terminal
+from mux.cli.output import confirmed, on_terminal, say, say_json, say_painted, terminal
 from mux.cli.rollout_progress import bars, eta, summary
+from mux.core.plural import counted
 
 LOOK_S = 0.5
 """Between two looks at a rollout."""

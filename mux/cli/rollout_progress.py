@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from mux.cli.output import plain
+from mux.core.plural import are
 
 BAR_CHARS = 40
 REASONS_SHOWN = 5
@@ -75,6 +76,6 @@ def bars(found: dict[str, Any]) -> Any:
     if found["waits_for"]:
         lines[0] += f"; waits for {found['waits_for']}"
     if found["working"]:
-        lines.append(f"{found['working']} attendees are working and are waited for")
+        lines.append(f"{are(found['working'], 'attendee')} working, and waited for")
     lines += [line for line in (eta(found),) if line]
     return Group(table, *(Text(plain(line)) for line in (*lines, *reasons(found))))

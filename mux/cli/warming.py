@@ -17,6 +17,7 @@ from mux.cli.client import Api, segment
 from mux.cli.errors import EXIT_INTERRUPTED, CliError, NotRunningError
 from mux.cli.options import JsonOption, YesOption, api_of
 from mux.cli.output import confirmed, on_terminal, plain, say, say_json, say_painted, terminal
+from mux.core.plural import are
 
 LOOK_S = 1.0
 """Between two looks at warming."""
@@ -63,7 +64,7 @@ def warm(  # noqa: PLR0917 - typer makes options of arguments
     api.post("/fleet/warm", {**body, "seats": plan["seats"]})
     if not watch:
         if not as_json:
-            say(f"{plan['seats']} seats are wanted now; `mux status` shows how many are ready.")
+            say(f"{are(plan['seats'], 'seat')} wanted now; `mux status` shows how many are ready.")
         return
     try:
         _watch(api, timeout_s=timeout, as_json=as_json)
@@ -108,7 +109,7 @@ def _watch(api: Api, *, timeout_s: float, as_json: bool) -> None:
                 raise CliError(f"the seats are not ready after {timeout_s:g} seconds; warming goes on")
             time.sleep(LOOK_S)
     if not as_json:
-        say_painted(f"{found['ready']} seats are ready.", "green")
+        say_painted(f"{are(found['ready'], 'seat')} ready.", "green")
 
 
 def _give_up(found: dict[str, Any]) -> None:

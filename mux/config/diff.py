@@ -18,6 +18,7 @@ from mux.config.secrets import Secrets
 from mux.config.tables import Entry, Table
 from mux.config.template import written
 from mux.core.model import ProjectName
+from mux.core.plural import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,11 @@ def differences(old: EventFile | None, new: EventFile) -> list[Change]:
         new: as it would be applied.
     """
     if old is None:
-        ships = _counted(new.fleet.ships_wanted, "ship")
+        ships = counted(new.fleet.ships_wanted, "ship")
         return [
-            Change("event", "", new.event.name, f"{ships} will be launched for {new.fleet.seats_wanted} seats"),
+            Change(
+                "event", "", new.event.name, f"{ships} will be launched for {counted(new.fleet.seats_wanted, 'seat')}"
+            ),
             *(change for project in new.projects for change in (_added(project), *_opt_ins(project))),
         ]
     changes = list(_table("event", old.event, new.event))
@@ -211,16 +214,12 @@ def _fleet_effect(entry: Entry, old: EventFile, new: EventFile) -> str | None:
         return None
     before, after = old.fleet.ships_wanted, new.fleet.ships_wanted
     if after > before:
-        text = f"{after - before} more {'ship' if after - before == 1 else 'ships'} will be launched"
+        text = f"{counted(after - before, 'more ship')} will be launched"
     elif after < before:
-        text = f"{_counted(before - after, 'ship')} will be ended once nobody has a seat there"
+        text = f"{counted(before - after, 'ship')} will be ended once nobody has a seat there"
     else:
-        text = f"the fleet stays at {_counted(after, 'ship')}"
+        text = f"the fleet stays at {counted(after, 'ship')}"
     return f"{text}; ships that exist keep their seats" if entry.name == "seats_per_ship" else text
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def image_differences(old: Mapping[ProjectName, str], new: Mapping[ProjectName, str]) -> list[Change]:
@@ -242,8 +241,8 @@ def secret_differences(old: Secrets, new: Secrets) -> list[Change]:
     return [
         Change(
             f"project[{name}].secrets",
-            _counted(len(old[name]), "row") if name in old else "",
-            _counted(len(new[name]), "row") if name in new else "",
+            counted(len(old[name]), "row") if name in old else "",
+            counted(len(new[name]), "row") if name in new else "",
             "attached when a workspace is bound; bound workspaces get them by a restart on the same files",
         )
         for name in sorted({*old, *new})

@@ -12,6 +12,7 @@ from mux.core.commands import Notify
 from mux.core.events import BroadcastSet
 from mux.core.files import HOLDS_FILES, left
 from mux.core.model import Assignment, Doors, ProjectName, Session, SessionHash, UserId, Waiting
+from mux.core.plural import are
 from mux.core.ships import Seat, Ship
 from mux.core.totals import count
 from mux.core.wishes import take
@@ -96,7 +97,8 @@ def open_doors_when_ready(world: World) -> None:
         return
     if world.offers.total + world.tally.assigned >= world.spec.fleet.ready_seats:
         world.controls = replace(controls, doors_opened=True)
-        world.notify(Notify("info", "doors_opened", "", f"The doors are open: {_seats(world.offers.total)} ready."))
+        text = f"The doors are open: {are(world.offers.total, 'seat')} ready."
+        world.notify(Notify("info", "doors_opened", "", text))
 
 
 def seat_the_queue(world: World) -> None:
@@ -170,7 +172,3 @@ def request_project(world: World, user: UserId, project: ProjectName) -> None:
     ship, seat = found
     if project not in seat.workspaces and not ship.gone and user not in world.leaving:
         prepare(world, ship, seat, spec)
-
-
-def _seats(number: int) -> str:
-    return "1 seat is" if number == 1 else f"{number} seats are"

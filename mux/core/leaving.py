@@ -21,7 +21,8 @@ from mux.core.files import HOLDS_FILES
 from mux.core.machines import keeps
 from mux.core.model import ShipId, ShipState, ShipWanted, UserId, WorkspaceState
 from mux.core.pages import ask_to_save, come_back, has_saved
-from mux.core.ships import Seat, Ship, Workspace, attendees
+from mux.core.plural import counted
+from mux.core.ships import Seat, Ship, Workspace
 from mux.core.wishes import take
 from mux.core.workspaces import drain, empty, suspend
 from mux.core.world import Leaving, World
@@ -130,7 +131,7 @@ def part(world: World) -> None:
             enqueue(world, user, first=first)
     for ship_id in (each for each, number in unsaved.items() if number):
         ship = world.ships[ship_id]
-        whose = attendees(unsaved[ship_id])
+        whose = counted(unsaved[ship_id], "attendee")
         text = f"{ship_id} did not bring the newest work of {whose} in time: they go on with their last snapshot."
         if ship.kept:
             empty(world, ship)

@@ -16,14 +16,15 @@ from mux.core.commands import ListMachines, Notify, TerminateShip
 from mux.core.events import LaunchFailed, LaunchSucceeded, ListingFailed, MachinesListed
 from mux.core.model import Machine, MachineStatus, ShipId, ShipState, ShipWanted
 from mux.core.planner import BEYOND_LIMIT, plan
-from mux.core.ships import Ship, attendees
+from mux.core.plural import counted
+from mux.core.ships import Ship
 from mux.core.workspaces import empty, let_go
 from mux.core.world import World
 
 PAUSED_TEXT = "mux is paused by an organizer: it launches, parks and ends nothing."
-NEVER_JOINED = (
-    ": its agent never joined; see what the console of its machine says, and whether that reaches the control port"
-)
+CONSOLE = "see what the console of its machine says, and whether that reaches the control port"
+NEVER_JOINED = f"of its launch: its agent never joined; {CONSOLE}"
+NOT_BACK = f"of its start: its agent, which had joined before it was parked, has not come back; {CONSOLE}"
 MISSING_MAX = 2
 """Listings in a row without a machine before it counts as gone: providers' listings lag behind their launches."""
 LISTINGS_FAILED_MAX = 3
@@ -140,7 +141,7 @@ def launching_failed(world: World, ship: ShipId, reason: str, *, made: bool, fat
             world.notify(Notify("warning", "launch_failed", "", text))
         return
     world.controls = replace(world.controls, launching=False)
-    why = "since it would fail again" if fatal else f"after {patience.failures} failures in a row, the last"
+    why = "since it would fail again" if fatal else f"after {counted(patience.failures, 'failure')} in a row, the last"
     text = f"launching was given up, {why}: {ship}: {reason}"
     world.stopped_text = text
     world.notify(Notify("error", "launching_given_up", "", f"{text} Mend it, then resume with `mux fleet resume`."))
@@ -281,7 +282,7 @@ def lost(world: World, ship: Ship, why: str, *, returns: bool = True) -> None:
 def keeps(ship: Ship) -> str:
     """What organizers are told of a ship that keeps work."""
     return (
-        f"It is cordoned and keeps the work of {attendees(len(ship.kept_of))}, stopped, until "
+        f"It is cordoned and keeps the work of {counted(len(ship.kept_of), 'attendee')}, stopped, until "
         f"`mux ship release {ship.id}` lets it go."
     )
 
@@ -323,8 +324,10 @@ def end_all(world: World) -> None:
 def boot_overdue(world: World, ship_id: ShipId) -> None:
     """A ship did not become available in time: it has failed, and is replaced."""
     ship = world.ships.get(ship_id)
-    unheard = NEVER_JOINED if ship is not None and ship.state is ShipState.PENDING else ""
-    _overdue(world, ship_id, f"not available within {world.spec.fleet.boot_deadline_s:g} s of its launch{unheard}")
+    when = "of its launch"
+    if ship is not None and ship.state is ShipState.PENDING:
+        when = NOT_BACK if ship.key else NEVER_JOINED
+    _overdue(world, ship_id, f"not available within {world.spec.fleet.boot_deadline_s:g} s {when}")
 
 
 def stage_overdue(world: World, ship_id: ShipId) -> None:

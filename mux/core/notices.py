@@ -13,6 +13,7 @@ from mux.core.events import MachineEnded, MachineNoticed, ProviderNoticed
 from mux.core.leaving import leave_ship
 from mux.core.machines import launching_failed, lost
 from mux.core.model import ShipId, ShipNotice, ShipState
+from mux.core.plural import counted
 from mux.core.ships import Ship
 from mux.core.world import World
 
@@ -46,7 +47,8 @@ def noticed(world: World, ship: Ship, notice: ShipNotice) -> None:
         ship.leave_at = leave_at if ship.leave_at is None else min(leave_at, ship.leave_at)
         world.deadlines.set(("leave", ship.id), ship.leave_at)
         wait_s = leave_at - world.now
-        moves = f"; its attendees are moved {'now' if wait_s <= 0 else f'in {wait_s / 60:.0f} minutes'}"
+        when = "now" if wait_s <= 0 else f"in {counted(max(1, round(wait_s / 60)), 'minute')}"
+        moves = f"; its attendees are moved {when}"
     said = f" ({notice.detail})" if notice.detail else ""
     text = f"{ship.id} {WORDS[notice.kind]}{said}. It gets nobody new{moves}."
     world.notify(Notify("warning", "machine_noticed", ship.id, text))

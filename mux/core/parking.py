@@ -14,6 +14,7 @@ from mux.core.events import FleetWarmed
 from mux.core.lifecycles import SHIP_BOOT_STARTS
 from mux.core.model import ShipState, ShipWanted
 from mux.core.planner import plan
+from mux.core.plural import are
 from mux.core.ships import Ship
 from mux.core.timetable import LetGo
 from mux.core.world import World
@@ -98,7 +99,7 @@ def hard_stop(world: World) -> None:
         world.controls = replace(world.controls, parked=True)
     if going:
         how = "parked, with the files on them" if keep else "ended"
-        world.notify(Notify("warning", "hard_stop", "", f"The hard stop: {len(going)} ships are being {how}."))
+        world.notify(Notify("warning", "hard_stop", "", f"The hard stop: {are(len(going), 'ship')} being {how}."))
     for ship in going:
         holds = ship.assigned or ship.state is not ShipState.PENDING
         if ship.kept or (keep and holds):

@@ -19,6 +19,7 @@ from mux.core.commands import Notify
 from mux.core.events import AttendeesActive, ProjectPushed, RolloutSteered, UpdateAccepted
 from mux.core.model import ProjectName, ShipId
 from mux.core.pages import come_back
+from mux.core.plural import counted
 from mux.core.rollout import Rollout, RolloutState, takes_part
 from mux.core.rollout_trials import judge_by_use, keep_trials
 from mux.core.rollout_waves import (
@@ -309,8 +310,7 @@ def _too_much(world: World, rollout: Rollout) -> str:
     if not refused_by_most and rollout.failures <= world.spec.rollout.failures_max:
         return ""
     subject, why = failures[0]
-    count = rollout.failures
-    return f"{count} {'failure' if count == 1 else 'failures'}; {subject}: {why}"
+    return f"{counted(rollout.failures, 'failure')}; {subject}: {why}"
 
 
 def _let_down(world: World, rollout: Rollout) -> str:
@@ -319,7 +319,7 @@ def _let_down(world: World, rollout: Rollout) -> str:
     if rollout.rollback or refused <= max(world.spec.rollout.failures_max, len(rollout.proved)):
         return ""
     subject, why = rollout.refused[-1]
-    return f"it does not run on {refused} ships; {subject}: {why}"
+    return f"it does not run on {counted(refused, 'ship')}; {subject}: {why}"
 
 
 def _end(world: World, rollout: Rollout, state: RolloutState, why: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from mux.core.model import Doors, ShipId
+from mux.core.plural import are
 from mux.core.ships import Seat, Ship
 
 HEAP_SLACK = 8
@@ -117,12 +118,13 @@ def _reason(room: Room, position: int) -> tuple[str, str]:
         have = room.seats_ready + room.seats_assigned
         return (
             "doors_auto",
-            f"The doors open when {room.ready_seats} seats are ready; {have} are so far. This page enters by itself.",
+            f"The doors open when {are(room.ready_seats, 'seat')} ready; {are(have)} so far. "
+            "This page enters by itself.",
         )
     if room.seats_ready >= position:
         return "assigning", "Your seat is being assigned; this page enters by itself."
     if room.ships_booting:
-        ships = "1 more ship is" if room.ships_booting == 1 else f"{room.ships_booting} more ships are"
+        ships = are(room.ships_booting, "more ship")
         return "ships_booting", f"Every ready seat is taken; {ships} getting ready. This page enters by itself."
     if room.closed_text:
         return "not_now", room.closed_text
@@ -134,9 +136,13 @@ def _reason(room: Room, position: int) -> tuple[str, str]:
     if room.seats_assigned >= room.seats_wanted:
         return (
             "full",
-            f"All {room.seats_wanted} seats of this event are taken. "
+            f"{_all_seats(room.seats_wanted)} taken. "
             "You enter by yourself as soon as one becomes free; an organizer can add seats.",
         )
     if room.seats_usable == 0:
         return "no_ships", "No ship is up yet; ships are being launched. This page enters by itself."
     return "seats_preparing", "Every ready seat is taken; others are being prepared. This page enters by itself."
+
+
+def _all_seats(number: int) -> str:
+    return "The one seat of this event is" if number == 1 else f"All {number} seats of this event are"

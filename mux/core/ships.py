@@ -34,6 +34,7 @@ from mux.core.model import (
     WorkspaceReport,
     WorkspaceState,
 )
+from mux.core.plural import counted
 from mux.core.trial import Trial
 
 Call = Literal["launch", "start", "park", "terminate"]
@@ -347,7 +348,7 @@ class Ship:
         if self.failed:
             yield f"failed ({self.failed})"
         if self.kept:
-            yield f"keeps work of {attendees(len(self.kept_of))}"
+            yield f"keeps work of {counted(len(self.kept_of), 'attendee')}"
 
     def boots(self) -> None:
         """A new boot has begun: what was known of the old one is forgotten, what is wanted stays."""
@@ -486,8 +487,3 @@ class Ship:
             workspaces=tuple(workspace.record() for workspace in self.workspaces.values()),
             kept=tuple(KeptRecord(kept.workspace.record(), kept.user, kept.epoch) for kept in self.kept.values()),
         )
-
-
-def attendees(number: int) -> str:
-    """So many attendees, in words."""
-    return f"{number} attendee{'' if number == 1 else 's'}"

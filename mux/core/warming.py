@@ -14,6 +14,7 @@ from mux.core.boots import COMING_UP
 from mux.core.commands import Notify
 from mux.core.events import FleetWarmed, SpendAllowed
 from mux.core.model import ShipState
+from mux.core.plural import are, counted
 from mux.core.ships import Ship
 from mux.core.spend import HOUR_S, Meter, affordable, estimate, money
 from mux.core.timetable import STOP_WARNINGS_S, Phase, begins_at
@@ -213,8 +214,9 @@ def limit_holds(world: World, missing: int) -> None:
             "error",
             "spend_limit",
             "",
-            f"The spend limit of {money(most, currency)} holds launches back: {missing} seats are missing, and "
-            f"the ships that run already make about {cost} for the event. Allow more with `mux spend allow AMOUNT`.",
+            f"The spend limit of {money(most, currency)} holds launches back: {are(missing, 'seat')} missing, "
+            f"and the ships that run already make about {cost} for the event. Allow more with "
+            "`mux spend allow AMOUNT`.",
         )
     )
 
@@ -305,8 +307,8 @@ def look(world: World) -> None:
                 "warning",
                 "warming_late",
                 "",
-                f"The {aimed.seats} seats will be ready about {minutes} minutes later than they are due: "
-                f"{seats} are now, and a ship takes about {boot_s(world):.0f} s to become available.",
+                f"The {aimed.seats} seats will be ready about {counted(minutes, 'minute')} later than they are due: "
+                f"{are(seats)} now, and a ship takes about {boot_s(world):.0f} s to become available.",
             )
         )
 

@@ -29,6 +29,7 @@ from mux.config import (
     resolve_images,
     resolved,
 )
+from mux.core.plural import counted
 from mux.daemon.errors import EXIT_CONFIG, StartError
 from mux.keys import KeyFileError, Keyring
 from mux.lockfile import holder
@@ -188,6 +189,6 @@ async def _import_roster(path: Path, store: Store, keys: Keyring) -> tuple[str, 
     if not result.codes:
         return ()
     return (
-        f"{len(result.codes)} people of {path.name} have codes that were generated and are not kept; "
+        f"Codes were generated for {counted(len(result.codes), 'person', 'people')} of {path.name} and are not kept; "
         "`mux roster slips` prints them anew",
     )

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import IO, Final
 
 from mux.core.model import UserId
+from mux.core.plural import counted
 from mux.files.base import FilesStore, FilesStoreError, Snapshot
 from mux.files.changed import shown
 from ship_agent.protocol.snapshot import SnapshotEntry
@@ -231,7 +232,7 @@ class _About:
 
     def has(self, part: Part, files: int) -> None:
         when = datetime.fromtimestamp(part.snapshot.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        self.parts.append(f"{part.folder}: {files} files, as they were at {when} UTC")
+        self.parts.append(f"{part.folder}: {counted(files, 'file')}, as they were at {when} UTC")
 
     def left_out(self, name: str, why: str) -> None:
         if len(self.lines) < LINES_MAX:

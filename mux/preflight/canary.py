@@ -25,6 +25,7 @@ import aiohttp
 
 from mux.config import EventFile, parse, read_text, resolved
 from mux.config.template import toml
+from mux.core.plural import counted
 from mux.daemon.errors import StartError
 from mux.daemon.machines import provider_of
 from mux.daemon.prepare import open_keys
@@ -130,7 +131,7 @@ async def _flown(directory: Path, file: EventFile, environ: Mapping[str, str]) -
 
 
 def _good(ship: Mapping[str, Any], took_s: float, file: EventFile) -> Finding:
-    seats = "1 seat" if len(ship["seats"]) == 1 else f"{len(ship['seats'])} seats"
+    seats = counted(len(ship["seats"]), "seat")
     said = f"{ship['id']} was available with {seats} after {took_s:.0f} of {file.fleet.boot_deadline_s:.0f} s"
     return ok(CHECK, said, number=round(took_s, 1), limit=file.fleet.boot_deadline_s, unit="s")
 

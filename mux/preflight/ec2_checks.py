@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mux.core.plural import counted
 from mux.preflight import ec2_groups, ec2_prices, ec2_quotas
 from mux.preflight.ec2_facts import REFUSED_CODES, SPOT_ROLE, Ec2Facts, Ec2Wanted, doubtful
 from mux.preflight.finding import Finding, failure, ok, warning
@@ -129,7 +130,7 @@ def _subnets(wanted: Ec2Wanted, facts: Ec2Facts) -> Iterator[Finding]:
     free = {subnet.id: max(0, subnet.free_addresses - FREE_ADDRESSES_KEPT) for subnet in facts.subnets}
     more = max(0, wanted.ships - facts.ships)
     told = ", ".join(f"{subnet.id} ({subnet.zone}): {subnet.free_addresses}" for subnet in facts.subnets)
-    said = f"{more} more ships, {sum(free.values())} addresses free ({told})"
+    said = f"{counted(more, 'more ship')}, {sum(free.values())} addresses free ({told})"
     numbers: dict[str, Any] = {"number": more, "limit": sum(free.values()), "unit": "addresses"}
     if more > sum(free.values()):
         yield failure("addresses", said, "add subnets, or larger ones", **numbers)

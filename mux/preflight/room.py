@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mux.core.plural import counted
 from mux.preflight.finding import Finding, Outcome, ok, shown, warning
 from mux.registry.manifest import UNPACKED_RATIO
 
@@ -57,8 +58,8 @@ def memory_fits(machine: Machine, projects: Sequence[Project], seats: int, over:
     needed = (seats * each + AGENT_MEMORY_BYTES) / GIB
     limit = machine.memory_bytes / GIB
     said = (
-        f"{seats} seats × {shown(each / GIB)} GiB and {shown(AGENT_MEMORY_BYTES / GIB)} GiB for the system are "
-        f"{shown(needed)} of {shown(limit)} GiB on {machine.name}"
+        f"{counted(seats, 'seat')} × {shown(each / GIB)} GiB and {shown(AGENT_MEMORY_BYTES / GIB)} GiB for the system "
+        f"are {shown(needed)} of {shown(limit)} GiB on {machine.name}"
     )
     numbers: dict[str, Any] = {"number": round(needed, 3), "limit": round(limit, 3), "unit": "GiB"}
     if needed <= limit:
@@ -96,7 +97,7 @@ def disk_fits(disk_bytes: int, images_bytes: int | None, seats: int, where: str)
     limit = disk_bytes / GIB
     said = (
         f"{_unpacked(images_bytes, images)}; with "
-        f"{seats} seats and the system {shown(needed)} of {shown(limit)} GiB on {where}"
+        f"{counted(seats, 'seat')} and the system {shown(needed)} of {shown(limit)} GiB on {where}"
     )
     numbers: dict[str, Any] = {"number": round(needed, 3), "limit": round(limit, 3), "unit": "GiB"}
     if needed <= limit:

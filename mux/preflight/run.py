@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mux.config import EventFile, resolved
+from mux.core.plural import counted
 from mux.preflight import addresses, machine
 from mux.preflight.finding import Finding, ok
 from mux.tls.certificate import Certificate, CertificateError, fitting_pair, read_file
@@ -62,7 +63,8 @@ async def _bucket(file: EventFile) -> list[Finding]:
 
 def _sizes(file: EventFile) -> Finding:
     fleet = file.fleet
-    said = f"{fleet.seats_wanted} seats wanted; ships: {fleet.ships_wanted}, with {fleet.seats_per_ship} seats each"
+    seats, each = counted(fleet.seats_wanted, "seat"), counted(fleet.seats_per_ship, "seat")
+    said = f"{seats} wanted; ships: {fleet.ships_wanted}, with {each} each"
     return ok("event file", f"{said}; projects: {', '.join(project.name for project in file.projects)}")
 
 

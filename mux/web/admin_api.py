@@ -22,6 +22,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
 
 from mux.engine import EngineBusyError
+from mux.spoken import spoken
 from mux.store.base import ConflictError
 from mux.web import (
     admin_api_event,
@@ -410,7 +411,7 @@ def _invalid(error: ValidationError) -> ApiError:
     if faults[0]["type"] == "json_invalid":
         return ApiError(400, "json_invalid", "the body is not JSON")
     lines = tuple(
-        f"{'.'.join(str(step) for step in fault['loc']) or 'body'}: {fault['msg']}"[:FAULT_CHARS_MAX]
+        f"{'.'.join(str(step) for step in fault['loc']) or 'body'}: {spoken(fault['msg'])}"[:FAULT_CHARS_MAX]
         for fault in faults[:FAULTS_MAX]
     )
     return ApiError(422, "body_invalid", "a value is not as it should be; nothing was changed", detail=lines)

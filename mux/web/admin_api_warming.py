@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from mux.core.events import FleetCooled, FleetWarmed, ShipReplaced, SpendAllowed
+from mux.core.plural import are, counted
 from mux.core.spend import money
 from mux.core.warming_views import Forecast
 from mux.web.admin_api_deps import AdminDeps
@@ -63,7 +64,7 @@ async def warm(deps: AdminDeps, call: Call) -> BaseModel:
         raise ApiError(
             409,
             "spend_limit",
-            f"{found.seats} seats would make the event cost about {cost}, beyond the limit of {shown}; say "
+            f"{counted(found.seats, 'seat')} would make the event cost about {cost}, beyond the limit of {shown}; say "
             f"--spend-limit {ceil(found.event)} to allow that, or ask for fewer seats",
         )
     await deps.engine.submit(FleetWarmed(found.seats, by, body.spend_limit))
@@ -128,9 +129,12 @@ def _plan(found: Forecast, by: float, zone: str) -> WarmPlan:
 
 def _text(found: Forecast, by: float, zone: str) -> str:
     parts = [
-        f"{count} ships to {verb}" for count, verb in ((found.launches, "launch"), (found.starts, "start")) if count
+        f"{counted(count, 'ship')} to {verb}"
+        for count, verb in ((found.launches, "launch"), (found.starts, "start"))
+        if count
     ]
-    text = f"{found.seats} seats: {' and '.join(parts) or 'no more ships are needed'}; {found.ready} are ready."
+    needed = " and ".join(parts) or "no more ships are needed"
+    text = f"{counted(found.seats, 'seat')}: {needed}; {are(found.ready)} ready."
     if parts and found.spend.known:
         event, hour = money(found.event, found.spend.currency), money(found.per_hour, found.spend.currency)
         text += f" About {hour} an hour, about {event} for the event."
@@ -142,5 +146,5 @@ def _text(found: Forecast, by: float, zone: str) -> str:
     if parts and by and found.expected_at > by:
         how = "as measured" if found.measured else "by its deadline, since none has been measured yet"
         late = max(1, round((found.expected_at - by) / 60))
-        text += f" That will be about {late} minutes late: a ship takes {found.boot_s:.0f} s ({how})."
+        text += f" That will be about {counted(late, 'minute')} late: a ship takes {found.boot_s:.0f} s ({how})."
     return text

@@ -102,7 +102,7 @@ async def test_reaping_waits_until_nothing_is_left_and_tells_of_others(
     said = await cli("fleet", "reap", "--yes")
     assert (said.code, said.err) == (0, "")
     assert "3 machines ended, 1 other thing deleted" in said.out
-    assert "2 machines of this event's name belong to another mux" in said.out
+    assert "Another mux has 2 machines of this event's name" in said.out
     assert reaper.asked == [False]
     await cli("fleet", "reap", "--foreign", "--yes")
     assert reaper.asked == [False, True]

@@ -177,10 +177,10 @@ async def test_deleting_says_what_went_and_spares_who_has_a_seat(cli: Cli) -> No
         assert "say --force" in said.err
     assert len(cli.admin.deps.files.all()) == 3
     said = await cli("files", "delete", "ana", "--force", "--yes")
-    assert said.out.startswith("ana: 2 snapshots, 1 recovered copies, ")
+    assert said.out.startswith("ana: 2 snapshots, 1 recovered copy, ")
     assert cli.admin.deps.files.all() == []
     await keep(cli.admin.deps.files, UserId("u-gone"), INTRO, {b"x": b"x"}, now=cli.admin.clock)
-    assert "u-gone: 1 snapshots" in (await cli("files", "delete", "--all", "--yes")).out
+    assert "u-gone: 1 snapshot, " in (await cli("files", "delete", "--all", "--yes")).out
     assert cli.admin.deps.files.all() == []
     await cli.admin.deps.files.put_object(UserId("u-half"), hashlib.sha256(b"x").hexdigest(), zlib.compress(b"x"))
     assert "u-half: 0 snapshots" in (await cli("files", "delete", "--all", "--yes")).out

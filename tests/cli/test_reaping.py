@@ -76,7 +76,7 @@ async def test_what_the_event_left_is_ended_without_its_mux(after: After) -> Non
     said = await after.reap("--yes")
     assert (said.code, said.err) == (0, "")
     assert "2 machines ended" in said.out
-    assert "1 machines of this event's name belong to another mux" in said.out
+    assert "Another mux has 1 machine of this event's name" in said.out
     assert after.left == 1
     said = await after.reap("--yes", "--foreign")
     assert (said.code, after.left) == (0, 0)

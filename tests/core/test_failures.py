@@ -172,7 +172,9 @@ def test_a_ship_that_fails_to_come_back_with_attendees_on_it_is_reported_and_kep
     room.answer_all()
     room.do(after=61)
     room.answer_all()
-    assert [notice.subject for notice in room.notices if notice.code == "ship_failed"] == [ONE]
+    told = [notice for notice in room.notices if notice.code == "ship_failed"]
+    assert [notice.subject for notice in told] == [ONE]
+    assert "which had joined before it was parked, has not come back; see what the console" in told[0].text
     assert room.seats()[UserId("ada")] == (ONE, 0)
     room.settle()
     assert room.states()[ONE] is ShipState.RUNNING

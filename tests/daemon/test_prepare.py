@@ -42,7 +42,7 @@ def event(tmp_path: Path) -> Path:
 
 async def test_the_first_start_takes_in_the_file_the_digests_and_the_roster(event: Path) -> None:
     prepared = await prepare(event, {})
-    assert "1 people of roster.csv have codes" in prepared.warnings[0]
+    assert "Codes were generated for 1 person of roster.csv" in prepared.warnings[0]
     store = await open_store(prepared.data)
     assert await store.applied() == EVENT
     assert list(await store.digests()) == ["intro"]

@@ -11,6 +11,7 @@ import structlog
 
 from mux.core.events import Event, MachineNoticed, ProviderNoticed
 from mux.core.model import ShipId
+from mux.core.plural import counted
 from mux.providers.ec2.api import Ec2Api
 from mux.providers.ec2.faults import Ec2Error, Kind
 from mux.providers.ec2.instances import ENDING_CODES, Census, announced
@@ -48,8 +49,8 @@ class Announcing:
         if names - self._foreign:
             self.say(
                 "foreign_machines",
-                f"{len(names)} machines of event {self._event} belong to another mux, or to a lost one; they are left "
-                f"alone. `mux fleet reap --foreign` ends them.",
+                f"Another mux, or a lost one, has {counted(len(names), 'machine')} of event {self._event}, left alone "
+                "here; `mux fleet reap --foreign` ends all of that name.",
             )
         self._foreign = names
 
