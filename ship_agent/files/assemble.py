@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from ship_agent.files.attrs import attrs_of
 from ship_agent.files.base import Content, FilesFailure
 from ship_agent.files.merge import Keep, MakeDir, Plan, Take
 from ship_agent.files.place import (
@@ -22,6 +23,7 @@ from ship_agent.files.place import (
     sync_directory,
     translated,
 )
+from ship_agent.files.scan import entry_of
 from ship_agent.files.trees import Meta
 
 PASSING_MODE = 0o700
@@ -40,7 +42,6 @@ def assemble(plan: Plan, *, mine: Path | None, content: Content, target: Path, d
     """
     try:
         with translated("the new version of the files"):
-            top = (mine or content.directory).stat()
             target.mkdir(mode=PASSING_MODE)
             with Rooted(content.directory) as new, Rooted(target) as made:
                 if mine is None:
@@ -48,7 +49,7 @@ def assemble(plan: Plan, *, mine: Path | None, content: Content, target: Path, d
                 else:
                     with Rooted(mine, unlock=True) as kept:
                         _fill(plan, kept, new, made, durable=durable)
-                own(made.folder(b""), Meta(stat.S_IMODE(top.st_mode), top.st_uid, top.st_gid))
+                own(made.folder(b""), meta_of(mine or content.directory))
             if durable:
                 sync_directory(target)
     except FilesFailure:
@@ -80,6 +81,14 @@ def _fill(plan: Plan, kept: Rooted | None, new: Rooted, made: Rooted, *, durable
             os.fsync(opened)
 
 
+def meta_of(directory: Path) -> Meta:
+    """Whose a directory is. Raises OSError."""
+    with Rooted(directory) as root:
+        opened = root.folder(b"")
+        top = os.fstat(opened)
+        return Meta(stat.S_IMODE(top.st_mode), top.st_uid, top.st_gid, attrs_of(opened))
+
+
 def keep(source: tuple[int, bytes], place: tuple[int, bytes], *, durable: bool) -> None:
     """Have the attendee's entry in another place too: linked, or copied where that cannot be. Raises OSError."""
     try:
@@ -87,10 +96,9 @@ def keep(source: tuple[int, bytes], place: tuple[int, bytes], *, durable: bool) 
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        seen = os.stat(source[1], dir_fd=source[0], follow_symlinks=False)
-        meta = Meta(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid)
-        if stat.S_ISLNK(seen.st_mode):
-            make_symlink(os.readlink(source[1], dir_fd=source[0]), place, meta)
-        elif stat.S_ISREG(seen.st_mode):
-            copy_file(source, place, meta, durable=durable)
+        seen = entry_of(source[1], source[0])
+        if seen.kind == "link":
+            make_symlink(seen.target, place, seen.meta)
+        elif seen.kind == "file":
+            copy_file(source, place, seen.meta, durable=durable)
         # A pipe, socket or device that cannot be linked holds nothing: it goes.

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ship_agent.files.attrs import set_attrs
 from ship_agent.files.base import FilesFailure
 from ship_agent.files.trees import Meta, joined, parent_of
 
@@ -176,10 +177,11 @@ def _copy_bytes(reading: int, writing: int) -> None:
 
 
 def own(opened: int, meta: Meta) -> None:
-    """Give an open file or directory its owner and mode; the owner only where we may. Raises OSError."""
+    """Give an open file or directory its owner, attributes and mode; the owner only where we may. Raises OSError."""
     if os.geteuid() == 0:
-        os.fchown(opened, meta.uid, meta.gid)  # first: it takes the set-user-id bit away
-    os.fchmod(opened, meta.mode)
+        os.fchown(opened, meta.uid, meta.gid)  # first: it takes the set-user-id bit and capabilities away
+    set_attrs(opened, meta.attrs)
+    os.fchmod(opened, meta.mode)  # after an access control list, whose mask are the group's bits
 
 
 def make_symlink(target: bytes, place: tuple[int, bytes], meta: Meta) -> None:

@@ -13,12 +13,15 @@ from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
+from ship_agent.files.attrs import attrs_at
 from ship_agent.files.base import FilesFailure
 from ship_agent.files.place import BLOCK_BYTES, Rooted, open_file, translated
 from ship_agent.files.trees import Entry, Meta, Tree, joined
 
 ENTRIES_MAX = 500_000
 """Of one directory: some package environments, and about 300 MB of this process' memory."""
+ATTRS_OF_ALL_BYTES_MAX = 32 << 20
+"""Extended attributes of one directory; of what is beyond they are not kept."""
 DEBRIS = b".mux-new-"
 """First part of names of what is being made inside an attendee's directory; a kill may leave one."""
 
@@ -68,6 +71,7 @@ def walk(root: Rooted) -> dict[bytes, Entry]:
     """Every entry below a directory, without hashes. Raises OSError, and FilesFailure beyond ENTRIES_MAX."""
     found: dict[bytes, Entry] = {}
     pending = [b""]
+    room = ATTRS_OF_ALL_BYTES_MAX
     while pending:
         folder = pending.pop()
         opened = root.folder(folder)
@@ -77,7 +81,8 @@ def walk(root: Rooted) -> dict[bytes, Entry]:
             if name.startswith(DEBRIS):
                 continue
             path = joined(folder, name)
-            found[path] = entry_of(name, opened)
+            found[path] = entry_of(name, opened, attrs=room > 0)
+            room -= sum(len(key) + len(value) for key, value in found[path].meta.attrs)
             if found[path].kind == "dir":
                 pending.append(path)
         if len(found) > ENTRIES_MAX:
@@ -87,10 +92,16 @@ def walk(root: Rooted) -> dict[bytes, Entry]:
     return found
 
 
-def entry_of(name: bytes, at: int) -> Entry:
-    """An entry by its name in a directory, without a hash. Raises OSError."""
+def entry_of(name: bytes, at: int, *, attrs: bool = True) -> Entry:
+    """An entry by its name in a directory, without a hash. Raises OSError.
+
+    Args:
+        name, at: where.
+        attrs: whether its extended attributes are wanted.
+    """
     seen = os.stat(name, dir_fd=at, follow_symlinks=False)
-    meta = Meta(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid)
+    has_some = attrs and (stat.S_ISDIR(seen.st_mode) or stat.S_ISREG(seen.st_mode))
+    meta = Meta(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, attrs_at(name, at) if has_some else ())
     if stat.S_ISDIR(seen.st_mode):
         return Entry("dir", meta)
     if stat.S_ISLNK(seen.st_mode):

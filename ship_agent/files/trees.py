@@ -5,6 +5,7 @@ Pure: reads no file. Paths are bytes, relative, parts joined by ``/``: names nee
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from typing import Any, Literal
 Kind = Literal["dir", "file", "link", "other"]
 
 
+Attrs = tuple[tuple[str, bytes], ...]
+"""Extended attributes, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """Whose an entry is and who may do what: permission bits, user id, group id."""
+    """Whose an entry is and who may do what: permission bits, user id, group id, extended attributes."""
 
     mode: int
     uid: int
     gid: int
+    attrs: Attrs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def to_json(tree: Tree) -> list[list[Any]]:
     """A tree as JSON can hold it; bytes that are not UTF-8 as surrogate escapes (PEP 383)."""
     return [
         [_text(path), entry.kind, entry.meta.mode, entry.meta.uid, entry.meta.gid, entry.size, entry.content]
-        + ([_text(entry.target)] if entry.kind == "link" else [])
+        + ([_text(entry.target)] if entry.kind == "link" else _attrs_to_json(entry.meta.attrs))
         for path, entry in tree.items()
     ]
 
@@ -104,8 +110,17 @@ def from_json(raw: Any) -> dict[bytes, Entry]:
         if kind not in ("dir", "file", "link"):
             raise ValueError("an entry of an unknown kind")
         target = _bytes(item[7]) if kind == "link" else b""
-        tree[_bytes(path)] = Entry(kind, Meta(int(mode), int(uid), int(gid)), int(size), str(content), target)
+        attrs = _attrs_from_json(item[7:]) if kind != "link" else ()
+        tree[_bytes(path)] = Entry(kind, Meta(int(mode), int(uid), int(gid), attrs), int(size), str(content), target)
     return tree
+
+
+def _attrs_to_json(attrs: Attrs) -> list[list[list[str]]]:
+    return [[[name, base64.b64encode(value).decode()] for name, value in attrs]] if attrs else []
+
+
+def _attrs_from_json(raw: list[Any]) -> Attrs:
+    return tuple((str(name), base64.b64decode(value, validate=True)) for name, value in (raw[0] if raw else ()))
 
 
 def _text(value: bytes) -> str:

@@ -13,12 +13,12 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ship_agent.files.assemble import PASSING_MODE, keep
+from ship_agent.files.assemble import PASSING_MODE, keep, meta_of
 from ship_agent.files.base import Content, FilesFailure
 from ship_agent.files.merge import Keep, MakeDir, Plan, Take
 from ship_agent.files.place import Rooted, copy_file, make_symlink, open_file, own, remove_tree, translated
 from ship_agent.files.scan import hash_equal, walk
-from ship_agent.files.trees import Entry, Meta, Tree, parent_of
+from ship_agent.files.trees import Entry, Tree, parent_of
 
 OPAQUE = "user.overlay.opaque"
 ORIGIN = "user.overlay.origin"
@@ -106,7 +106,6 @@ def write_upper(plan: Plan, *, before: Path | None, in_upper: frozenset[bytes], 
     """
     try:
         with translated("the new version of the files"):
-            top = (before or content.directory).stat()
             target.mkdir(mode=PASSING_MODE)
             with Rooted(content.directory) as new, Rooted(target) as made:
                 if before is None:
@@ -114,7 +113,7 @@ def write_upper(plan: Plan, *, before: Path | None, in_upper: frozenset[bytes], 
                 else:
                     with Rooted(before) as kept:
                         _Writing(plan, in_upper, content.tree, new, kept, made).run()
-                own(made.folder(b""), Meta(stat.S_IMODE(top.st_mode), top.st_uid, top.st_gid))
+                own(made.folder(b""), meta_of(before or content.directory))
     except FilesFailure:
         remove_tree(target)
         raise

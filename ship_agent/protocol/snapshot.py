@@ -31,6 +31,11 @@ FILE_BYTES_MAX = 256 << 20
 PATH_CHARS_MAX = 12_288
 """PATH_MAX of Linux, with each byte encoded."""
 
+ATTRS_MAX = 64
+"""Of one entry; an agent takes 2 KB of them."""
+_ATTR = re.compile(r"user\.(?!overlay\.)[^\0]{1,250}|system\.posix_acl_(access|default)")
+
+AttrValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=4096)]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _SHA = re.compile(r"[0-9a-f]{64}")
 
@@ -52,6 +57,7 @@ class SnapshotEntry(Message):
         target: where a symlink points, percent-encoded.
         of_image: the image has something of that path.
         image: what the image has there, as a mark that is the same for the same; empty if that is not known.
+        attrs: extended attributes, see `is_attr`, by name, in base64.
     """
 
     path: Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX)]
@@ -65,6 +71,7 @@ class SnapshotEntry(Message):
     target: Annotated[str, Field(max_length=PATH_CHARS_MAX)] = ""
     of_image: bool = False
     image: Annotated[str, Field(max_length=64)] = ""
+    attrs: Annotated[dict[str, AttrValue], Field(max_length=ATTRS_MAX)] = {}  # noqa: RUF012 - pydantic copies it
 
     @model_validator(mode="after")
     def _whole(self) -> SnapshotEntry:
@@ -72,6 +79,8 @@ class SnapshotEntry(Message):
         wanted = -(-self.size // CHUNK_BYTES) if self.kind == "file" else 0
         if len(self.chunks) != wanted:
             raise ValueError("chunks do not make up the file")
+        if not all(map(is_attr, self.attrs)):
+            raise ValueError("not an attribute of an attendee's")
         return self
 
     @property
@@ -188,6 +197,11 @@ def read_manifest(body: bytes) -> Manifest:
 def is_sha(text: str) -> bool:
     """Whether a text is a SHA-256 in hex."""
     return _SHA.fullmatch(text) is not None
+
+
+def is_attr(name: str) -> bool:
+    """Whether snapshots have extended attributes of that name: an attendee's own, and access control lists."""
+    return _ATTR.fullmatch(name) is not None and name.isprintable()
 
 
 def is_path(text: str) -> bool:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ship_agent.files.attrs import attrs_of
 from ship_agent.files.place import Rooted, open_file, translated
 from ship_agent.files.record import Record
+from ship_agent.files.trees import Attrs
 from ship_agent.protocol.snapshot import CHUNK_BYTES
 from ship_agent.snapshots.look import GONE, Look, Seen, seen_file
 
@@ -46,10 +48,11 @@ class TurnOverError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """A file's bytes: SHA-256 of the whole, and of each chunk."""
+    """A file's bytes: SHA-256 of the whole, and of each chunk; and the attributes that it had then."""
 
     content: str
     chunks: tuple[str, ...]
+    attrs: Attrs
 
 
 @dataclass(slots=True)
@@ -135,7 +138,7 @@ class Reading:
             at += len(block)
             if len(block) < CHUNK_BYTES:
                 break
-        return Hashed(whole.hexdigest(), tuple(chunks)), at
+        return Hashed(whole.hexdigest(), tuple(chunks), attrs_of(opened)), at
 
 
 def read_chunk(home: Path, source: Source, chunk: str) -> bytes | None:

@@ -7,6 +7,7 @@ on the disk when this returns: a machine that loses power does not come back wit
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -211,4 +212,5 @@ def _remove_tree(root: Rooted, path: bytes) -> None:
 
 
 def _meta(entry: SnapshotEntry) -> Meta:
-    return Meta(entry.mode, entry.uid, entry.gid)
+    attrs = tuple((name, base64.b64decode(value)) for name, value in sorted(entry.attrs.items()))
+    return Meta(entry.mode, entry.uid, entry.gid, attrs)

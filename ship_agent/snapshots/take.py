@@ -5,6 +5,7 @@ Owns what goes into a manifest, and what is left out of one that would be too la
 
 from __future__ import annotations
 
+import base64
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,11 @@ from itertools import compress
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from ship_agent.files.attrs import attrs_at
 from ship_agent.files.base import FilesFailure
 from ship_agent.files.place import Rooted, translated
 from ship_agent.files.record import RECORD, Record
-from ship_agent.files.trees import Entry, Tree, mark_of, parent_of
+from ship_agent.files.trees import Attrs, Entry, Tree, mark_of, parent_of
 from ship_agent.files.upper import hidden_in
 from ship_agent.files.ways import unmounted
 from ship_agent.protocol.snapshot import (
@@ -26,9 +28,10 @@ from ship_agent.protocol.snapshot import (
     MANIFEST_BYTES_MAX,
     Manifest,
     SnapshotEntry,
+    is_attr,
     quoted,
 )
-from ship_agent.snapshots.look import Look, Seen, is_left_out, is_locked, walk
+from ship_agent.snapshots.look import GONE, Look, Seen, is_left_out, is_locked, walk
 from ship_agent.snapshots.reading import Hashed, Known, Reading, Source
 
 TAKEN_BYTES_MAX = 8 << 30
@@ -133,13 +136,25 @@ class _Taking:
             return
         hashed = self.reading.hashed(path, FILE_BYTES_MAX) if there.kind == "file" else None
         there = self.seen[path]
-        if (there.kind == "file" and hashed is None) or _is_images(there, hashed, image):
+        attrs = _portable(hashed.attrs if hashed else self._attrs(path))
+        if (there.kind == "file" and hashed is None) or _is_images(there, hashed, attrs, image):
             return
-        self.entries.append(_entry(path, there, hashed, image))
+        self.entries.append(_entry(path, there, hashed, attrs, image))
         self.room -= there.size
         for number, chunk in enumerate(hashed.chunks if hashed else ()):
             at = number * CHUNK_BYTES
             self.sources.setdefault(chunk, Source(path, at, min(CHUNK_BYTES, there.size - at)))
+
+    def _attrs(self, path: bytes) -> Attrs:
+        if self.seen[path].kind != "dir":
+            return ()
+        try:
+            folder, name = self.reading.root.parent(path)
+            return attrs_at(name, folder)
+        except OSError as error:
+            if not isinstance(error, PermissionError) and error.errno not in GONE:
+                raise
+            return ()
 
     def carry_over(self, earlier: Manifest, locked: set[bytes]) -> None:
         """Have what an earlier snapshot had of what is locked now; what is seen of it is as it is seen."""
@@ -163,7 +178,7 @@ class _Taking:
         if image is None or image.kind != "file" or image.size != self.seen[path].size:
             return False
         hashed = self.reading.hashed(path, image.size)
-        return _is_images(self.seen[path], hashed, image)
+        return hashed is not None and _is_images(self.seen[path], hashed, _portable(hashed.attrs), image)
 
 
 def fitting(entries: list[SnapshotEntry], room: int) -> tuple[list[SnapshotEntry], list[str]]:
@@ -223,16 +238,22 @@ def _record(path: Path, known: Known) -> Record | None:
     return known.record[1]
 
 
-def _is_images(there: Seen, hashed: Hashed | None, image: Entry | None) -> bool:
+def _portable(attrs: Attrs) -> Attrs:
+    return tuple((name, value) for name, value in attrs if is_attr(name))
+
+
+def _is_images(there: Seen, hashed: Hashed | None, attrs: Attrs, image: Entry | None) -> bool:
     """Whether an entry is as the image has it."""
     if image is None or image.kind != there.kind:
         return False
     if there.kind == "link":
         return image.target == there.target
-    return image.meta.mode == there.meta.mode and (hashed is None or image.content == hashed.content)
+    if image.meta.mode != there.meta.mode or _portable(image.meta.attrs) != attrs:
+        return False
+    return hashed is None or image.content == hashed.content
 
 
-def _entry(path: bytes, there: Seen, hashed: Hashed | None, image: Entry | None) -> SnapshotEntry:
+def _entry(path: bytes, there: Seen, hashed: Hashed | None, attrs: Attrs, image: Entry | None) -> SnapshotEntry:
     return SnapshotEntry(
         path=quoted(path),
         kind=there.kind,
@@ -245,4 +266,5 @@ def _entry(path: bytes, there: Seen, hashed: Hashed | None, image: Entry | None)
         target=quoted(there.target) if there.kind == "link" else "",
         of_image=image is not None,
         image=mark_of(image),
+        attrs={name: base64.b64encode(value).decode() for name, value in attrs},
     )

@@ -31,7 +31,7 @@ from tests.ship_agent.files.situations import SITUATIONS, Situation, go_deep
 from tests.ship_agent.files.trees import F, L, Thing
 from tests.ship_agent.files.ways import Room
 
-FILLING = ("open", "write", "mkdir", "link", "symlink", "mknod", "ftruncate", "fsync")
+FILLING = ("open", "write", "mkdir", "link", "symlink", "mknod", "ftruncate", "fsync", "setxattr")
 """Calls that a full disk can refuse."""
 CHANGING = (*FILLING, "rename", "rmdir", "unlink", "chmod", "fchmod", "chown", "fchown", "removexattr")
 MOUNTING = ("mount", "unmount")

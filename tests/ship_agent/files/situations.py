@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ship_agent.files.trees import D, F, L, Other, Spec, write
+from tests.ship_agent.files.trees import D, F, L, Other, Spec, set_attrs, write
 
 LABEL = "fix7"
 ODD = "two\nlines", "no \udcff utf-8", "-rf *", " ", "a" * 250 + ".py", "späße.md"
@@ -26,6 +27,7 @@ class Situation:
         new: the next image's content.
         then: what is in the directory afterwards.
         root: whether it needs another owner than the test's.
+        attrs: whether it needs a file system with extended attributes and access control lists.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Situation:
     new: Spec
     then: Spec
     root: bool = False
+    attrs: bool = False
 
 
 def does(spec: Spec | None = None, *, delete: tuple[str, ...] = ()) -> Callable[[Path], None]:
@@ -108,6 +111,30 @@ def change_owner(home: Path) -> None:
 def change_modes(home: Path) -> None:
     (home / "a").chmod(0o700)
     (home / "d").chmod(0o750)
+
+
+def access_list(reader: int, group: int) -> bytes:
+    """An access control list by which one more may read (linux/posix_acl_xattr.h); ``group``: bits of the mask."""
+    nobody = 0xFFFF_FFFF
+    entries = ((0x01, 6, nobody), (0x02, 4, reader), (0x04, 4, nobody), (0x10, group, nobody), (0x20, 4, nobody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+MAY_READ = ("system.posix_acl_access", access_list(1234, 4))
+INHERITED = ("system.posix_acl_default", access_list(1234, 4))
+FIRST, NEXT, MINE = (("user.tag", text) for text in (b"first", b"next", b"mine"))
+MAY_BIND = ("security.capability", struct.pack("<5I", 0x0200_0001, 1 << 10, 0, 0, 0))
+
+
+def tag(home: Path) -> None:
+    set_attrs(home / "a", (MINE,))
+    set_attrs(home / "b", (MAY_READ,))
+    set_attrs(home / "d", (("user.also", b"\0\xff"), MINE))
+    os.removexattr(home / "c", "user.tag")
+
+
+def pass_on(home: Path) -> None:
+    set_attrs(home / "d", (INHERITED,))
 
 
 SITUATIONS = [
@@ -311,5 +338,52 @@ SITUATIONS = [
         {"a": F("2", uid=1000), "b": F("1", uid=1001), "d": D(uid=1000), "d/c": F("1", uid=1000)},
         {"a": F("2", uid=1234), "b": F("1", uid=1001), "d": D(uid=1234), "d/c": F("1", uid=1000)},
         root=True,
+    ),
+    Situation(
+        "the image changes attributes",
+        {"a": F("1", attrs=(FIRST,)), "b": F("1", attrs=(MAY_READ,)), "d": D(attrs=(FIRST,)), "d/x": "1"},
+        does({"d/own": "m"}),
+        {"a": F("1", attrs=(NEXT,)), "b": "1", "d": D(attrs=(INHERITED, NEXT)), "d/x": F("2", attrs=(MAY_READ,))},
+        {
+            **{"a": F("1", attrs=(NEXT,)), "b": "1", "d": D(attrs=(INHERITED, NEXT))},
+            **{"d/x": F("2", attrs=(MAY_READ,)), "d/own": "m"},
+        },
+        attrs=True,
+    ),
+    Situation(
+        "the attendee changes attributes: kept, with what is in the new one",
+        {"a": F("1", attrs=(FIRST,)), "b": "1", "c": F("1", attrs=(FIRST,)), "d": D(), "d/x": "1"},
+        tag,
+        {"a": F("2", attrs=(NEXT,)), "b": "2", "c": F("2", attrs=(NEXT,)), "d": D(attrs=(NEXT,)), "d/x": "2"},
+        {
+            **{"a": F("2", attrs=(MINE,)), "b": F("2", attrs=(MAY_READ,)), "c": "2"},
+            **{"d": D(attrs=(("user.also", b"\0\xff"), MINE)), "d/x": "2"},
+        },
+        attrs=True,
+    ),
+    Situation(
+        "edited, with attributes: kept, and those of the new one beside",
+        {"a.py": F("1", attrs=(FIRST,))},
+        does({"a.py": "mine"}),
+        {"a.py": F("2", attrs=(NEXT,))},
+        {"a.py": F("mine", attrs=(FIRST,)), "a.new-fix7.py": F("2", attrs=(NEXT,))},
+        attrs=True,
+    ),
+    Situation(
+        "what is new in a directory whose access list is passed on: is as the image has it",
+        {"d/x": "1"},
+        pass_on,
+        {"d/x": "2", "d/n": "2", "d/e/n": "2"},
+        {"d": D(attrs=(INHERITED,)), "d/x": "2", "d/n": "2", "d/e/n": "2"},
+        attrs=True,
+    ),
+    Situation(
+        "capabilities",
+        {"a": F("1", 0o755, attrs=(MAY_BIND,)), "b": F("1", 0o755)},
+        nothing,
+        {"a": F("2", 0o755, attrs=(MAY_BIND,)), "b": F("1", 0o755, attrs=(MAY_BIND,))},
+        {"a": F("2", 0o755, attrs=(MAY_BIND,)), "b": F("1", 0o755, attrs=(MAY_BIND,))},
+        root=True,
+        attrs=True,
     ),
 ]

@@ -11,12 +11,15 @@ from ship_agent.files.base import FilesFailure
 from ship_agent.files.record import RECORD
 from ship_agent.files.scan import read_content
 from tests.ship_agent.files.situations import SITUATIONS, Situation, does
-from tests.ship_agent.files.trees import F, L, write
+from tests.ship_agent.files.trees import F, L, takes_attrs, write
 from tests.ship_agent.files.ways import Room
 
 WAYS = ["sync", "overlay"]
 """As root. Without privileges, only what depends on them is done at every run."""
-LOCKS = ("read-only content", "the attendee locks a file and a directory", "deeper than a path may be long")
+LOCKS = (
+    *("read-only content", "the attendee locks a file and a directory", "deeper than a path may be long"),
+    "the attendee changes attributes: kept, with what is in the new one",
+)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
@@ -24,6 +27,8 @@ LOCKS = ("read-only content", "the attendee locks a file and a directory", "deep
 def test_an_image_change(room: Room, situation: Situation) -> None:
     if situation.root and (room.user is not None or os.geteuid() != 0):
         pytest.skip("needs files of other owners")
+    if situation.attrs and not takes_attrs(room.directory):
+        pytest.skip("this file system has no extended attributes")
     new = room.prepare(situation)
     before = (room.outside / "theirs").stat().st_ctime_ns
     besides = room.bring_to(new)

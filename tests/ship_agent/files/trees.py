@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+Attrs = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,7 @@ class F:
     text: str | bytes
     mode: int = 0o644
     uid: int | None = None
+    attrs: Attrs = ()
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class D:
 
     mode: int = 0o755
     uid: int | None = None
+    attrs: Attrs = ()
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,41 @@ def seen(root: Path) -> dict[str, Thing]:
             path = f"{folder}/{name}"[len(top) + 1 :]
             what = os.stat(name, dir_fd=at, follow_symlinks=False)
             mode = stat.S_IMODE(what.st_mode)
+            attrs = _attrs(f"/proc/self/fd/{at}/{name}")
             if stat.S_ISDIR(what.st_mode):
-                found[path] = D(mode, what.st_uid)
+                found[path] = D(mode, what.st_uid, attrs)
             elif stat.S_ISLNK(what.st_mode):
                 found[path] = L(os.readlink(name, dir_fd=at))
             elif stat.S_ISREG(what.st_mode):
                 with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=at), "rb") as file:
                     text = hashlib.file_digest(file, "sha256").digest() if what.st_size > 1 << 20 else file.read()
-                found[path] = F(text, mode, what.st_uid)
+                found[path] = F(text, mode, what.st_uid, attrs)
             else:
                 found[path] = Other()
     return found
+
+
+def _attrs(path: str) -> Attrs:
+    """Extended attributes; an overlay shows those of its own where they have lain for themselves."""
+    names = sorted(name for name in os.listxattr(path, follow_symlinks=False) if not name.startswith("user.overlay."))
+    return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+
+
+def set_attrs(path: Path, attrs: Attrs) -> None:
+    """Have these on a file or directory."""
+    for name, value in attrs:
+        os.setxattr(path, name, value)
+
+
+def takes_attrs(directory: Path) -> bool:
+    """Whether files of a directory can have all that situations give them."""
+    try:
+        os.setxattr(directory, "user.tried", b"1")
+        os.removexattr(directory, "user.tried")
+        os.getxattr(directory, "system.posix_acl_default")
+    except OSError as error:
+        return error.errno == errno.ENODATA
+    return True
 
 
 def write(root: Path, spec: Spec) -> None:
@@ -99,6 +128,7 @@ def write(root: Path, spec: Spec) -> None:
                 if file.uid is not None and os.geteuid() == 0:
                     os.chown(place, file.uid, file.uid)
                 place.chmod(file.mode)
+                set_attrs(place, file.attrs)
             case D():
                 place.mkdir(exist_ok=True)
                 locked.append((place, thing))
@@ -110,6 +140,7 @@ def write(root: Path, spec: Spec) -> None:
         if directory.uid is not None and os.geteuid() == 0:
             os.chown(place, directory.uid, directory.uid)
         place.chmod(directory.mode)
+        set_attrs(place, directory.attrs)
 
 
 def _bytes(text: str | bytes) -> bytes:
