@@ -64,7 +64,7 @@ def _show_everybody(found: dict[str, Any]) -> None:
                 "yes" if one["seated"] else "no",
                 one["snapshots"],
                 one["recovered"],
-                _age(found["now"] - one["newest_at"]),
+                _age(found["now"] - one["newest_at"]) if one["newest_at"] is not None else "parts",
                 _size(one["size_bytes"]),
                 one["user"],
             ]

@@ -7,7 +7,8 @@ Owns the layout of ``<data>/files``:
     <attendee>/project-<name>/<…>.json    a manifest; its name says when, what kind, and its own SHA-256
 
 Rules beside those of every store: written aside, on the disk, then renamed. What blocks is done in a thread, one thing
-at a time for each attendee.
+at a time for each attendee. A directory whose ``owner.json`` is damaged is listed and deleted under a name that stands
+for its owner's, and is theirs again with the next thing that they bring.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -57,6 +59,9 @@ from ship_agent.protocol.snapshot import (
 log = structlog.get_logger(__name__)
 
 _ASIDE: Final = ".new-"
+_LOST: Final = "unknown-"
+"""First part of what stands for the id of somebody whose ``owner.json`` is damaged; their directory's name follows."""
+_NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class DirectoryStore(Indexed):
@@ -75,6 +80,7 @@ class DirectoryStore(Indexed):
         self._lock = threading.Lock()
         self._locks: dict[UserId, threading.Lock] = {}
         self._bytes: dict[UserId, int] = {}
+        self._lost: dict[UserId, Path] = {}
 
     async def open(self) -> None:
         """Find what is there, and remove what a kill has left half written. Raises FilesStoreError."""
@@ -131,15 +137,21 @@ class DirectoryStore(Indexed):
                 if home.name.startswith(_ASIDE):
                     shutil.rmtree(home)
                     continue
-                try:
-                    user = UserId(json.loads((home / "owner.json").read_bytes())["user"])
-                except (OSError, ValueError, KeyError, TypeError):
+                user = _owner(home)
+                if user is None and not (_NAME.fullmatch(home.name) and home.is_dir() and not home.is_symlink()):
                     log.warning("no attendee's files", name=home.name[:80])
                     continue
-                if home.name == _directory_name(user):
-                    for project, found in _find(user, home):
-                        self._index.put(user, project, found)
-                    self._bytes[user] = _usage(home)
+                if user is None:
+                    log.warning("whose files these are cannot be read", name=home.name)
+                    user = UserId(f"{_LOST}{home.name}")
+                    self._lost[user] = home
+                else:
+                    self._adopt(user, home)
+                self._bytes[user] = _usage(home)
+
+    def _adopt(self, user: UserId, home: Path) -> None:
+        for project, found in _find(user, home):
+            self._index.put(user, project, found)
 
     def _put_object(self, user: UserId, chunk: str, packed: bytes) -> None:
         checked_chunk(packed, chunk)
@@ -190,6 +202,10 @@ class DirectoryStore(Indexed):
                 debris = self._directory / f"{_ASIDE}{uuid4().hex}"
                 self._home(user).rename(debris)
                 shutil.rmtree(debris)
+            for each in (user, UserId(f"{_LOST}{_directory_name(user)}")):
+                self._lost.pop(each, None)
+                if each != user:
+                    self._bytes.pop(each, None)
             gone = self._index.forget(user)
             size = self._bytes.pop(user, 0)
             return deleted(gone, size) if there else None
@@ -222,12 +238,17 @@ class DirectoryStore(Indexed):
             return self._locks.setdefault(user, threading.Lock())
 
     def _own(self, user: UserId) -> None:
+        """Have it known whose files these are. Found again is what was there before that could not be read."""
         path = self._home(user) / "owner.json"
-        if not path.exists():
+        lost = self._lost.pop(UserId(f"{_LOST}{_directory_name(user)}"), None)
+        if lost is not None or not path.exists():
             _write(path, json.dumps({"user": user}).encode())
+        if lost is not None:
+            self._adopt(user, lost)
+            self._bytes[user] = self._bytes.pop(UserId(f"{_LOST}{lost.name}"), 0)
 
     def _home(self, user: UserId) -> Path:
-        return self._directory / _directory_name(user)
+        return self._lost.get(user) or self._directory / _directory_name(user)
 
     def _object(self, user: UserId, chunk: str) -> Path:
         if not is_sha(chunk):
@@ -236,6 +257,15 @@ class DirectoryStore(Indexed):
 
     def _manifest(self, snapshot: Snapshot) -> Path:
         return self._home(snapshot.user) / f"project-{snapshot.project}" / snapshot.file_name
+
+
+def _owner(home: Path) -> UserId | None:
+    """Whose a directory is; None if that is not said, or not of this directory."""
+    try:
+        user = json.loads((home / "owner.json").read_bytes())["user"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return UserId(user) if isinstance(user, str) and _directory_name(UserId(user)) == home.name else None
 
 
 def _find(user: UserId, home: Path) -> Iterator[tuple[ProjectName, list[Snapshot]]]:

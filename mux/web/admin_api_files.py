@@ -41,6 +41,7 @@ async def files(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - eve
     """What is kept, attendee by attendee."""
     names = await _names(deps)
     seated = _seated(deps.engine.status(deps.clock()))
+    kept_of = {user: deps.files.of_user(user) for user in await _owners(deps)}
     found = [
         AttendeeFiles(
             user=user,
@@ -48,10 +49,10 @@ async def files(deps: AdminDeps, call: Call) -> BaseModel:  # noqa: ARG001 - eve
             seated=user in seated,
             snapshots=sum(each.kind == "snapshot" for each in kept),
             recovered=sum(each.kind == "recovered" for each in kept),
-            newest_at=max(each.at for each in kept),
+            newest_at=max((each.at for each in kept), default=None),
             size_bytes=await _size(deps, user),
         )
-        for user, kept in _by_user(deps.files.all()).items()
+        for user, kept in kept_of.items()
     ]
     return Files(now=deps.clock(), attendees=sorted(found, key=lambda each: (each.name.casefold(), each.user)))
 

@@ -41,7 +41,9 @@ class AttendeeFiles(ApiResponse):
     seated: bool = Field(description="Whether they have a seat, from which more may come.")
     snapshots: int
     recovered: int = Field(description="Recovered copies.")
-    newest_at: float = Field(description="Of the newest, in seconds since the epoch.")
+    newest_at: float | None = Field(
+        description="Of the newest, in seconds since the epoch; null where only parts are kept that never came whole."
+    )
     size_bytes: int = Field(description="What it takes where it is kept.")
 
 

@@ -68,6 +68,9 @@ async def test_what_is_kept_is_listed(cli: Cli) -> None:
     found = json.loads((await cli("files", "list", user, "--json")).out)
     assert [one["files"] for one in found["snapshots"]] == [1, 1, 1]
     assert (await cli("files", "list", "nobody")).code == 1
+    await cli.admin.deps.files.put_object(UserId("u-half"), hashlib.sha256(b"x").hexdigest(), zlib.compress(b"x"))
+    (half,) = [line for line in (await cli("files", "list")).out.splitlines() if "u-half" in line]
+    assert half.split()[1:5] == ["no", "0", "0", "parts"]
 
 
 async def test_an_archive_is_checked_and_has_its_name_only_then(cli: Cli, tmp_path: Path) -> None:

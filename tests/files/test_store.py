@@ -229,6 +229,54 @@ async def test_what_a_kill_leaves_on_the_disk_is_cleared(tmp_path: Path) -> None
     assert not (tmp_path / "files" / ".new-2").exists()
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"{", b"[]", b'{"user": 5}', b'{"user": ["ana"]}', b'{"user": "somebody else"}', b"[" * 100_000, None]
+)
+async def test_files_whose_owner_cannot_be_read_are_listed_deleted_and_found_again(
+    tmp_path: Path, said: bytes | None
+) -> None:
+    place = DirectoryPlace(tmp_path / "files")
+    await keep(await place.store(), ANA, b"mine")
+    (home,) = (tmp_path / "files").iterdir()
+    if said is None:
+        (home / "owner.json").unlink()
+    else:
+        (home / "owner.json").write_bytes(said)
+
+    found = await place.store()
+    (owner,) = await found.owners()
+    assert owner not in (ANA, BEN)
+    assert await found.bytes_of(owner) > 0
+    assert found.all() == []
+    await keep(found, ANA, b"more", NOW + 1)
+    for each in (found, await place.store()):
+        assert await each.owners() == {ANA}
+        assert len(each.of_user(ANA)) == 2
+
+    (home / "owner.json").write_bytes(b"{")
+    assert await (await place.store()).delete(ANA) is not None, "whoever knows the name need not know of the damage"
+    assert list((tmp_path / "files").iterdir()) == []
+
+    await keep(await place.store(), ANA, b"mine")
+    (home / "owner.json").write_bytes(b"{")
+    found = await place.store()
+    for owner in await found.owners():
+        gone = await found.delete(owner)
+        assert gone is not None
+        assert gone.size_bytes > 0
+    assert await found.owners() == set()
+    assert list((tmp_path / "files").iterdir()) == []
+
+
+async def test_what_is_no_attendees_is_left_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "files" / "lost+found").mkdir(parents=True)
+    (tmp_path / "files" / ("0" * 32)).symlink_to(tmp_path)
+    found = await DirectoryPlace(tmp_path / "files").store()
+    assert await found.owners() == set()
+    assert await found.delete(UserId("unknown-../..")) is None
+    assert len(list((tmp_path / "files").iterdir())) == 2
+
+
 async def test_parts_of_a_snapshot_that_never_came_whole_are_found_and_deleted(store: FilesStore, place: Place) -> None:
     await keep(store, ANA, b"stays")
     await store.put_object(BEN, chunk_of(b"half"), zlib.compress(b"half"))
