@@ -140,7 +140,8 @@ def _open_streams() -> None:
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # Line by line also into a pipe: whoever reads there watches what goes on.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def _drop_output() -> None:

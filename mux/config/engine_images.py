@@ -22,7 +22,7 @@ from mux.core.model import ProjectName
 SOCKET_DEFAULT = "unix:///var/run/docker.sock"
 ENGINE_MAX_S = 20.0
 """How long the engine may take for all images: it looks into its own files, milliseconds each."""
-_ALLOWED = "an image that the Docker engine of this machine has; build it, or `docker pull` it, first"
+ENGINE_HAS = "an image that the Docker engine of this machine has; build it, or `docker pull` it, first"
 
 
 async def resolve_images_by_engine(file: EventFile, environ: Mapping[str, str]) -> Mapping[ProjectName, str]:
@@ -67,7 +67,7 @@ async def _resolved(engine: aiodocker.Docker, file: EventFile) -> Mapping[Projec
             if error.status not in (400, 404):
                 raise
             where = f"project {shown(project.name)}"
-            faults.append(Fault(f"project[{index}].image", shown(project.image), _ALLOWED, None, where))
+            faults.append(Fault(f"project[{index}].image", shown(project.image), ENGINE_HAS, None, where))
             continue
         digests[ProjectName(project.name)] = image_digest(project.image, image)
     if faults:

@@ -12,7 +12,8 @@ import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from mux.config import ConfigError, EventFile, parse, resolve_images, resolved
+from mux.config import ConfigError, EventFile, Fault, parse, resolve_images, resolved
+from mux.config.engine_images import ENGINE_HAS
 from mux.config.registry_logins import registry_logins
 from mux.core.model import HeldImage, ProjectName
 from mux.registry import Blob, Login, Reference, RegistryClient, RegistryError, RegistryUnreachableError
@@ -78,7 +79,8 @@ class ImageAsker:
             digests = await resolve_images(alone, self._base, {**os.environ, **self._environ})
         except ConfigError as error:
             if unreachable is None:
-                raise
+                said = _told(error.faults[0], image, self._base)
+                raise PushError("image_invalid", f"the image cannot be pushed: {said}") from error
             raise PushError("registry", f"{unreachable}; and this machine's engine does not have it") from error
         digest = digests[project]
         if file.fleet.runtime != "process":
@@ -134,9 +136,21 @@ def _check_name(image: str) -> None:
         raise PushError("image_invalid", f"the image cannot be pushed: {error}") from error
 
 
+def _told(fault: Fault, image: str, base: Path) -> str:
+    """What is wrong with an image that is pushed: it stands in no event file."""
+    if not fault.key.endswith(".image"):
+        return str(fault)
+    relative = "" if fault.allowed == ENGINE_HAS or Path(image).is_absolute() else f"; relative paths start at {base}"
+    return f"found {fault.found}; allowed: {fault.allowed}{relative}"
+
+
 def _check_home(root: Path) -> None:
-    """Raises PushError for a directory that no ship would take; one that is not there is told of by whom reads it."""
-    if root.is_dir() and not (root / "home").is_dir():
+    """Raises PushError for a directory that no ship would take; one that cannot be read is told of by whom reads it."""
+    try:
+        without = root.is_dir() and not (root / "home").is_dir()
+    except OSError:
+        return
+    if without:
         raise PushError(
             "image_invalid", f"the image cannot be pushed: {root} has no directory home/, where attendees' files are"
         )

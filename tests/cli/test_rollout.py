@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import sys
 import threading
 from collections.abc import Callable
 from typing import Literal
@@ -98,20 +100,26 @@ async def test_status_says_how_far_it_is_and_what_it_waits_for(cli: Cli) -> None
     assert [(each["project"], each["image"], each["failures"]) for each in shown] == [("intro", "fix", [])]
 
 
-async def watched(cli: Cli, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> Said:
-    """A push that is watched; what happens as soon as it is."""
+def carried_out(cli: Cli, monkeypatch: pytest.MonkeyPatch, *beside: Event) -> None:
+    """Have what is asked of the engine carried out by a core, and something else in the same moment."""
     engine = cli.admin.engine
-    happened = threading.Event()
 
     async def submit(*events: Event) -> None:
-        engine.fleet.handle(*events, now=NOW)
+        engine.fleet.handle(*events, *beside, now=NOW)
+
+    monkeypatch.setattr(engine, "submit", submit)
+
+
+async def watched(cli: Cli, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> Said:
+    """A push that is watched; what happens as soon as it is."""
+    carried_out(cli, monkeypatch)
+    happened = threading.Event()
 
     def pause(_seconds: float) -> None:
         if not happened.is_set():
             happened.set()
             happens()
 
-    monkeypatch.setattr(engine, "submit", submit)
     monkeypatch.setattr("mux.cli.rollout.time.sleep", pause)
     return await cli("push", "intro", "fix", "--yes")
 
@@ -144,6 +152,22 @@ async def test_who_watches_is_told_what_became_of_the_rollout(
     assert said.code == 1 and told in said.err
 
 
+async def test_a_pipe_gets_each_line_as_it_comes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried_out(cli, monkeypatch)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mux.cli", "push", "intro", "fix", "--yes", "--json", "--data", str(cli.data),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(120):
+            answer, first = [json.loads(await process.stdout.readline()) for _ in range(2)]
+    finally:
+        process.kill()
+        await process.wait()
+    assert (answer["number"], first["number"], first["phase"]) == (1, 1, "pulling")
+
+
 async def test_who_may_not_watch_any_more_is_told_that_the_rollout_goes_on(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,12 +182,7 @@ async def test_who_may_not_watch_any_more_is_told_that_the_rollout_goes_on(
 async def test_a_push_that_a_later_one_overtakes_at_once_is_not_taken_for_that_one(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = cli.admin.engine
-
-    async def submit(*events: Event) -> None:
-        engine.fleet.handle(*events, ProjectPushed(INTRO, "fix9", "sha256:" + "9" * 64, Pace()), now=NOW)
-
-    monkeypatch.setattr(engine, "submit", submit)
+    carried_out(cli, monkeypatch, ProjectPushed(INTRO, "fix9", "sha256:" + "9" * 64, Pace()))
     said = await cli("push", "intro", "fix", "--yes")
     assert said.code == 1 and "a later push of intro has taken over" in said.err
 

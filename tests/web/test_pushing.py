@@ -109,6 +109,8 @@ async def test_what_is_no_directory_of_an_image_is_refused(tmp_path: Path) -> No
     for image, why in (
         ("nowhere", "no directory"), ("file", "no directory"), ("loop", "symbolic links"),
         ("empty", "no directory home/"),
+        ("x" * 300, "file name too long"),
+        ("nowhere", f"relative paths start at {tmp_path}"),
     ):  # fmt: skip
         with pytest.raises(PushError, match=why):
             await asking.resolve(INTRO, image, ())
