@@ -257,6 +257,16 @@ class ChunkedBody:
             raise Malformed("trailer_refused", "a trailer that may not be one (RFC 9110 section 6.5.1)")
 
 
+def whole_chunked(data: bytes | bytearray, start: int = 0) -> int:
+    """Bytes of the one chunked body that begins at ``start``, trailers included; 0 if it is not there whole."""
+    walker = ChunkedBody()
+    try:
+        forward, _ = walker.feed(bytes(data[start:]))
+    except Malformed:
+        return 0
+    return len(forward) if walker.done else 0
+
+
 def _whole_chunks(data: bytes, start: int) -> int:
     """Bytes of the chunks from ``start`` on that have no extensions and are here whole; 0 for none."""
     position = start

@@ -233,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _body(self, data: bytes) -> None:
         exchange = self.exchange
-        if not isinstance(exchange, Exchange):
+        if exchange is None:
             return
         try:
             forward = self._reader.body(data)
@@ -283,6 +283,14 @@ class ClientConnection(asyncio.Protocol):
     def body_left(self) -> int:
         """Bytes of the current request's body that are still to come and need no look at."""
         return self._reader.plain_left
+
+    def body_follows(self, left: int) -> None:
+        """The head of the current request was read by the short way, and ``left`` bytes of its body are to come."""
+        self._reader.follows(left)
+
+    def body_here(self, bound: int) -> int:
+        """Bytes of the current request's chunked body if it has come whole, and is no longer than ``bound``; else 0."""
+        return self._reader.body_here(bound)
 
     def body_skipped(self) -> None:
         """Those bytes have gone through the kernel."""
@@ -423,11 +431,11 @@ class ClientConnection(asyncio.Protocol):
         elif self.phase is Phase.LINGER:
             if now - self._head_began > limits.LINGER_S:
                 self._end_linger(idle)
-        elif isinstance(self.exchange, Quick):
-            if idle > limits.SWEEP_S:
+        else:
+            if isinstance(self.exchange, Quick) and idle > limits.SWEEP_S:
                 self.exchange.slow()
-        elif self.exchange is not None and (kind := self._overdue(self.exchange, idle)):
-            self.exchange.expired(kind)
+            if isinstance(self.exchange, Exchange) and (kind := self._overdue(self.exchange, idle)):
+                self.exchange.expired(kind)
 
     def _sweep_head(self, now: float, idle: float) -> None:
         if self.write_paused:

@@ -101,7 +101,10 @@ class Exchange:
         """An idle connection that may carry it: what is not sent twice takes none that its server may just end."""
         if self.request.repeatable:
             return self._pool.take()
-        if NO_BODY <= self.request.body <= limits.FRESH_BODY_BYTES_MAX and not self.request.upgrade:
+        size = self.request.body
+        if size == CHUNKED:
+            size = self.client.body_here(limits.FRESH_BODY_BYTES_MAX) or CHUNKED
+        if NO_BODY <= size <= limits.FRESH_BODY_BYTES_MAX and not self.request.upgrade:
             return self._pool.take_fresh(self._plane.now())
         return None
 

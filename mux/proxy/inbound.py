@@ -6,7 +6,7 @@ body of the current request is passed through without being kept.
 
 from __future__ import annotations
 
-from mux.proxy.body import BodyReader, LengthBody, body_reader
+from mux.proxy.body import BodyReader, LengthBody, body_reader, whole_chunked
 from mux.proxy.limits import HEAD_BYTES_MAX
 from mux.proxy.request import RequestHead, find_request, parse_request
 
@@ -58,6 +58,15 @@ class RequestReader:
         self._skipped = False
         self._body = body_reader(request.body)
         return request
+
+    def follows(self, left: int) -> None:
+        """So many bytes of a request whose head was read elsewhere are still to come."""
+        self._body = LengthBody(left)
+
+    def body_here(self, bound: int) -> int:
+        """Bytes of the current chunked body if it is here whole, and has no more than ``bound``; else 0."""
+        size = whole_chunked(self.kept[: bound + 1])
+        return size if size <= bound else 0
 
     def body(self, data: bytes) -> bytes:
         """What of ``data`` is the current request's and may pass; later bytes are kept. Raises Malformed."""

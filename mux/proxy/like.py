@@ -51,7 +51,7 @@ class LikeHead:
         self._lines = data[start:-4].split(b"\r\n")
         token = way.door.destination.token is not None
         self._parts = [line.private if token else line.public for line in known.lines]
-        self._parts.append(way.door.added)
+        self._parts.append(way.door.added + b"\r\n")
         self._names = [
             line.field.name + b": " if line.kind == PLAIN and line.private == line.public == text + b"\r\n" else b""
             for text, line in zip(self._lines, known.lines, strict=True)

@@ -127,8 +127,9 @@ FRESH_S: Final = 1.0
 theirs for two seconds (gunicorn), five (uvicorn, Node.js) or an hour (tornado), and none is known to close sooner."""
 
 FRESH_BODY_BYTES_MAX: Final = 32 * 1024
-"""Body of such a request: one that the kernel takes at once, however busy the workspace is. With a longer one the
-connection is made anew: it costs little beside the body, and REUSED_USER_TIMEOUT_MS does not end it."""
+"""Body of such a request: one that the kernel takes at once, however busy the workspace is. With a longer one, or
+one whose length is not known, the connection is made anew: it costs little beside the body, and REUSED_USER_TIMEOUT_MS
+does not end it."""
 
 KEEPALIVE_IDLE_S: Final = 10
 """TCP keepalive: silence before the first probe. With the two below a dead peer is found in 40 s; nothing is sent
@@ -165,6 +166,10 @@ SPLICE_PIPES_IDLE_MAX: Final = 32
 MEMO_HEADS: Final = 4096
 """Heads of each direction that are remembered, twice as many at most. At 2 KB each this is 16 MB for a worker at most,
 and a room of 300 with a dozen different heads each fits."""
+
+MEMO_WRITES: Final = 1024
+"""Heads of requests that may have a body, twice as many at most: they are fewer, and most have a length of their own,
+so that their lines are what is found again."""
 
 MEMO_HEAD_BYTES_MAX: Final = 4096
 """Larger heads are read anew each time: nobody may fill the memory of all with a few large ones."""

@@ -1,9 +1,9 @@
 """Field lines that were judged before: most of a head that was never seen is made of lines that were.
 
 Sans-I/O. Owns what is remembered of one line, for requests and for responses. Rules: a line is remembered only if its
-meaning does not depend on other lines, so what frames a message, upgrades it or names other fields is left to the
-strict parsers (a plain ``Connection: keep-alive`` or ``close`` and a lone length or coding of a response excepted); a
-line that this module takes is one that the strict parsers take, llhttp among them.
+meaning does not depend on other lines, so what upgrades a message or names other fields is left to the strict parsers
+(a plain ``Connection: keep-alive`` or ``close`` excepted), and of what frames it a head may have one line; a line that
+this module takes is one that the strict parsers take, llhttp among them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ COOKIE: Final = 1 << 10
 """A kind of line: Cookie."""
 LAST: Final = 1 << 20
 """A kind of line: a request's ``Connection: close``."""
-LENGTH: Final = 2
-"""A kind of line: a response's Content-Length."""
-CODING: Final = 3
-"""A kind of line: a response's Transfer-Encoding, chunked."""
+LENGTH: Final = 1 << 30
+"""A kind of line: Content-Length."""
+CODING: Final = 1 << 40
+"""A kind of line: Transfer-Encoding, chunked."""
 DATE: Final = 4
 """A kind of line: a response's Date."""
 
@@ -46,9 +46,11 @@ _NONE = SessionHash("")
 # Every browser sends the one, which asks for what HTTP/1.1 does anyway; scripts send the other.
 _CONNECTION = {b"keep-alive": PLAIN, b"close": LAST}
 
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
 # Each of these says something about the message as a whole, or about other fields.
 # For llhttp too: all other lines it reads octet by octet, each on its own (a test tries every octet).
-_REQUEST_STRICT = frozenset(b"connection content-length expect proxy-connection transfer-encoding upgrade".split())
+_REQUEST_STRICT = frozenset(b"connection expect proxy-connection upgrade".split())
 _RESPONSE_STRICT = frozenset(b"connection content-location location set-cookie upgrade".split())
 
 
@@ -58,10 +60,11 @@ class RequestLine:
 
     Args:
         field: as the strict parser reads it.
-        kind: PLAIN, HOST, COOKIE or LAST.
+        kind: PLAIN, HOST, COOKIE, LAST, LENGTH or CODING.
         public: as an upstream gets it that is no workspace with a token; empty if it is dropped.
         private: as a workspace with a token gets it.
         session: of a Cookie line: the hash of the one session token in it; empty if there is none, or more than one.
+        body: of a LENGTH or CODING line: the body length that it announces.
     """
 
     field: Field
@@ -69,6 +72,7 @@ class RequestLine:
     public: bytes
     private: bytes
     session: SessionHash = _NONE
+    body: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +116,9 @@ class RequestLines:
             kind = _CONNECTION.get(value.lower()) if key == b"connection" else None
             return None if kind is None else RequestLine(field, kind, b"", b"")
         kept = public_line(field)
+        if key in _FRAMING:
+            framing = _framing(key, value)
+            return framing and RequestLine(field, framing[0], kept, kept, body=framing[1])
         if key == b"host":
             return RequestLine(field, HOST, kept, kept) if is_host(value) else None
         if key == b"cookie":
@@ -140,13 +147,9 @@ def _judge_response(line: bytes) -> ResponseLine | None:
         return None
     name, value = match[1], match[2].strip(b" \t")
     key, kept = name.lower(), b"%b: %b\r\n" % (name, value)
-    if key == b"content-length":
-        try:
-            return ResponseLine(LENGTH, kept, content_length([value]))
-        except Malformed:
-            return None
-    if key == b"transfer-encoding":
-        return ResponseLine(CODING, b"", CHUNKED) if value.lower() == b"chunked" else None
+    if key in _FRAMING:
+        framing = _framing(key, value)
+        return framing and ResponseLine(framing[0], b"" if key in HOP_BY_HOP else kept, framing[1])
     if key == b"connection" and value.lower() == b"keep-alive":
         return ResponseLine(PLAIN, b"")
     if key in _RESPONSE_STRICT or (key == b"content-type" and value.lower().startswith(b"text/event-stream")):
@@ -154,3 +157,13 @@ def _judge_response(line: bytes) -> ResponseLine | None:
     if key in HOP_BY_HOP or key in WHOLE_ORIGIN:
         return ResponseLine(PLAIN, b"")
     return ResponseLine(DATE if key == b"date" else PLAIN, kept)
+
+
+def _framing(key: bytes, value: bytes) -> tuple[int, int] | None:
+    """The kind of a line that frames a message, and the body length that it announces; None if it is not plain."""
+    if key == b"transfer-encoding":
+        return (CODING, CHUNKED) if value.lower() == b"chunked" else None
+    try:
+        return LENGTH, content_length([value])
+    except Malformed:
+        return None

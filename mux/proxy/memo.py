@@ -13,19 +13,33 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from mux.core.model import SessionHash
-from mux.proxy.body import NO_BODY
+from mux.proxy.body import CHUNKED, NO_BODY
 from mux.proxy.bounded import Bounded
-from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, MEMO_DOORS, MEMO_HEAD_BYTES_MAX, MEMO_HEADS
-from mux.proxy.lines import CODING, COOKIE, DATE, HOST, LAST, PLAIN, RequestLine, RequestLines, ResponseLines
-from mux.proxy.request import RequestHead
-from mux.proxy.rewrite import Peer, added_lines
-from mux.proxy.routing import Destination, Router
+from mux.proxy.limits import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, MEMO_DOORS, MEMO_HEAD_BYTES_MAX, MEMO_HEADS, MEMO_WRITES
+from mux.proxy.lines import (
+    CODING,
+    COOKIE,
+    DATE,
+    HOST,
+    LAST,
+    LENGTH,
+    PLAIN,
+    RequestLine,
+    RequestLines,
+    ResponseLines,
+)
+from mux.proxy.request import METHODS_SAFE, RequestHead
+from mux.proxy.rewrite import CHUNKED_LINE, Peer, added_lines
+from mux.proxy.routing import Destination, Router, check_origin
 from mux.proxy.upstream import Pool, Pools
 
 _NOBODY = Peer(b"", b"")
 _END = b"\r\n\r\n"
-_KINDS = frozenset((HOST, HOST + COOKIE, HOST + LAST, HOST + COOKIE + LAST))
+_READS = frozenset((HOST, HOST + COOKIE, HOST + LAST, HOST + COOKIE + LAST))
 """What a head may have: one Host, and at most one of each of the others."""
+_WRITES = frozenset(kinds + framing for kinds in _READS for framing in (0, LENGTH, CODING))
+"""What the head of a request with a body may have: the same, and one line that frames it."""
+_ENDS = {CHUNKED: CHUNKED_LINE + b"\r\n"}
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2345][0-9]{2}) ([\t \x21-\x7e\x80-\xff]*)")
 
 
@@ -36,17 +50,19 @@ class KnownHead:
         lines: of the head.
         host: value of Host, lower case.
         session: hash of the session token in it; empty for none.
+        body: a body length, see ``mux.proxy.body``.
         last: whether the client wants no other answer on its connection.
 
     Its ``peer`` is who sent it, which a proxy in front may say in it.
     """
 
-    __slots__ = ("host", "last", "lines", "peer", "session", "ways")
+    __slots__ = ("body", "host", "last", "lines", "peer", "session", "ways")
 
-    def __init__(self, lines: list[RequestLine], host: bytes, session: SessionHash, *, last: bool) -> None:
+    def __init__(self, lines: list[RequestLine], host: bytes, session: SessionHash, body: int, *, last: bool) -> None:
         self.lines = lines
         self.host = host
         self.session = session
+        self.body = body
         self.last = last
         self.peer = _NOBODY
         self.ways: dict[Hashable, Way] = {}
@@ -55,7 +71,7 @@ class KnownHead:
         """The head as the strict parser gives it."""
         options = frozenset(line.field.value.lower() for line in self.lines if line.field.key == b"connection")
         fields = [line.field for line in self.lines]
-        return RequestHead(method, target, 1, fields, self.host, b"", NO_BODY, options, not self.last, False)
+        return RequestHead(method, target, 1, fields, self.host, b"", self.body, options, not self.last, False)
 
 
 class Door:
@@ -64,7 +80,7 @@ class Door:
     Args:
         destination: as the router gave it.
         pool: connections to it.
-        added: the last lines of a head that goes through.
+        added: the last lines of a head that goes through, but for what frames it.
         router: by which it was last seen to be open.
     """
 
@@ -138,6 +154,7 @@ class Memo:
         self._request_lines = RequestLines(session_cookie)
         self._response_lines = ResponseLines()
         self.heads: Bounded[tuple[bytes, bytes], KnownHead] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
+        self.writes: Bounded[tuple[bytes, bytes], KnownHead] = Bounded(MEMO_WRITES, MEMO_HEAD_BYTES_MAX)
         self._doors: Bounded[tuple[bytes, SessionHash, bytes, Hashable], Door] = Bounded(MEMO_DOORS)
         self.answers: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
         self.answers_to_head: Bounded[bytes, KnownAnswer] = Bounded(MEMO_HEADS, MEMO_HEAD_BYTES_MAX)
@@ -157,14 +174,26 @@ class Memo:
             return None
         rest = data[start:]
         key = (peer.ip, rest)
-        return self.heads.get(key) or self.heads.keep(key, len(rest), self._read(rest))
+        return self.heads.get(key) or self.heads.keep(key, len(rest), self._read(rest, _READS))
 
-    def _read(self, rest: bytes) -> KnownHead | None:
+    def write(self, peer: Peer, rest: bytes) -> KnownHead | None:
+        """The same of the head of a request that may have a body.
+
+        Kept apart: a head does not say its method, and what is known of a GET's is not what is to be known of a PUT's.
+
+        Args:
+            peer: who the connection comes from.
+            rest: the head without its request line.
+        """
+        key = (peer.ip, rest)
+        return self.writes.get(key) or self.writes.keep(key, len(rest), self._read(rest, _WRITES))
+
+    def _read(self, rest: bytes, allowed: frozenset[int]) -> KnownHead | None:
         raw = rest[:-4].split(b"\r\n")
         if len(raw) > HEAD_FIELDS_MAX:
             return None
         young, read = self._request_lines.known.young.get, self._request_lines.read
-        host, session, kinds, lines = b"", SessionHash(""), 0, []
+        host, session, kinds, body, lines = b"", SessionHash(""), 0, NO_BODY, []
         for text in raw:
             line = young(text) or read(text)
             if line is None:
@@ -176,9 +205,9 @@ class Memo:
                     host = line.field.value.lower()
                 elif kind == COOKIE:
                     session = line.session
-        if kinds not in _KINDS:
-            return None
-        return KnownHead(lines, host, session, last=kinds >= LAST)
+                elif kind != LAST:
+                    body = line.body
+        return KnownHead(lines, host, session, body, last=bool(kinds & LAST)) if kinds in allowed else None
 
     def way(
         self,
@@ -191,6 +220,9 @@ class Memo:
         now: float,
     ) -> Way | None:
         """The way of a known head to a place, if it leads to a workspace. Raises Refusal.
+
+        A door leads all requests of a login to a place, whatever their methods, so whether a write comes from another
+        site is asked of each head.
 
         Args:
             known: the head, with its peer.
@@ -212,9 +244,11 @@ class Memo:
             pool = self._pools.of(destination.pool)
             door = Door(destination, pool, added, router, router.until(destination))
             self._doors.put(key, door)
+        elif method not in METHODS_SAFE:
+            check_origin(known.request(method, target), door.destination.site)
         private = door.destination.token is not None
         kept = b"".join([line.private for line in known.lines] if private else [line.public for line in known.lines])
-        way = known.ways[place] = Way(door, kept + door.added, known.last)
+        way = known.ways[place] = Way(door, kept + door.added + _ENDS.get(known.body, b"\r\n"), known.last)
         return way
 
     # -- responses ------------------------------------------------------------------------------------------------
@@ -235,7 +269,7 @@ class Memo:
         if match is None or len(raw) > HEAD_FIELDS_MAX:
             return None
         status = int(match[1])
-        if status in (204, 205):
+        if status == 205:
             return None
         parts = [b"HTTP/1.1 %b %b\r\n" % (match[1], match[2])]
         body, framings, chunked, dated = NO_BODY, 0, False, False
@@ -251,11 +285,11 @@ class Memo:
                 body = line.body
                 chunked = line.kind == CODING
             parts.append(line.kept)
-        bodiless = head_only or status == 304
-        if framings > 1 or (not framings and not bodiless):
+        bodiless = head_only or status in (204, 304)
+        if framings > 1 or (not framings and not bodiless) or (framings and status == 204):
             return None
         if chunked and not bodiless:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
+            parts.append(CHUNKED_LINE)
         known = b"".join(parts)
         whole = known + b"\r\n" if dated else b""
         return KnownAnswer(head, known, whole, whole == head, NO_BODY if bodiless else body, status // 100)

@@ -1,8 +1,9 @@
 """The short way of a request: a head that is known, and an answer in one piece.
 
 Owns nothing that the strict way (:mod:`mux.proxy.exchange`) does not own; it is the same exchange without reading
-anything twice. Rule: whatever is not plain ends the short way, and the strict way takes over with the same connection
-and the same bytes as if it had had them from the beginning.
+anything twice. Rules: whatever is not plain ends the short way, and the strict way takes over with the same connection
+and the same bytes as if it had had them from the beginning; what must not be sent twice goes the short way on a
+connection that was just used, or not at all.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from mux.core.model import SessionHash
 from mux.core.routes import RouteKey
-from mux.proxy.body import CHUNKED, ChunkedBody
+from mux.proxy.body import CHUNKED, whole_chunked
 from mux.proxy.exchange import Exchange
 from mux.proxy.like import LikeHead
-from mux.proxy.limits import AGAIN_BYTES_MAX, CHUNK_DIGITS_MAX, HEAD_BYTES_MAX
-from mux.proxy.memo import KnownAnswer, KnownHead, Memo, Way
-from mux.proxy.refusal import Malformed, Refusal
-from mux.proxy.request import PLAIN_LINE, RequestHead, parse_request
+from mux.proxy.limits import AGAIN_BYTES_MAX, CHUNK_DIGITS_MAX, FRESH_BODY_BYTES_MAX, HEAD_BYTES_MAX
+from mux.proxy.memo import Door, KnownAnswer, KnownHead, Memo, Way
+from mux.proxy.refusal import Refusal
+from mux.proxy.request import PLAIN_LINE, WRITE_LINE, RequestHead, parse_request
 from mux.proxy.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Quick:
         "_like",
         "_line",
         "_match",
+        "_owed",
         "_plane",
         "_sent",
         "_way",
@@ -76,6 +78,8 @@ class Quick:
         self._answer_bytes = 0
         self._like: LikeHead | None = None
         self._known: KnownHead | None = None
+        self._owed = False
+        """Whether more of the request's body is to come."""
         self._match: re.Match[bytes]
         self._way: Way
 
@@ -109,7 +113,9 @@ class Quick:
                 connection.transport.write(sent)
                 return True
         match = PLAIN_LINE.match(data)
-        if match is None or len(data) > HEAD_BYTES_MAX:
+        if match is None:
+            return self._begin_write(memo, data)
+        if len(data) > HEAD_BYTES_MAX:
             return False
         place = router.place(match[3])
         if place is None:
@@ -121,11 +127,8 @@ class Quick:
             return False
         known, way, rest = taken
         door = way.door
-        if door.user is not None and door.user != client.holder:
-            try:
-                plane.client_known(client, door.user)
-            except Refusal:
-                return False
+        if not self._may_come(door):
+            return False
         connection = door.pool.take()
         if connection is None and (door.pool.dropped or door.destination.hold_s is not None):
             return False
@@ -144,6 +147,61 @@ class Quick:
         else:
             connection.user = self
             connection.transport.write(sent)
+        return True
+
+    def _begin_write(self, memo: Memo, data: bytes) -> bool:
+        """As ``begin``, for a request that is sent once only: its body is here, or the rest of it is short."""
+        end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
+        head = data[:end]
+        match = WRITE_LINE.match(head)
+        if match is None or end == 3:
+            return False
+        plane, client = self._plane, self._client
+        place = plane.router.place(match[3])
+        known = None if place is None else memo.write(client.direct, head[match.end() :])
+        if known is None:
+            return False
+        here = len(data) - end
+        body = known.body if known.body != CHUNKED else whole_chunked(data, end) or CHUNKED
+        if here > body or body > FRESH_BODY_BYTES_MAX:  # no body at all is longer than one that is not known
+            return False
+        way = known.ways.get(place)
+        now = plane.now()
+        if way is None or way.door.router is not plane.router or way.door.expires_at <= now + plane.ahead:
+            way = self._found(memo, known, match, place, now + plane.ahead)
+        if way is None or way.door.destination.hold_s is not None or not self._may_come(way.door):
+            return False
+        connection = way.door.pool.take_fresh(now)
+        if connection is None:
+            return False
+        self._known, self._way, self._match = known, way, match
+        if way.last:
+            client.takes_no_more()
+        self.forget()
+        self._head_only = False
+        client.peer = known.peer
+        self._connection = connection
+        connection.user = self
+        connection.transport.write(match[0] + way.rest + data[end:])
+        if here < body:
+            self._owed = True
+            client.body_follows(body - here)
+        return True
+
+    def send_body(self, data: bytes) -> None:
+        """The rest of a body, or a part of it."""
+        if self._connection is not None:
+            self._connection.transport.write(data)
+        self._owed = not self._client.request_done
+
+    def _may_come(self, door: Door) -> bool:
+        """Whether the connection is their own whose login the door has, or becomes it."""
+        client = self._client
+        if door.user is not None and door.user != client.holder:
+            try:
+                self._plane.client_known(client, door.user)
+            except Refusal:
+                return False
         return True
 
     def _sent_like_the_last(self, data: bytes) -> bytes:
@@ -196,17 +254,22 @@ class Quick:
                 return None
         elif (way := known.ways.get(place)) and way.door.router is router and way.door.expires_at > now:
             return known, way, way.rest
-        listed = plane.front.lists
-        try:
-            known.peer = plane.front.peer(direct, known.request(match[1], match[2])) if listed else direct
-            found = memo.way(known, place, router, method=match[1], target=match[2], now=now)
-        except Refusal:
-            return None
+        found = self._found(memo, known, match, place, now)
         if found is None:
             return None
         # Behind a proxy, a line may say who the client is: no head is like another.
-        self._like = None if listed or len(data) > AGAIN_BYTES_MAX else LikeHead(data, end, known, found, place)
+        alike = len(data) <= AGAIN_BYTES_MAX and not plane.front.lists
+        self._like = LikeHead(data, end, known, found, place) if alike else None
         return known, found, found.rest
+
+    def _found(self, memo: Memo, known: KnownHead, match: re.Match[bytes], place: Hashable, now: float) -> Way | None:
+        """The way of a known head that has not been asked for since routes changed; None where there is none."""
+        front, direct = self._plane.front, self._client.direct
+        try:
+            known.peer = front.peer(direct, known.request(match[1], match[2])) if front.lists else direct
+            return memo.way(known, place, self._plane.router, method=match[1], target=match[2], now=now)
+        except Refusal:
+            return None
 
     @property
     def request(self) -> RequestHead:
@@ -229,7 +292,7 @@ class Quick:
     def upstream_data(self, data: bytes) -> None:
         """See UpstreamUser."""
         plane, memo, connection = self._plane, self._plane.memo, self._connection
-        if memo is None or plane.draining or connection is None:
+        if memo is None or plane.draining or connection is None or self._owed:
             self.hand_over().upstream_data(data)
             return
         known = self._answer
@@ -281,7 +344,7 @@ class Quick:
                 return None
             if begins := _one_chunk(data, end):
                 start, last = data[:begins], _LAST_CHUNK
-            elif _whole(data, end):
+            elif whole_chunked(data, end) == len(data) - end:
                 again = None
             else:
                 return None
@@ -293,11 +356,14 @@ class Quick:
         self.hand_over().upstream_lost(error)
 
     def upstream_writable(self) -> None:
-        """See UpstreamUser: there is no body to stop."""
+        """See UpstreamUser."""
+        if self._owed:
+            self.hand_over().upstream_writable()
 
     def hand_over(self) -> Exchange:
         """End the short way; the exchange that goes on with it."""
         connection, self._connection = self._connection, None
+        self._owed = False
         if connection is None:
             self._way.door.pool.wait_no_more(self)
         exchange = self._strict()
@@ -305,8 +371,11 @@ class Quick:
         return exchange
 
     def _strict(self) -> Exchange:
-        exchange = self._client.exchange = Exchange(self._plane, self._client, self.request, self._way.door.destination)
-        self._plane.registry.add(exchange)
+        plane, client = self._plane, self._client
+        exchange = client.exchange = Exchange(plane, client, self.request, self._way.door.destination)
+        plane.registry.add(exchange)
+        if exchange.route is not None:
+            plane.tally.active.add(exchange.route)
         return exchange
 
     def slow(self) -> None:
@@ -347,13 +416,3 @@ def _one_chunk(data: bytes, end: int) -> int:
         return 0
     left = len(data) - line_end - 2 - len(_LAST_CHUNK)
     return line_end + 2 if int(digits, 16) == left > 0 else 0
-
-
-def _whole(data: bytes, end: int) -> bool:
-    """Whether ``data`` from ``end`` on is one whole chunked body, and nothing else."""
-    walker = ChunkedBody()
-    try:
-        forward, _ = walker.feed(data[end:])
-    except Malformed:
-        return False
-    return walker.done and len(forward) == len(data) - end

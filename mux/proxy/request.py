@@ -39,10 +39,11 @@ METHODS_DAV = frozenset(
 METHODS_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that need no proof of origin and may be repeated (RFC 9110 section 9.2.1)."""
 
-PLAIN_LINE = re.compile(
-    rb"(GET|HEAD) ((/[\x21\x22\x24-\x3e\x40-\x5b\x5d-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?) HTTP/1\.1\r\n"
-)
+_PLAIN_TARGET = rb"((/[\x21\x22\x24-\x3e\x40-\x5b\x5d-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?)"
+PLAIN_LINE = re.compile(rb"(GET|HEAD) " + _PLAIN_TARGET + rb" HTTP/1\.1\r\n")
 """The request lines of nearly all requests, a subset of what is accepted: method, target and path of it."""
+WRITE_LINE = re.compile(rb"(POST|PUT|PATCH|DELETE) " + _PLAIN_TARGET + rb" HTTP/1\.1\r\n")
+"""The same of those that must not be sent twice, and may have a body."""
 _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]+) ([^ ]+) HTTP/([0-9]\.[0-9])")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")  # visible ASCII without "#"
 _ABSOLUTE = re.compile(rb"(?i:(https?)://)([^/?]*)(.*)")

@@ -31,6 +31,8 @@ REQUEST_DROPPED = HOP_BY_HOP | frozenset(b"forwarded proxy x-real-ip x-scheme".s
 """Fields that never pass towards an upstream."""
 REQUEST_PREFIXES_DROPPED = (b"x-forwarded-", b"x-mux-")
 
+CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
+
 _LOOPBACK = re.compile(rb"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
 """Hosts by which a workspace names itself and nobody else (RFC 6761 section 6.3)."""
 
@@ -77,7 +79,7 @@ def upstream_head(request: RequestHead, destination: Destination, peer: Peer) ->
         if field.key in request.options or (request.minor == 0 and field.key == b"expect"):
             continue  # RFC 9110 sections 7.6.1 and 10.1.1
         head += private_line(field, cookie) if private else public_line(field)
-    return head + added_lines(request, destination, peer)
+    return head + added_lines(request, destination, peer) + framing_lines(request)
 
 
 def _one_hop_less(request: RequestHead) -> list[Field]:
@@ -108,10 +110,10 @@ def private_line(field: Field, session_cookie: bytes) -> bytes:
 
 
 def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> bytes:
-    """What every upstream is told beside the client's fields, and the empty line.
+    """What every upstream is told beside the client's fields.
 
     A prefix that was taken off the target stands in X-Forwarded-Prefix, as web frameworks know it. Nothing else depends
-    on the target, nor on a field other than Host and those of framing and upgrade.
+    on the target, nor on the method, nor on a field other than Host.
     """
     site = destination.site
     lines = [
@@ -127,13 +129,17 @@ def added_lines(request: RequestHead, destination: Destination, peer: Peer) -> b
         lines.append(b"X-Mux-Peer: " + peer.ip)
     if destination.token:
         lines.append(b"Authorization: token " + destination.token)
-    if request.body == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def framing_lines(request: RequestHead) -> bytes:
+    """The last lines of a head: where its body ends and what becomes of the connection; and the empty line."""
+    lines = CHUNKED_LINE if request.body == CHUNKED else b""
     if request.upgrade:
-        lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+        lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     elif request.minor == 0:
-        lines.append(b"Connection: keep-alive" if request.keep_alive else b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines += b"Connection: keep-alive\r\n" if request.keep_alive else b"Connection: close\r\n"
+    return lines + b"\r\n"
 
 
 def client_head(
@@ -166,7 +172,7 @@ def client_head(
         dated = dated or field.key == b"date"
         lines.append(field.name + b": " + field.value)
     if response.body == CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
+        lines.append(CHUNKED_LINE[:-2])
     if response.status == 101:
         lines.append(b"Connection: Upgrade\r\nUpgrade: websocket")
     elif response.status == 426 and (protocols := values_of(response.fields, b"upgrade")):  # RFC 9110 section 15.5.22

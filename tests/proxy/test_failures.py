@@ -181,7 +181,7 @@ async def test_a_write_never_travels_on_a_connection_that_may_be_stale(
     "fields",
     [
         (b"Content-Length: %d" % (limits.FRESH_BODY_BYTES_MAX + 1), bytes(limits.FRESH_BODY_BYTES_MAX + 1)),
-        (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked", b"8000\r\n" + bytes(0x8000) + b"\r\n0\r\n\r\n"),
     ],
     ids=["long", "chunked"],
 )
@@ -195,6 +195,21 @@ async def test_a_body_that_may_be_long_gets_a_connection_of_its_own(
     framing, body = fields
     assert (await client.ask(request(b"PUT /camp/intro/x", framing, ORIGIN_LINE, body=body))).body == b"alice"
     assert rig.alice.connections == 2
+
+
+async def test_a_chunked_body_that_has_not_come_whole_gets_a_connection_of_its_own(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may become long."""
+    monkeypatch.setattr(limits, "FRESH_S", 3600.0)
+    client = await rig.client()
+    assert (await client.ask(request())).body == b"alice"
+    whole = request(b"PUT /camp/intro/x", b"Transfer-Encoding: chunked", ORIGIN_LINE, body=b"2\r\n{}\r\n0\r\n\r\n")
+    assert (await client.ask(whole)).body == b"alice"
+    assert rig.alice.connections == 1
+    await client.send(whole[:-2])
+    await eventually(lambda: rig.alice.connections == 2)
+    assert (await client.ask(whole[-2:])).body == b"alice"
 
 
 async def test_a_write_is_not_sent_where_the_end_has_come_already(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

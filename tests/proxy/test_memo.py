@@ -22,7 +22,7 @@ from mux.proxy.like import LikeHead
 from mux.proxy.lines import RequestLines
 from mux.proxy.memo import Memo
 from mux.proxy.refusal import Malformed, Refusal
-from mux.proxy.request import PLAIN_LINE, RequestHead, parse_request
+from mux.proxy.request import PLAIN_LINE, WRITE_LINE, RequestHead, parse_request
 from mux.proxy.response import parse_response
 from mux.proxy.rewrite import Peer, client_head, upstream_head
 from mux.proxy.routing import FeedRouter
@@ -62,6 +62,14 @@ FIELDS = st.one_of(
             b"X-Sum: \xe4",
             b"TE: trailers",
             b"Proxy-Connection: keep-alive",
+            b"Origin: http://camp.test:8000",
+            b"Origin: http://evil.test",
+            b"Sec-Fetch-Site: same-origin",
+            b"sec-fetch-site: cross-site",
+            b"Content-Length: 0",
+            b"content-length:\t17 ",
+            b"Transfer-Encoding: Chunked",
+            b"Expect: 100-continue",
         ]
     ),
 )
@@ -76,6 +84,8 @@ REQUEST_LINES = st.sampled_from(
         b"GET /camp/intro/a?\\b#c HTTP/1.1",
         b"GET /camp/intro/ HTTP/1.0",
         b"POST /camp/intro/ HTTP/1.1",
+        b"DELETE /camp/intro/x?y HTTP/1.1",
+        b"PROPFIND /camp/intro/x HTTP/1.1",
         b"GET http://camp.test:8000/camp/intro/ HTTP/1.1",
     ]
 )
@@ -108,9 +118,12 @@ def strictly(head: bytes, router: FeedRouter) -> bytes | None:
 
 def remembered(head: bytes, router: FeedRouter, memo: Memo) -> tuple[bytes, RequestHead] | None:
     """The same by what is remembered, and the head as it would be handed over."""
-    match = PLAIN_LINE.match(head)
+    read = PLAIN_LINE.match(head)
+    match = read or WRITE_LINE.match(head)
     place = router.place(match[3]) if match else None
-    known = memo.head(PEER, head, match.end()) if match and place is not None else None
+    known = None
+    if match and place is not None:
+        known = memo.head(PEER, head, match.end()) if read else memo.write(PEER, head[match.end() :])
     if match is None or known is None:
         return None
     known.peer = PEER
@@ -203,6 +216,20 @@ def test_a_browsers_next_head_is_like_its_last(router: FeedRouter) -> None:
     assert like.rest(heads[0].replace(b"camp.test", b"camp.best"), match.end()) is None
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X: y"])
+def test_a_browsers_write_is_remembered(router: FeedRouter, framing: bytes) -> None:
+    """And not as a read: nothing that it was allowed."""
+    memo = Memo(router.session_cookie, Pools(8, spawn))
+    saved = request(b"PUT /camp/intro/x", framing, b"Origin: http://camp.test:8000", b"Sec-Fetch-Site: same-origin")
+    first = remembered(saved, router, memo)
+    assert first is not None and first[0] == strictly(saved, router)
+    assert [remembered(saved, router, memo) for _ in range(2)] == [first, first]
+    assert (len(memo.heads), len(memo.writes)) == (0, 1)
+    assert remembered(saved.replace(b"camp.test:8000\r\nSec", b"evil.test\r\nSec"), router, memo) is None
+    read = remembered(saved.replace(b"PUT", b"GET"), router, memo)
+    assert (read is None) == (framing != b"X: y")
+
+
 def test_a_browsers_head_is_remembered(router: FeedRouter) -> None:
     """The property above would hold for a memory that takes nothing."""
     memo = Memo(router.session_cookie, Pools(8, spawn))
@@ -235,6 +262,7 @@ RESPONSE_FIELDS = st.one_of(
     st.sampled_from(
         [
             b"Content-Length: 5",
+            b"Content-Length: 05",
             b"Content-Type: text/html",
             b"Content-Type: text/event-stream",
             b"Transfer-Encoding: chunked",
@@ -456,8 +484,12 @@ def test_what_is_used_is_not_forgotten() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=12), st.binary(max_size=12))
 def test_a_plain_request_line_is_one_that_the_strict_parser_takes(path: bytes, query: bytes) -> None:
-    for line in (b"GET /" + path + b" HTTP/1.1\r\n", b"HEAD /" + path + b"?" + query + b" HTTP/1.1\r\n"):
-        match = PLAIN_LINE.match(line)
+    for line in (
+        b"GET /" + path + b" HTTP/1.1\r\n",
+        b"HEAD /" + path + b"?" + query + b" HTTP/1.1\r\n",
+        b"PUT /" + path + b"?" + query + b" HTTP/1.1\r\n",
+    ):
+        match = PLAIN_LINE.match(line) or WRITE_LINE.match(line)
         if match is not None:
             head = parse_request(line + HOST + b"\r\n")
             assert (head.method, head.target, head.path) == match.groups()

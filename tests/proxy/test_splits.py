@@ -173,6 +173,7 @@ PLAIN = [request(), *(request(b"GET /camp/intro/%d" % number) for number in rang
 TALKS = {
     "chunked": Talk((REQUESTS[3],), (RESPONSES[1],)),
     "with a length": Talk((REQUESTS[2],) * 2, (RESPONSES[0],) * 2),
+    "reads and writes": Talk((request(), REQUESTS[2], REQUESTS[3], request()), (RESPONSES[0], RESPONSES[1]) * 2),
     "the same again": Talk((request(),) * 4, (RESPONSES[0],) * 4),
     "answers differ": Talk((request(),) * 4, (RESPONSES[0], RESPONSES[1]) * 2),
     "pipelined": Talk(tuple(PLAIN[1:]), (RESPONSES[1], RESPONSES[0]) * 2, pipelined=True),
@@ -250,7 +251,8 @@ def test_what_passes_is_the_same_whatever_way_it_is_split(talk: Talk, way: dict[
                 assert runner.run(converse(rig, workspace, talk, [], [])) == expected
             memo = rig.plane.memo
             if memo is not None and not talk.pipelined:
-                assert (len(memo.heads) > 0) == all(ask in PLAIN for ask in talk.asks)
+                assert (len(memo.heads) > 0) == any(ask in PLAIN for ask in talk.asks)
+                assert (len(memo.writes) > 0) == any(ask in REQUESTS[2:4] for ask in talk.asks)
             check()
         finally:
             runner.run(rig.__aexit__(None, None, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -25,9 +26,10 @@ TURNS = 12
 class Pipe(asyncio.Transport):
     """One end of a connection; what is written is kept, what is to be read is given by hand."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
+    def __init__(self, protocol: asyncio.BaseProtocol, quiet: socket.socket | None = None) -> None:
         super().__init__()
         self._protocol = protocol
+        self._quiet = quiet
         self.written = b""
         self.ended = False
         self.how = "open"
@@ -104,7 +106,7 @@ class Pipe(asyncio.Transport):
         return 0
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name == "peername" else default
+        return {"peername": ("127.0.0.1", 1), "socket": self._quiet}.get(name, default)
 
 
 @dataclass
@@ -140,6 +142,8 @@ class Stage:
             },
         )
         self._workspaces: list[Workspace] = []
+        self._quiet = socket.socketpair()
+        """The kernel has nothing for it: an idle connection is asked of that."""
         self.plane.pools.connect = self._connect  # type: ignore[method-assign]
 
     async def open(self) -> None:
@@ -149,6 +153,8 @@ class Stage:
     async def close(self) -> None:
         """End the plane."""
         await self.plane.close()
+        for sock in self._quiet:
+            sock.close()
 
     async def _connect(self, destination: Destination) -> UpstreamConnection:
         await asyncio.sleep(0)
@@ -156,7 +162,7 @@ class Stage:
 
     def _make(self, key: Hashable, name: str) -> UpstreamConnection:
         connection = UpstreamConnection(self.plane.pools.of(key))
-        self._workspaces.append(Workspace(name, Pipe(connection)))
+        self._workspaces.append(Workspace(name, Pipe(connection, self._quiet[0])))
         return connection
 
     def _warm(self) -> None:
