@@ -45,6 +45,10 @@ class Forms:
         """Whether a posted form came from our page, in this browser. Constant time."""
         return csrf.form_ok(self._keys, one_cookie(request, self._cookie), fields.get("csrf"), purpose)
 
+    def has_cookie(self, request: web.Request) -> bool:
+        """Whether the browser keeps the cookie that forms are bound to, or did."""
+        return bool(one_cookie(request, self._cookie))
+
     async def read_ours(self, request: web.Request, purpose: str) -> Mapping[str, str]:
         """The fields of a form from our page. Raises Refusal for any other."""
         fields = await self.read(request)

@@ -42,6 +42,10 @@ PEER_CHARS_MAX = 64
 NEXT_FALLBACK = "/camp/"
 
 STALE_TEXT = "This page was open for a long time. Nothing is lost: please send it once more."
+NO_COOKIE_TEXT = (
+    "Your browser sent no cookie with this. Please send it once more; if this comes again, allow cookies for this "
+    "site: without them nobody can be logged in."
+)
 LOGGED_OUT = "You are logged out. Your work stays as it is."
 SESSION_ENDED = "Your login has ended. Your work stays as it is: log in again to go on."
 STATUSES = {
@@ -91,6 +95,13 @@ class Patience:
                 self._waiting -= 1
 
 
+def not_ours(forms: Forms, request: web.Request) -> LoginRefused:
+    """The refusal of a form that does not belong to this browser."""
+    if forms.has_cookie(request):
+        return LoginRefused("form_stale", STALE_TEXT)
+    return LoginRefused("no_cookie", NO_COOKIE_TEXT)
+
+
 class LoginPage:
     """Handlers of ``/login``, ``/join`` and ``/logout``.
 
@@ -127,7 +138,7 @@ class LoginPage:
         """``POST /login``."""
         fields = await self._forms.read(request)
         if not self._forms.ours(request, fields, PURPOSE):
-            return self._refused(request, fields, LoginRefused("form_stale", STALE_TEXT))
+            return self._refused(request, fields, not_ours(self._forms, request))
         try:
             user = await self._patience(
                 lambda: self._deps.auth.login(
@@ -145,7 +156,7 @@ class LoginPage:
         """``POST /join``: a newcomer chooses a name, and gets a return code."""
         fields = await self._forms.read(request)
         if not self._forms.ours(request, fields, PURPOSE):
-            return self._refused(request, fields, LoginRefused("form_stale", STALE_TEXT), join=True)
+            return self._refused(request, fields, not_ours(self._forms, request), join=True)
         try:
             user, code = await self._patience(
                 lambda: self._deps.auth.register(

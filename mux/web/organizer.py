@@ -29,7 +29,7 @@ from mux.web.assets import add_assets
 from mux.web.deps import WebDeps
 from mux.web.forms import Forms
 from mux.web.live import IDLE_S, Live, without_session
-from mux.web.login_page import STALE_TEXT, STATUSES, Patience
+from mux.web.login_page import STATUSES, Patience, not_ours
 from mux.web.pages import (
     FORM_BYTES_MAX,
     Pages,
@@ -199,7 +199,7 @@ class OrganizerPages:
         """``POST /login``."""
         fields = await self._forms.read(request)
         if not self._forms.ours(request, fields, PURPOSE):
-            return self._refused(request, fields, LoginRefused("form_stale", STALE_TEXT))
+            return self._refused(request, fields, not_ours(self._forms, request))
         now = self._deps.clock()
         try:
             user = await self._patience(
@@ -277,7 +277,9 @@ class OrganizerPages:
             figures=view.figures(room),
             rollouts=work.rollout_panels(self._deps.engine.rollouts()),
             warming=work.warming_panel(self._deps.engine.warming(self._deps.clock()), self._deps.clock()),
+            lag_text=view.lag_text(room),
             ship_text=view.ship_text,
+            seat_lags=view.seat_lags,
             broadcast_chars_max=BROADCAST_CHARS_MAX,
             refresh_s=REFRESH_S,
         )

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mux.core.model import Doors
-from mux.core.views import FleetStatus, ShipView
+from mux.core.model import Doors, ProjectName
+from mux.core.views import FleetStatus, SeatView, ShipView
 
 DOOR_CHOICES = ((Doors.AUTO, "Automatic"), (Doors.OPEN, "Open"), (Doors.CLOSED, "Closed"))
 """Values of the doors' form and the words on its buttons."""
+LAG_SHOWN_S = 60.0
+"""Work that is not kept apart from its ship is worth a word from here on: twice the longest time between two snapshots
+of a home that goes on changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,20 @@ def doors_text(status: FleetStatus) -> str:
     if status.doors_open:
         return "The doors are open: newcomers get seats as they come."
     return "The doors open by themselves once enough seats are ready."
+
+
+def lag_text(status: FleetStatus) -> str:
+    """How much work would be missing if ships were lost now, in one sentence; empty while that is next to nothing."""
+    large = [lag for lag in status.snapshot_lags_s if lag >= LAG_SHOWN_S]
+    if not large:
+        return ""
+    where = "one home is on its ship" if len(large) == 1 else f"{len(large)} homes is on their ships"
+    return f"Up to {duration(max(large))} of work in {where} alone, and lost if the ship is."
+
+
+def seat_lags(seat: SeatView) -> dict[ProjectName, str]:
+    """Projects of a seat of which much work would be lost with the ship, and how much."""
+    return {name: duration(lag) for name, lag in seat.snapshot_lag_s.items() if lag >= LAG_SHOWN_S}
 
 
 def ship_text(ship: ShipView) -> str:

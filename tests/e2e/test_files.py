@@ -49,7 +49,7 @@ async def test_a_notebook_is_taken_home_and_started_over_and_what_was_in_it_is_k
     await notebook(page, NOTEBOOK, edited)
 
     await card.get_by_role("link", name="Files").click()
-    listed = page.get_by_role("link", name=f"Start {NOTEBOOK} over")
+    listed = page.get_by_role("link", name=f"Start over: {NOTEBOOK}")
     while not await listed.is_visible():  # it is there with the next snapshot
         await page.wait_for_timeout(200)
         await page.reload()

@@ -18,7 +18,7 @@ from mux.core.rollout_views import Offer
 from mux.web.attendee import attendee_app
 from mux.web.organizer import organizer_app
 from tests.parts import chromium
-from tests.web.page_fakes import rolling, status
+from tests.web.page_fakes import rolling, ship, status
 from tests.web.page_parts import House, house
 
 if TYPE_CHECKING:
@@ -128,6 +128,19 @@ async def test_cards_change_in_place_as_text_and_a_logout_elsewhere_leads_to_the
     assert site.complaints == []
 
 
+async def test_behind_a_network_that_lets_nothing_through_a_websocket_the_page_asks_instead(site: Site) -> None:
+    page, engine = await site.page(), site.home.engine
+    await page.clock.install()
+    await page.route_web_socket("**/camp/live", lambda _socket: None)
+    await engine.queue(ADA, 3, 9, "Every ready seat is taken.")
+    await site.login(page, f"{site.public}/camp/intro/", "ada")
+    await page.get_by_text("Every ready seat is taken.").wait_for()
+    await engine.seat(ADA, {"intro": ("ready", "Ready.")}, "intro")
+    await page.clock.fast_forward(20_000)
+    await page.get_by_text("Notebook at /camp/intro/").wait_for()
+    assert site.complaints == []
+
+
 async def test_without_javascript_the_waiting_room_still_enters_by_itself(site: Site) -> None:
     context = await site.browser.new_context(java_script_enabled=False)
     page = await context.new_page()
@@ -167,6 +180,11 @@ async def test_the_organizers_page_follows_the_room_and_keeps_what_is_unfolded(s
     await page.locator("#figures").get_by_text("17").wait_for()
     assert await page.input_value("#broadcast-text") == "half written"
     assert await page.get_by_role("button", name="Release this seat").is_visible()
+    await page.locator("#ships summary").focus()
+    engine.fleet = status(ships=(ship(last_seen_s=3.0),))
+    await engine.news()
+    await page.get_by_text("heard from 3 s ago").wait_for()
+    assert await page.locator("#ships summary").evaluate("summary => summary === document.activeElement")
     await page.get_by_role("button", name="Closed").click()
     await page.get_by_text("The doors are closed").wait_for()
     assert site.complaints == []

@@ -67,6 +67,16 @@ async def test_a_form_token_of_another_browser_logs_nobody_in(home: House) -> No
     assert not home.engine.events
 
 
+@pytest.mark.parametrize("host", ["attendee", "organizer"])
+async def test_a_browser_without_cookies_is_told_so_and_one_with_a_stale_form_is_not(home: House, host: str) -> None:
+    without, stale = [await getattr(home, host)() for _ in range(2)]
+    fields = {**await stale.form("/login", "/login"), "csrf": "old", "login": "ada", "secret": home.codes["ada"]}
+    assert "allow cookies for this site" in await (await without.post("/login", fields)).text()
+    text = await (await stale.post("/login", fields)).text()
+    assert "allow cookies" not in text
+    assert "open for a long time" in text
+
+
 async def test_a_stale_form_comes_back_filled_in_and_works_the_second_time(home: House) -> None:
     browser = await home.attendee()
     answer = await browser.post("/login", {"csrf": "old", "login": "ada", "secret": "x", "next": "/camp/intro/lab"})

@@ -134,6 +134,28 @@ async def test_another_host_name_is_refused(home: House, host: str) -> None:
         assert (await browser.fetch(path, Host=host)).status == 421
 
 
+@pytest.mark.parametrize(
+    ("lags", "said"),
+    [
+        ((0.0, 59.0), ""),
+        ((3.0, 240.0), "Up to 4 min of work in one home is on its ship alone, and lost if the ship is."),
+        ((61.0, 240.0), "Up to 4 min of work in 2 homes is on their ships alone, and lost if the ship is."),
+    ],
+)
+async def test_work_that_is_long_not_kept_apart_from_its_ship_is_shown(
+    home: House, lags: tuple[float, float], said: str
+) -> None:
+    seats = (
+        SeatView(index, UserId("u-ada"), True, {INTRO: "bound"}, {}, {INTRO: lag}) for index, lag in enumerate(lags)
+    )
+    home.engine.fleet = status(ships=(ship(seats=tuple(seats)),))
+    page = await (await (await home.organizing("olga")).get("/")).text()
+    assert said in page
+    assert ("of work in" in page) is bool(said)
+    assert page.count("of work not kept") == sum(lag >= 60 for lag in lags)
+    assert ("intro: 4 min of work not kept" in page) is (240.0 in lags)
+
+
 async def test_what_a_project_may_beyond_the_rule_is_shown(home: House) -> None:
     home.engine.fleet = status(opt_ins={ProjectName("intro"): ("root", "docker_socket")})
     page = await (await (await home.organizing("olga")).get("/")).text()

@@ -9,6 +9,7 @@
   const RETRY_MAX_MS = 15000; // a room of hundreds comes back within this after a restart, spread by jitter
   const QUIET_FAILURES = 1; // one lost connection is not worth a word
   const POLL_AFTER_FAILURES = 3; // some networks let no WebSocket through
+  const FIRST_WORD_MS = 20000; // some networks let a WebSocket through and nothing over it; the server speaks at once
   const ENTER_SPREAD_MS = 400; // many enter in the same moment when the doors open
   const SESSION_ENDED = 4401;
 
@@ -185,12 +186,22 @@
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const mine = new WebSocket(scheme + "//" + location.host + page.live);
     socket = mine;
+    const silent = setTimeout(() => {
+      if (socket !== mine) return;
+      socket = null;
+      mine.close();
+      failures = Math.max(failures, POLL_AFTER_FAILURES);
+      again();
+    }, FIRST_WORD_MS);
     mine.onmessage = (message) => {
+      if (socket !== mine) return;
+      clearTimeout(silent);
       failures = 0;
       linkState();
       show(JSON.parse(message.data));
     };
     mine.onclose = (end) => {
+      clearTimeout(silent);
       if (socket !== mine) return;
       socket = null;
       if (end.code === SESSION_ENDED) toLogin();
