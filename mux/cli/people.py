@@ -268,7 +268,9 @@ def _show_codes(found: dict[str, Any], slips: Path | None, *, as_json: bool) -> 
             say(f"{len(codes)} slips are in {slips}: print it in a browser, then delete it. The codes are not kept.")
     elif not as_json and codes:
         _say_codes(codes)
-        say("The codes are not kept: write them down, or make others with `mux roster slips`.")
+        say(
+            "The codes are not kept: write them down, or make others with `mux roster slips` or `mux roster reset WHO`."
+        )
 
 
 def _say_codes(codes: list[dict[str, Any]]) -> None:

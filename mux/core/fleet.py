@@ -387,6 +387,8 @@ def _with_ship(act: Callable[[World, Ship, Any], None]) -> Callable[[World, Any]
 
 def _cordoned(world: World, ship: Ship, event: ShipCordoned) -> None:
     ship.cordoned = event.cordoned
+    if not event.cordoned:
+        notices.overruled(world, ship)
     world.touch(ship)
 
 

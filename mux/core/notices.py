@@ -55,6 +55,16 @@ def noticed(world: World, ship: Ship, notice: ShipNotice) -> None:
     world.touch(ship)
 
 
+def overruled(world: World, ship: Ship) -> None:
+    """An organizer knows better than what was announced, as when it was called off: nobody is moved for that."""
+    if ship.leave_at is None:
+        return
+    ship.leave_at = None
+    world.deadlines.clear(("leave", ship.id))
+    text = f"{ship.id} keeps its attendees, whatever was announced for its machine."
+    world.notify(Notify("info", "notice_overruled", ship.id, text))
+
+
 def leave(world: World, ship_id: ShipId) -> None:
     """A ship's machine is about to end: whoever sits there moves, and the ship is drained."""
     ship = world.ships.get(ship_id)

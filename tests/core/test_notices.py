@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mux.core.commands import LaunchShip, TerminateShip
 from mux.core.events import FleetCooled, MachineEnded, MachineNoticed, ProviderNoticed, ShipCordoned, ShipReported
 from mux.core.model import ShipId, ShipNotice, ShipState
@@ -83,6 +85,23 @@ def test_a_mux_that_was_away_when_people_should_have_left_has_them_leave_at_once
     room.settle()
     assert FIRST not in {ship for ship, _ in room.seats().values()}
     assert len(room.seats()) == 2
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_nobody_is_moved_for_an_announcement_that_an_organizer_has_overruled(killed: bool) -> None:
+    room = ready_room()
+    notice = MachineNoticed(FIRST, ShipNotice("maintenance", room.now + 7200, "instance-retirement"))
+    room.do(notice)
+    room.do(ShipCordoned(FIRST, cordoned=False))
+    room.answer_all()
+    assert [each.subject for each in room.notices if each.code == "notice_overruled"] == [FIRST]
+    if killed:
+        room.restart()
+    room.do(notice)
+    room.do(after=7200)
+    room.settle()
+    assert {ship for ship, _ in room.seats().values()} == {FIRST}
+    assert not room.fleet.world.ships[FIRST].draining
 
 
 def test_what_an_organizer_knows_better_stands_after_a_restart_though_the_notice_is_repeated() -> None:
