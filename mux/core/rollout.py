@@ -90,6 +90,7 @@ class Rollout:
         why: it stopped; empty if it did not.
         proved: ships on which a throw-away workspace of the image has answered.
         refused: ships on which it did not, and why.
+        fetched: of these, which have the image all the same.
         failed: workspaces that did not come up with it, and why.
         wave: workspaces that are being swapped or watched.
         watched_until: when the wave has been watched long enough, in seconds since the epoch; 0 while it is swapped.
@@ -126,6 +127,7 @@ class Rollout:
     waves_s: float = 0.0
     back_image: str = ""
     back_digest: str = ""
+    fetched: tuple[ShipId, ...] = ()
 
     @property
     def rolls_back_to(self) -> tuple[str, str]:

@@ -160,6 +160,8 @@ def heard(world: World, ship: Ship, report: ShipReport) -> None:
                 _set_end(world, trial, AWAY_MAX_S)
             trial.away = word.detail or word.reason
         elif why := lets_down(word):
+            # The first word of it may come when its start has failed already.
+            trial.pulled |= word.state is ReportedState.RESTARTING
             refuse(world, ship, trial, why)
         elif word.state is not ReportedState.PULLING and (trial.away or not trial.pulled):
             trial.pulled, trial.away = True, ""
@@ -194,7 +196,10 @@ def judge_by_use(world: World, rollout: Rollout, ship: Ship) -> list[tuple[Works
 def refuse(world: World, ship: Ship, trial: Trial, why: str) -> None:
     """The image does not run on this ship: it keeps the one before."""
     _end(world, ship, trial)
-    _verdict(world, ship, world.rollouts[trial.project], why)
+    rollout = world.rollouts[trial.project]
+    if trial.pulled:
+        rollout = replace(rollout, fetched=(*rollout.fetched, ship.id))
+    _verdict(world, ship, rollout, why)
 
 
 def _verdict(world: World, ship: Ship, rollout: Rollout, why: str) -> None:

@@ -105,7 +105,7 @@ def _view(world: World, rollout: Rollout) -> RolloutView:
         rollout=rollout,
         phase=_phase(rollout, len(ships), sum(rollout.judged(ship.id) for ship in ships), trials=trials),
         ships=len(ships),
-        pulled=proved + sum(trial.pulled for trial in trials),
+        pulled=proved + sum(trial.pulled for trial in trials) + sum(ship.id in rollout.fetched for ship in ships),
         proved=proved,
         bound=len(workspaces),
         swapped=sum(each.digest == rollout.digest and each.healthy for each in workspaces),

@@ -173,7 +173,7 @@ def steered(world: World, event: RolloutSteered) -> None:
             world.rollouts[event.project] = replace(rollout, paused=True)
         case "resume" if goes_on or rollout.state is RolloutState.STOPPED:
             world.rollouts[event.project] = replace(
-                rollout, state=RolloutState.RUNNING, paused=False, why="", refused=(), failed=()
+                rollout, state=RolloutState.RUNNING, paused=False, why="", refused=(), fetched=(), failed=()
             )
             _tell_all(world)
         case "abort" if goes_on or rollout.state is RolloutState.STOPPED:

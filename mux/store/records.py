@@ -108,6 +108,7 @@ def load_rollout(text: str) -> Rollout:
             "state": RolloutState(value["state"]),
             "proved": tuple(value["proved"]),
             "refused": tuple((ShipId(ship), why) for ship, why in value["refused"]),
+            "fetched": tuple(ShipId(ship) for ship in value.get("fetched", ())),
             "failed": tuple((WorkspaceId(workspace), why) for workspace, why in value["failed"]),
             "wave": tuple(value["wave"]),
             "accepted": tuple(value.get("accepted", ())),

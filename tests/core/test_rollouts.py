@@ -819,3 +819,24 @@ def test_no_time_left_is_told_while_a_ship_is_not_heard_from() -> None:
         found.do(LinkLost(ship, known.link))
     (view,) = rollout_views(found.fleet.world)
     assert (view.eta_s, "not heard from" in view.waits_for) == (None, True)
+
+
+def test_ships_that_refuse_an_image_that_they_have_count_as_having_pulled_it() -> None:
+    found = room()
+    fail_trials(found)
+    push(found)
+    for ship in found.machines:
+        found.answer_all()
+        machine = found.machines[ship]
+        machine.settle()
+        machine.running = {
+            name: replace(word, state=ReportedState.RESTARTING) if word.reason else word
+            for name, word in machine.running.items()
+        }
+        assert machine.link is not None
+        found.do(ShipReported(ship, machine.link, machine.report()))
+    (view,) = rollout_views(found.fleet.world)
+    assert (view.phase, view.pulled, view.proved, len(view.rollout.refused)) == ("stopped", 2, 0, 2)
+    found.restart()
+    (view,) = rollout_views(found.fleet.world)
+    assert view.pulled == 2

@@ -119,6 +119,7 @@ rollouts = st.builds(
     was_digest=texts,
     back_image=texts,
     back_digest=texts,
+    fetched=st.lists(_few_ships, max_size=2).map(tuple),
     file_digest=texts,
     pace=st.builds(Pace, share=times, count=counts, idle=st.booleans(), not_before=times, offer=st.booleans()),
     pushed_at=times,
