@@ -193,12 +193,16 @@ def _started_over(view: FilesView) -> StartedOverOut | None:
 
 
 async def _attendee(deps: AdminDeps, who: str) -> tuple[UserId, str]:
-    """Somebody's id and name; of somebody who is no longer in the roster, the id. Raises NotFoundError."""
-    entry = await deps.store.user(UserId(who)) or await deps.store.find_user(who)
+    """Somebody's id and name; of somebody who is no longer in the roster, the id. Raises NotFoundError.
+
+    An id comes before a name: people choose names, and must not get in the way of what is kept of others.
+    """
+    entry = await deps.store.user(UserId(who))
+    if entry is None and (deps.files.of_user(UserId(who)) or UserId(who) in await _owners(deps)):
+        return UserId(who), ""
+    entry = entry or await deps.store.find_user(who)
     if entry is not None:
         return entry.id, entry.name
-    if deps.files.of_user(UserId(who)) or UserId(who) in await _owners(deps):
-        return UserId(who), ""
     raise NotFoundError("user_unknown", f"nobody is called {quoted(who)}; `mux files list` shows whose files are kept")
 
 

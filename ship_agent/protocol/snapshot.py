@@ -9,6 +9,7 @@ restored and archived without leaving the directory that it is restored to.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ MANIFEST_BYTES_MAX = 4 << 20
 ENTRIES_MAX = 20_000
 FILE_BYTES_MAX = 256 << 20
 """Of one file; larger ones are named and left out."""
+SNAPSHOT_BYTES_MAX = 8 << 30
+"""Of all files of a snapshot: what a chunk that is named many times, or a hole, takes is the next ship's room."""
 PATH_CHARS_MAX = 12_288
 """PATH_MAX of Linux, with each byte encoded."""
 
@@ -79,8 +82,10 @@ class SnapshotEntry(Message):
         wanted = -(-self.size // CHUNK_BYTES) if self.kind == "file" else 0
         if len(self.chunks) != wanted:
             raise ValueError("chunks do not make up the file")
-        if not all(map(is_attr, self.attrs)):
-            raise ValueError("not an attribute of an attendee's")
+        for name, value in self.attrs.items():
+            if not is_attr(name):
+                raise ValueError("not an attribute of an attendee's")
+            base64.b64decode(value, validate=True)
         return self
 
     @property
@@ -122,8 +127,10 @@ class Manifest(Message):
             parts = path.split(b"/")
             if any(kinds.get(b"/".join(parts[:depth]), "dir") != "dir" for depth in range(1, len(parts))):
                 raise ValueError("a path is in what is no directory")
-        for gone in self.gone:
-            _check_path(gone)
+        for named in (*self.gone, *self.left_out, *self.locked):
+            _check_path(named)
+        if sum(entry.size for entry in self.entries) > SNAPSHOT_BYTES_MAX:
+            raise ValueError("more than a snapshot may have")
         return self
 
     @property

@@ -178,7 +178,13 @@ class FilesClient:
     ) -> tuple[int, bytes]:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=REQUEST_S)
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout)
+            # What comes is bounded as it is sent: a little that unpacks to gigabytes is never unpacked unasked.
+            self._session = aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=timeout,
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+            )
         try:
             # The address as it was signed: normalised, it would be another one.
             async with self._session.request(

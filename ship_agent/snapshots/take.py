@@ -26,6 +26,7 @@ from ship_agent.protocol.snapshot import (
     ENTRIES_MAX,
     FILE_BYTES_MAX,
     MANIFEST_BYTES_MAX,
+    SNAPSHOT_BYTES_MAX,
     Manifest,
     SnapshotEntry,
     is_attr,
@@ -34,8 +35,6 @@ from ship_agent.protocol.snapshot import (
 from ship_agent.snapshots.look import GONE, Look, Seen, is_left_out, is_locked, walk
 from ship_agent.snapshots.reading import Hashed, Known, Reading, Source
 
-TAKEN_BYTES_MAX = 8 << 30
-"""Of all files of a snapshot: holes in a file cost its owner nothing, and the next ship time and room."""
 FRAME_BYTES = 4096
 """Of a manifest: what is around its lists, and the names of directories that are left out for its size."""
 
@@ -92,7 +91,7 @@ def take(
         seen = walk(root, locked)
         hidden = content.keys() - seen.keys() if source == home else hidden_in(root, content)
         known.hashed = {path: item for path, item in known.hashed.items() if path in seen}
-        taking = _Taking(content, seen, Reading(root, seen, known, unsteady), TAKEN_BYTES_MAX)
+        taking = _Taking(content, seen, Reading(root, seen, known, unsteady), SNAPSHOT_BYTES_MAX)
         for path in sorted(seen):
             taking.add(path)
         after = source.stat(follow_symlinks=False)

@@ -10,6 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,6 @@ async def ana(cli: Cli) -> UserId:
 
 def seat(cli: Cli, user: UserId) -> None:
     """Give the one who sits in the fake room's seat another id."""
-    from dataclasses import replace
-
     ship = cli.admin.engine.room.ships[0]
     seats = (replace(ship.seats[0], user=user), *ship.seats[1:])
     cli.admin.engine.room = replace(cli.admin.engine.room, ships=(replace(ship, seats=seats),))
@@ -188,6 +187,31 @@ async def test_deleting_says_what_went_and_spares_who_has_a_seat(cli: Cli) -> No
     await cli.admin.deps.files.put_object(UserId("u-half"), hashlib.sha256(b"x").hexdigest(), zlib.compress(b"x"))
     assert "u-half: 0 snapshots" in (await cli("files", "delete", "--all", "--yes")).out
     assert "Nothing was kept" in (await cli("files", "delete", "--all", "--yes")).out
+
+
+async def test_whoever_takes_the_id_of_somebody_who_is_gone_for_a_name_is_somebody_else(
+    cli: Cli, tmp_path: Path
+) -> None:
+    user, store = await ana(cli), cli.admin.deps.files
+    for name in ("anna", "../../../anna"):  # renamed, and renamed again
+        (entry,) = await cli.admin.store.users()
+        await cli.admin.store.save_users([replace(entry, name=name)])
+        assert (await cli("files", "list", name)).code == 0
+    assert (await cli("files", "list", "ana")).code == 1
+    await cli("files", "export", "--all", str(tmp_path / "all.zip"))
+    with zipfile.ZipFile(tmp_path / "all.zip") as made:
+        assert not [name for name in made.namelist() if ".." in name.split("/") or name.startswith("/")]
+
+    (entry,) = await cli.admin.store.users()
+    await cli.admin.store.remove_users([user])
+    await cli.admin.store.save_users([replace(entry, id=UserId("u-new"), name=user)])
+    await keep(store, UserId("u-new"), INTRO, {b"new": b"new"}, now=cli.admin.clock)
+    await cli("files", "export", user, str(tmp_path / "gone.zip"))
+    with zipfile.ZipFile(tmp_path / "gone.zip") as made:
+        assert "intro/a.txt" in made.namelist()
+    assert (await cli("files", "reset", user, "--yes")).code == 1
+    assert (await cli("files", "delete", user, "--yes")).out.startswith(f"{user}: 2 snapshots")
+    assert {each.user for each in store.all()} == {"u-new"}
 
 
 async def test_files_need_their_own_scope(cli: Cli) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -260,6 +262,59 @@ async def test_a_ship_that_asks_for_too_much_at_once_holds_up_itself_alone(
             async with await each as answer:
                 assert answer.status == 400
     await keep_one(hostile)
+
+
+@pytest.mark.parametrize("then", ["gone", "kept", "another's"])
+async def test_whoever_is_moved_while_a_ship_sends_is_not_written_to_any_more(
+    mux: Mux, linked: Linked, then: str
+) -> None:
+    sits(mux, ANA)
+    client = await linked(SHIP)
+    await client.put(HERE, CHUNK, BLOCK)
+    context = ssl.create_default_context(cadata=mux.ca.pem)
+    url = f"https://127.0.0.1:{mux.port}/ship/files/{HERE}/snapshots"
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield one_file()[:10]
+        started.set()
+        await go_on.wait()
+        yield one_file()[10:]
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {client._token}"}) as session:
+        offered = asyncio.create_task(session.post(url, data=slow(), ssl=context))
+        await started.wait()
+        await until(lambda: mux.files_endpoint._bodies_of[SHIP] == 1)
+        if then == "gone":
+            del mux.holders[(SHIP, WorkspaceId(HERE), "")]
+        else:
+            sits(mux, ANA if then == "kept" else BEN, kept=then == "kept")
+        go_on.set()
+        async with await offered as answer:
+            assert answer.status == {"gone": 403, "kept": 201, "another's": 409}[then]
+    assert mux.files.latest(ANA, INTRO) is None
+    assert [each.kind for each in mux.files.all()] == (["recovered"] if then == "kept" else [])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_what_is_packed_for_the_way_is_never_unpacked(mux: Mux, linked: Linked, encoding: str) -> None:
+    """A kilobyte of a request could be gigabytes here."""
+    sits(mux, ANA)
+    client = await linked(SHIP)
+    packed = gzip.compress if encoding == "gzip" else zlib.compress
+    headers = {"Authorization": f"Bearer {client._token}", "Content-Encoding": encoding}
+    context = ssl.create_default_context(cadata=mux.ca.pem)
+    base = f"https://127.0.0.1:{mux.port}/ship/files/{HERE}"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for call, path, body in (
+            (session.post, "snapshots", EMPTY),
+            (session.put, f"objects/{CHUNK}", zlib.compress(BLOCK)),
+            (session.put, f"objects/{CHUNK}", b"\0" * (8 << 20)),
+        ):
+            async with call(f"{base}/{path}", data=packed(body), ssl=context) as answer:
+                assert answer.status == 400
+    assert mux.files.all() == []
+    assert await mux.files.bytes_of(ANA) == 0
 
 
 async def test_a_change_is_kept_and_restored_on_another_ship(

@@ -30,6 +30,7 @@ from ship_agent.snapshots.look import Look, look, walk
 from ship_agent.snapshots.reading import Known, read_chunk
 from ship_agent.snapshots.restore import restore
 from ship_agent.snapshots.take import Taken, take
+from tests.files.snapshots import file_entry
 
 DIGEST = "sha256:" + "1" * 64
 NOW = 1_800_000_000.0
@@ -255,6 +256,14 @@ def entry(path: str, kind: str = "file", **fields: object) -> dict[str, object]:
         [entry("a", chunks=["0" * 64])],
         [entry("a", size=1, chunks=["x"])],
         [entry("a", mode=0o10000)],
+        [entry("a", attrs={"trusted.overlay.opaque": "eQ=="})],
+        [entry("a", attrs={"user.overlay.opaque": "eQ=="})],
+        [entry("a", attrs={"security.capability": "eQ=="})],
+        [entry("a", attrs={"user.a\0": "eQ=="})],
+        [entry("a", attrs={"user.a": "eQ"})],
+        [entry("a", attrs={"user.a": "e" * 5000})],
+        [entry("a", attrs={f"user.{number}": "" for number in range(100)})],
+        [entry(f"{number}", size=FILE_BYTES_MAX, chunks=["0" * 64] * 256) for number in range(33)],
     ],
 )
 def test_a_manifest_that_leads_out_or_contradicts_itself_is_none(entries: list[dict[str, object]]) -> None:
@@ -262,6 +271,30 @@ def test_a_manifest_that_leads_out_or_contradicts_itself_is_none(entries: list[d
     with pytest.raises(ManifestError) as error:
         read_manifest(json.dumps(body).encode())
     assert "passwd" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["gone", "left_out", "locked"])
+def test_what_a_manifest_names_lies_in_the_directory(field: str) -> None:
+    for path in ("../out", "/etc/passwd", "a//b", "a%00"):
+        body = {"version": 1, "digest": "", "taken_at": 0.0, "entries": [], field: [path]}
+        with pytest.raises(ManifestError):
+            read_manifest(json.dumps(body).encode())
+
+
+def test_symlinks_on_the_ship_lead_nothing_out_of_the_directory(tmp_path: Path) -> None:
+    """Of whoever worked there before, or of the image: a snapshot that goes through them."""
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "theirs").write_text("theirs")
+    for name in ("d", "e", "f", "g"):
+        home.mkdir(exist_ok=True)
+        (home / name).symlink_to(outside / "theirs" if name == "g" else outside)
+    entries = [file_entry(b"d/theirs", b"A"), file_entry(b"f", b"A"), file_entry(b"g", b"A")]
+    manifest = Manifest(digest="", taken_at=NOW, entries=entries, gone=["e/theirs"])
+    restore(home, manifest, lambda _: b"A")
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("theirs", "theirs")]
+    assert {path.name: path.is_symlink() for path in home.iterdir()} == {"d": False, "e": True, "f": False, "g": False}
+    assert (home / "d" / "theirs").read_text() == "A"
 
 
 def test_a_manifest_comes_back_from_its_json(ship: Callable[[str], Ship]) -> None:

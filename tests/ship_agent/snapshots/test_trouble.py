@@ -160,7 +160,7 @@ async def test_much_to_read_is_read_in_turns(home: Path, tmp_path: Path, monkeyp
 def test_files_beyond_the_bound_of_a_snapshot_are_left_out_and_named(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(take_module, "TAKEN_BYTES_MAX", 100)
+    monkeypatch.setattr(take_module, "SNAPSHOT_BYTES_MAX", 100)
     for name, size in {"a": 60, "b": 60, "c": 30}.items():
         (home / name).write_bytes(bytes(size))
     manifest = take(home, Known(), NOW).manifest
