@@ -224,11 +224,11 @@ def _expect(fields: list[Field], minor: int) -> None:
 
 
 def _upgrade(method: bytes, fields: list[Field], body: int) -> bool:
-    """Whether it is a WebSocket handshake; other protocols are not offered, so they are ignored (RFC 9110 7.8)."""
+    """Whether it is a WebSocket handshake; others do not pass, so they are ignored (RFC 9110 section 7.8)."""
     protocols = list_items(values_of(fields, b"upgrade"))
     if b"websocket" not in protocols:
         return False
-    if protocols != [b"websocket"] or method != b"GET" or body != NO_BODY:
+    if method != b"GET" or body != NO_BODY:
         raise Malformed("bad_upgrade", "a WebSocket handshake is a plain GET without body (RFC 6455 section 4.2.1)")
     if values_of(fields, b"sec-websocket-version") != [b"13"]:
         raise Malformed("websocket_version", "a WebSocket version other than 13 (RFC 6455 section 4.4)", 426)

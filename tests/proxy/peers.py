@@ -181,10 +181,10 @@ CASES = (
     Case(
         "`Upgrade: websocket, h2c`",
         get(SOCKET[:-2].replace(b": websocket", b": websocket, h2c")),
-        400,
         200,
         200,
-        "no browser offers another one, and a workspace might take it",
+        200,
+        "the workspace is offered `websocket` alone: it might take another one",
     ),
 )
 

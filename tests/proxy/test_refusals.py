@@ -314,12 +314,6 @@ async def test_a_websocket_handshake_with_a_body_or_a_method_is_refused(rig: Rig
     await refused(rig, request(start, *fields, body=b"hi"), 400, "bad_upgrade")
 
 
-async def test_a_websocket_beside_another_protocol_is_refused(rig: Rig) -> None:
-    """RFC 9110 section 7.8: a list of protocols to choose from; which one was chosen must not be in doubt."""
-    fields = [b"Upgrade: h2c, websocket" if item.startswith(b"Upgrade") else item for item in WEBSOCKET]
-    await refused(rig, request(b"GET /camp/intro/ws", *fields), 400, "bad_upgrade")
-
-
 CHUNKED = b"Transfer-Encoding: chunked"
 
 

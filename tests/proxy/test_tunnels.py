@@ -61,6 +61,22 @@ async def test_a_handshake_passes_and_bytes_flow_untouched(rig: Rig) -> None:
     assert rig.plane.counters().values["mux_proxy_tunnels"] == 1
 
 
+@pytest.mark.parametrize("offer", [b"websocket, h2c", b"h2c,,WebSocket/13, websocket", b"foo/2, WebSocket"])
+async def test_of_a_list_of_protocols_the_workspace_is_offered_websocket_alone(rig: Rig, offer: bytes) -> None:
+    """RFC 9110 section 7.8: which of them is spoken is the server's to choose, and must not be in doubt."""
+    client, workspace = await open_tunnel(rig, HANDSHAKE.replace(b"Upgrade: websocket", b"Upgrade: " + offer))
+    head = rig.alice.requests[0]
+    assert head.lower().count(b"upgrade:") == 1 and b"Connection: Upgrade\r\nUpgrade: websocket\r\n" in head
+    await client.send(b"\x81\x05hello")
+    assert await workspace.exactly(7) == b"\x81\x05hello"
+
+
+async def test_a_workspace_that_chooses_another_protocol_is_a_502(rig: Rig) -> None:
+    rig.alice.script = answering(rig.alice, SWITCH.replace(b"Upgrade: WebSocket", b"Upgrade: h2c"))
+    response = await rig.ask(HANDSHAKE.replace(b"Upgrade: websocket", b"Upgrade: websocket, h2c"))
+    assert (response.status, response.code) == (502, "workspace_malformed")
+
+
 async def test_the_answer_to_a_handshake_is_passed_on(rig: Rig) -> None:
     rig.alice.script = answering(rig.alice, SWITCH)
     rig.plane.wall = lambda: 784111777.9
