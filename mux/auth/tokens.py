@@ -95,8 +95,3 @@ class ApiTokens:
 
     def _hash(self, token: str) -> str:
         return self._keys.mac("api-token", token).hex()
-
-
-def allows(token: ApiToken, scope: str) -> bool:
-    """Whether a token may do what needs ``scope``."""
-    return scope in token.scopes

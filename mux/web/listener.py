@@ -149,10 +149,10 @@ class _Guest:
 
     async def arrive(self, protocol: asyncio.BaseProtocol) -> None:
         """Through the handshake, if there is one. That it fails is nobody's business but the other side's."""
-        if self._accepted.family != socket.AF_UNIX:
-            self._accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handshake_s = None if self._tls is None else HANDSHAKE_S
         try:
+            if self._accepted.family != socket.AF_UNIX:
+                self._accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol, self._accepted, ssl=self._tls, ssl_handshake_timeout=handshake_s
             )
