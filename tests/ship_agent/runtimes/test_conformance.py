@@ -147,11 +147,18 @@ async def test_a_new_image_brings_its_files_and_leaves_the_attendees(lab: Lab) -
     spec = await lab.started(text="first")
     await lab.ask(spec, "write", name="mine.txt", text="kept")
     said = []
+    with pytest.raises(RuntimeFailure, match="it runs"):
+        await lab.runtime.have_files(spec)
     for text in ("second", "third"):
         await lab.runtime.stop(spec.id, 5)
         project = await lab.project(text=text)
         await lab.runtime.pull(project, project.digest, lambda _: None)
         spec = replace(spec, project=project, digest=project.digest)
+        for _ in range(2 if text == "second" else 0):
+            await lab.runtime.have_files(spec)  # as before they are restored
+            home = (await lab.runtime.inspect())[spec.id].home
+            assert home is not None
+            assert ((home / "notes.txt").read_text(), (home / "mine.txt").read_text()) == ("second", "kept")
         await lab.runtime.start(spec)
         await lab.answers(spec)
         said.append(await lab.ask(spec, "read", name="notes.txt"))
