@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -91,37 +91,32 @@ def take(
         seen = walk(root, locked)
         hidden = content.keys() - seen.keys() if source == home else hidden_in(root, content)
         known.hashed = {path: item for path, item in known.hashed.items() if path in seen}
-        taking = _Taking(content, seen, Reading(root, seen, known, unsteady), SNAPSHOT_BYTES_MAX)
+        taking = _Taking(content, seen, Reading(root, seen, known, unsteady), locked, SNAPSHOT_BYTES_MAX)
+        taking.gone = {path for path in hidden if not is_left_out(path) and not is_locked(path, locked)}
         for path in sorted(seen):
             taking.add(path)
         after = source.stat(follow_symlinks=False)
     if (after.st_ino, after.st_dev) != (before.st_ino, before.st_dev) or source_of(home, known) != source:
         raise FilesFailure("files_changed", "the directory was exchanged meanwhile; it is taken again", retryable=True)
-    locked |= taking.reading.locked
-    deleted = {path for path in hidden if not is_left_out(path) and not is_locked(path, locked)}
-    if earlier is not None and locked:
-        taking.carry_over(earlier, locked)
-        deleted |= {path for path in _named(earlier.gone, locked) if path in content}
-    gone = [quoted(path) for path in sorted(deleted)]
-    unread = [quoted(path) for path in sorted(locked)]
-    listed = sum(len(path) + 3 for path in (*gone, *unread, *taking.left_out))
-    entries, too_many = fitting(taking.entries, MANIFEST_BYTES_MAX - FRAME_BYTES - listed)
-    left_out = sorted([*taking.left_out, *too_many])
-    if max(len(entries), len(gone), len(left_out), len(unread)) > ENTRIES_MAX:
-        raise FilesFailure("too_many_files", f"more than {ENTRIES_MAX} files were changed; they are not kept elsewhere")
-    digest = record.digest if record else ""
-    manifest = Manifest(digest=digest, taken_at=now, entries=entries, gone=gone, left_out=left_out, locked=unread)
+    taking.locked |= taking.reading.locked
+    if earlier is not None and taking.locked:
+        taking.carry_over(earlier)
+    manifest = taking.manifest(record.digest if record else "", now)
     return Taken(manifest, seen, taking.sources, taking.reading.held, source)
 
 
 @dataclass
 class _Taking:
-    """What of a directory goes into its snapshot. ``room``: bytes that files may still have."""
+    """What of a directory goes into its snapshot. ``locked``: what cannot be read; ``room``: bytes that files may still
+    have.
+    """
 
     content: Tree
     seen: Look
     reading: Reading
+    locked: set[bytes]
     room: int
+    gone: set[bytes] = field(default_factory=set)
     entries: list[SnapshotEntry] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
@@ -155,22 +150,36 @@ class _Taking:
                 raise
             return ()
 
-    def carry_over(self, earlier: Manifest, locked: set[bytes]) -> None:
+    def carry_over(self, earlier: Manifest) -> None:
         """Have what an earlier snapshot had of what is locked now; what is seen of it is as it is seen."""
         there = {entry.name for entry in self.entries}
         for entry in earlier.entries:
-            if entry.name in there or not is_locked(entry.name, locked) or entry.size > self.room:
+            if entry.name in there or not is_locked(entry.name, self.locked) or entry.size > self.room:
                 continue
             seen = self.seen.get(entry.name)
-            if seen is not None and seen.kind == entry.kind:
+            if seen is None:
+                self.entries.append(entry)
+            elif seen.kind == entry.kind:
                 meta = {"mode": seen.meta.mode, "uid": seen.meta.uid, "gid": seen.meta.gid}
                 self.entries.append(entry.model_copy(update=meta))
-            elif seen is None:
-                self.entries.append(entry)
             else:
                 continue
             self.room -= entry.size
         self.entries.sort(key=lambda entry: entry.name)
+        before = map(unquote_to_bytes, earlier.gone)
+        self.gone |= {path for path in before if path in self.content and is_locked(path, self.locked)}
+
+    def manifest(self, digest: str, now: float) -> Manifest:
+        """All of it, as far as a manifest takes it. Raises FilesFailure."""
+        gone, locked = ([quoted(path) for path in sorted(paths)] for paths in (self.gone, self.locked))
+        listed = sum(len(path) + 3 for path in (*gone, *locked, *self.left_out))
+        entries, too_many = fitting(self.entries, MANIFEST_BYTES_MAX - FRAME_BYTES - listed)
+        left_out = sorted([*self.left_out, *too_many])
+        if max(len(entries), len(gone), len(left_out), len(locked)) > ENTRIES_MAX:
+            raise FilesFailure(
+                "too_many_files", f"more than {ENTRIES_MAX} files were changed; they are not kept elsewhere"
+            )
+        return Manifest(digest=digest, taken_at=now, entries=entries, gone=gone, left_out=left_out, locked=locked)
 
     def _is_images_large(self, path: bytes, image: Entry | None) -> bool:
         """Whether a file that is too large is the image's; it is read, once, only if it has the image's size."""
@@ -214,13 +223,6 @@ def fitting(entries: list[SnapshotEntry], room: int) -> tuple[list[SnapshotEntry
         stays = [entry.name != out and not entry.name.startswith(out + b"/") for entry in entries]
         entries, costs = list(compress(entries, stays)), list(compress(costs, stays))
     return entries, left_out
-
-
-def _named(paths: list[str], locked: set[bytes]) -> Iterator[bytes]:
-    """Those that are, or are in, what is locked."""
-    for path in map(unquote_to_bytes, paths):
-        if is_locked(path, locked):
-            yield path
 
 
 def _record(path: Path, known: Known) -> Record | None:
