@@ -21,7 +21,7 @@ from mux.proxy.request import RequestHead
 from mux.proxy.response import Mark, ResponseHead, ResponseReader
 from mux.proxy.rewrite import client_head, upstream_head
 from mux.proxy.routing import Destination
-from mux.proxy.splice import Splice
+from mux.proxy.through import Through
 from mux.proxy.tunnel import Tunnel
 from mux.proxy.upstream import LostAtOnceError, Pool, UpstreamConnection
 
@@ -42,12 +42,11 @@ class Exchange:
 
     __slots__ = (
         "_dialling",
-        "_down",
         "_keep",
         "_pending",
         "_plane",
         "_reader",
-        "_up",
+        "_through",
         "_waits_at",
         "client",
         "destination",
@@ -74,8 +73,7 @@ class Exchange:
         self.gone = False
         self._keep = False
         self._pending: list[bytes] = []
-        self._up: Splice | None = None
-        self._down: Splice | None = None
+        self._through = Through(plane, client)
         self._dialling: asyncio.Task[None] | None = None
         self._waits_at: Pool | None = None
         self._reader = self._new_reader()
@@ -212,7 +210,7 @@ class Exchange:
         for data in self._pending:
             write(data)
         self._pending.clear()
-        self._splice_up(connection)
+        self._through.begin_up(connection, self.client.body_left, self._passed_up)
         self.client.update_reading()
 
     # -- from the client ------------------------------------------------------------------------------------------
@@ -222,7 +220,7 @@ class Exchange:
         if self.upstream is not None:
             if not self.upstream.transport.is_closing():
                 self.upstream.transport.write(data)
-                self._splice_up(self.upstream)
+                self._through.begin_up(self.upstream, self.client.body_left, self._passed_up)
         else:
             self._pending.append(data)
 
@@ -231,7 +229,7 @@ class Exchange:
         """Bytes that wait for the upstream, and those in pipes."""
         up = self.upstream
         waits = sum(map(len, self._pending)) if up is None else up.transport.get_write_buffer_size()
-        return waits + sum(splice.held for splice in (self._up, self._down) if splice is not None)
+        return waits + self._through.held
 
     @property
     def wants_body(self) -> bool:
@@ -244,9 +242,9 @@ class Exchange:
         """The client takes more, or no more for now."""
         if self.upstream is None or self.upstream.lost:
             return
-        if self._down is not None:
+        if self._through.down:
             if writable:
-                self._down.start()
+                self._through.go_on_down()
         elif writable:
             self.upstream.transport.resume_reading()
         else:
@@ -311,8 +309,7 @@ class Exchange:
                 return
         if out:
             client.write(out)
-        if self._reader.plain_left >= limits.SPLICE_BYTES_MIN and self._down is None:
-            self._splice_down(connection)
+        self._through.begin_down(connection, self._reader.plain_left, self._passed_down)
 
     def upstream_lost(self, error: Exception | None) -> None:
         """See UpstreamUser."""
@@ -345,8 +342,8 @@ class Exchange:
 
     def upstream_writable(self) -> None:
         """See UpstreamUser."""
-        if self._up is not None:
-            self._up.start()
+        if self._through.up:
+            self._through.go_on_up()
         else:
             self.client.update_reading()
 
@@ -355,48 +352,16 @@ class Exchange:
     @property
     def reads_client(self) -> bool:
         """Whether the client's bytes come through its transport; else they are the kernel's business for now."""
-        return self._up is None
+        return not self._through.up
 
-    def _splice_up(self, connection: UpstreamConnection) -> None:
-        left = self.client.body_left
-        if left < limits.SPLICE_BYTES_MIN or self._up is not None or self._pending:
-            return
-        self._up = self._plane.splice(
-            self.client.transport, connection.transport, left, moved=self._moved_up, done=self._spliced_up
-        )
-        if self._up is not None:
-            self._up.start()
-
-    def _moved_up(self, full: bool) -> None:
-        self.client.touch()
-        if self.upstream is not None:
-            self.upstream.write_paused = full
-
-    def _spliced_up(self, fault: str | None) -> None:
-        self._up = None
+    def _passed_up(self, fault: str | None) -> None:
         if fault is None:
             self.client.body_skipped()
         elif fault == "source":
             self._fail(Refusal(400, "body_incomplete", "The request broke off (RFC 9112 section 8)."))
         # The upstream takes no more: what it has answered, or its end, comes by its transport.
 
-    def _splice_down(self, connection: UpstreamConnection) -> None:
-        self._down = self._plane.splice(
-            connection.transport,
-            self.client.transport,
-            self._reader.plain_left,
-            moved=self._moved_down,
-            done=self._spliced_down,
-        )
-        if self._down is not None:
-            self._down.start()
-
-    def _moved_down(self, full: bool) -> None:
-        self.client.touch()
-        self.client.write_paused = full
-
-    def _spliced_down(self, fault: str | None) -> None:
-        self._down = None
+    def _passed_down(self, fault: str | None) -> None:
         connection = self.upstream
         if fault is None and connection is not None:
             self._reader.skip()
@@ -494,10 +459,7 @@ class Exchange:
         if self._waits_at is not None:
             self._waits_at.wait_no_more(self)
             self._waits_at = None
-        for splice in (self._up, self._down):
-            if splice is not None:
-                splice.stop()
-        self._up = self._down = None
+        self._through.stop()
         if self._dialling is not None and self._dialling is not asyncio.current_task():
             self._dialling.cancel()
         self._dialling = None
