@@ -18,7 +18,7 @@ from mux.core.feed import FeedSettings
 from mux.core.model import ProjectName, SessionHash, UserId, WorkspaceId
 from mux.core.routes import Route, RouteTable, SessionEntry
 from mux.proxy.memo import Memo
-from mux.proxy.request import PLAIN_LINE, _second_opinion, parse_request
+from mux.proxy.request import PLAIN_LINE, WRITE_LINE, _second_opinion, parse_request
 from mux.proxy.response import parse_response
 from mux.proxy.rewrite import Peer, client_head, upstream_head
 from mux.proxy.routing import FeedRouter
@@ -36,6 +36,9 @@ REST = (
     b"Cookie: _xsrf=2|5a0b6e6c|b2d9c4a6c6a8d1c0a4f4c0b2f5e1a7d3|1762550000; mux_session=" + TOKEN.encode() + b"\r\n"
     b"Referer: http://camp.test:8000/camp/intro/lab/tree/intro.ipynb\r\nSec-Fetch-Dest: empty\r\n"
     b"Sec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\nX-Turn: %d\r\n\r\n"
+)
+SAVE = LINE.replace(b"GET", b"PUT") + REST.replace(
+    b"X-Turn: %d\r\n", b"Origin: http://camp.test:8000\r\nContent-Length: %d\r\n"
 )
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.5\r\nContent-Type: application/json\r\n"
@@ -94,6 +97,19 @@ class Parts:
         assert way is not None
         return head[:end] + way.rest
 
+    def write_remembered(self, head: bytes) -> bytes:
+        """The same of a save."""
+        match = WRITE_LINE.match(head)
+        assert match is not None
+        place, known = self.router.place(match[3]), self.memo.write(self.peer, head[match.end() :])
+        assert known is not None
+        way = known.ways.get(place)
+        if way is None:
+            known.peer = self.peer
+            way = self.memo.way(known, place, self.router, method=match[1], target=match[2], now=self.now)
+        assert way is not None
+        return match[0] + way.rest
+
     def answer_strictly(self, head: bytes) -> bytes:
         """The strict way to the client's head."""
         request = self._request
@@ -105,16 +121,21 @@ class Parts:
         self._request = parse_request(one)
         self._destination = self.router.route(self._request, self.now)
         answer = ANSWER % 0
+        save = SAVE % 2048
         for _ in range(3):
             assert self.remembered(one) == self.strictly(one)
+            assert self.write_remembered(save) == self.strictly(save)
             self.memo.answer(answer, head_only=False)
-        answers = iter(range(1, 1 << 60))
+        answers, lengths = iter(range(1, 1 << 60)), iter(range(1, 1 << 40))
         making = least_us(self.new_head)
         return {
             "request, strict": least_us(lambda: self.strictly(one)),
             "request, strict: llhttp's part": least_us(lambda: _second_opinion(one)),
             "request, known head": least_us(lambda: self.remembered(one)),
             "request, new head of known lines": round(least_us(lambda: self.remembered(self.new_head())) - making, 2),
+            "save, strict": least_us(lambda: self.strictly(save)),
+            "save, known head": least_us(lambda: self.write_remembered(save)),
+            "save, known lines and a new length": least_us(lambda: self.write_remembered(SAVE % next(lengths))),
             "answer, strict": least_us(lambda: self.answer_strictly(answer)),
             "answer, known head": least_us(
                 lambda: self.memo.answers.young.get(answer) or self.memo.answer(answer, head_only=False)
