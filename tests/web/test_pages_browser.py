@@ -125,6 +125,8 @@ async def test_cards_change_in_place_as_text_and_a_logout_elsewhere_leads_to_the
     await other.goto(f"{site.public}/camp/")
     await other.get_by_role("button", name="Log out").click()
     await page.wait_for_url("**/login?next=%2Fcamp%2F")
+    await other.wait_for_url("**/login?out")
+    await other.get_by_text("You are logged out.").wait_for()
     assert site.complaints == []
 
 

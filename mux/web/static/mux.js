@@ -32,6 +32,9 @@
     location.replace(page.login + "?next=" + encodeURIComponent(here));
   };
 
+  // The answer to a form leads on by itself: a logout ends the session before its answer is here.
+  const sending = () => document.querySelector("form[data-sent]") !== null;
+
   const enter = () => {
     if (entering) return;
     entering = true;
@@ -164,7 +167,7 @@
   const poll = async () => {
     try {
       const answer = await fetch(page.live, { cache: "no-store", headers: { Accept: "application/json" } });
-      if (answer.status === 401) return toLogin();
+      if (answer.status === 401 && !sending()) return toLogin();
       if (answer.ok) show(await answer.json());
     } catch {
       // Still no connection; the next try follows by itself.
@@ -204,7 +207,7 @@
       clearTimeout(silent);
       if (socket !== mine) return;
       socket = null;
-      if (end.code === SESSION_ENDED) toLogin();
+      if (end.code === SESSION_ENDED && !sending()) toLogin();
       else again();
     };
   };
