@@ -20,15 +20,17 @@ export interface IShown {
 
 const STYLE = `
 .mux-notices { position: fixed; right: 16px; bottom: 40px; z-index: 9000; display: flex; flex-direction: column;
-  gap: 8px; max-width: min(460px, calc(100vw - 32px)); font-family: var(--jp-ui-font-family); }
-.mux-notice { display: flex; gap: 10px; align-items: center; padding: 10px 12px; border-radius: 4px;
+  gap: 8px; max-width: min(460px, calc(100vw - 32px)); max-height: calc(100vh - 80px); overflow-y: auto; font-family: var(--jp-ui-font-family); }
+.mux-notice { display: flex; flex-shrink: 0; gap: 10px; align-items: center; padding: 10px 12px; border-radius: 4px;
   background: var(--jp-layout-color1, #fff); color: var(--jp-ui-font-color1, #111);
   border: 1px solid var(--jp-border-color1, #bbb); border-left: 4px solid var(--jp-brand-color1, #1976d2);
   box-shadow: 0 2px 8px rgba(0, 0, 0, .25); font-size: 13px; line-height: 1.4; }
-.mux-notice p { margin: 0; flex: 1; white-space: pre-line; overflow-wrap: anywhere; max-height: 40vh; overflow: auto; }
+.mux-notice p { margin: 0; flex: 1; white-space: pre-line; overflow-wrap: anywhere; max-height: 40vh; overflow: auto;
+  unicode-bidi: plaintext; }
 .mux-notice button { font: inherit; cursor: pointer; border-radius: 3px; padding: 4px 10px; white-space: nowrap;
-  border: 1px solid var(--jp-brand-color1, #1976d2); background: var(--jp-brand-color1, #1976d2); color: #fff; }
-.mux-notice button.mux-close { border-color: transparent; background: transparent; color: inherit; padding: 4px 6px; }
+  border: 1px solid transparent; background: var(--jp-accept-color-normal, #1976d2); color: #fff; max-width: 12em;
+  overflow: hidden; text-overflow: ellipsis; }
+.mux-notice button.mux-close { background: transparent; color: inherit; padding: 4px 6px; }
 `;
 
 export class Bar {

@@ -2,8 +2,8 @@
  * The documents that are open in this page: which have unsaved edits, and how all of them are saved.
  *
  * Rules: a document with unsaved edits is never reloaded, whenever they were typed. One without is brought up to date
- * after a swap if its file has changed, since the tab would go on showing what is not there any more. Nothing here opens
- * a dialog: nobody may be there to answer.
+ * after a swap if its file has changed, since the tab would go on showing what is not there any more. Nothing here waits
+ * for a dialog: nobody may be there to answer. JupyterLab opens one, with an OK, where the server refuses to save.
  */
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { DocumentRegistry } from '@jupyterlab/docregistry';
@@ -12,7 +12,7 @@ import { Contents } from '@jupyterlab/services';
 export type Context = DocumentRegistry.Context;
 
 /** What tells a file from another one with the same name; JupyterLab before 4.1 asks for no hash, nor may this. */
-type Known = { last_modified: string; hash?: string | null };
+type Known = { last_modified: string; hash?: string | null; writable?: boolean };
 
 const AREAS = ['main', 'left', 'right'];
 /** JupyterLab's shell alone has this one for sure, and alone has modes; others complain on the console. */
@@ -65,7 +65,7 @@ export const unsaved = (app: JupyterFrontEnd): number => contexts(app).filter(is
 
 /** What came of saving. */
 export interface ISaved {
-  /** Everything is saved but what somebody else has written meanwhile. */
+  /** Everything is saved but what is not this page's to write. */
   all: boolean;
   /** What this page has written. */
   written: ReadonlySet<Context>;
@@ -75,7 +75,7 @@ export interface ISaved {
  * Save whatever has unsaved edits; returns when all of that has ended, one way or the other.
  *
  * A document whose file somebody else has written, such as another tab, stays as it is: JupyterLab would open a dialog
- * that asks which of both is wanted.
+ * that asks which of both is wanted. So does one that may not be written, as JupyterLab's own saving has it.
  */
 export async function saveAll(app: JupyterFrontEnd): Promise<ISaved> {
   const written = new Set<Context>();
@@ -84,7 +84,7 @@ export async function saveAll(app: JupyterFrontEnd): Promise<ISaved> {
       .filter(isDirty)
       .map(context =>
         inTurn(context.path, async () => {
-          if (!(await isTaken(app, context))) {
+          if (await mayWrite(app, context)) {
             await save(context);
             written.add(context);
           }
@@ -124,20 +124,23 @@ async function save(context: Context): Promise<void> {
   }
 }
 
-/** Whether the file is another one than this page has read or written. A file that is not there is nobody's. */
-async function isTaken(app: JupyterFrontEnd, context: Context): Promise<boolean> {
+/** Whether the file is the one that this page has read or written, and not read-only. One that is gone is made anew. */
+async function mayWrite(app: JupyterFrontEnd, context: Context): Promise<boolean> {
   const mine: Known | null = context.contentsModel;
   let found: Known;
   try {
     const wanted = { content: false, ...(mine?.hash ? { hash: true } : {}) };
     found = await app.serviceManager.contents.get(context.path, wanted);
   } catch {
+    return true;
+  }
+  if (found.writable === false) {
     return false;
   }
   if (mine?.hash && found.hash) {
-    return mine.hash !== found.hash;
+    return mine.hash === found.hash;
   }
-  return mine !== null && Date.parse(found.last_modified) - Date.parse(mine.last_modified) > NEWER_MS;
+  return mine === null || !(Date.parse(found.last_modified) - Date.parse(mine.last_modified) > NEWER_MS);
 }
 
 /**

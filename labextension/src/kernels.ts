@@ -5,7 +5,7 @@
  */
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { ISessionContext } from '@jupyterlab/apputils';
-import { Kernel } from '@jupyterlab/services';
+import { Kernel, Session, Terminal } from '@jupyterlab/services';
 import { Context, contexts, widgets } from './documents';
 
 /** Something in this page that had a kernel: a document, or a console. */
@@ -18,7 +18,7 @@ export interface IRunner {
 interface IWidget {
   context?: Context;
   sessionContext?: ISessionContext;
-  content?: { hasClass?: (name: string) => boolean };
+  content?: { hasClass?: (name: string) => boolean; session?: Terminal.ITerminalConnection };
   title?: { label: string };
 }
 
@@ -29,6 +29,13 @@ function forgetInput(_: ISessionContext, { newValue }: { newValue: Kernel.IKerne
   }
 }
 
+/** How a session follows what the server says of it; no part of what JupyterLab promises, but there since version 2. */
+interface IUpdated {
+  update(this: unknown, model: Session.IModel): void;
+}
+
+const isDead = (kernel: Kernel.IKernelConnection): boolean => kernel.isDisposed || kernel.status === 'dead';
+
 export class Kernels {
   constructor(private readonly app: JupyterFrontEnd) {}
 
@@ -36,14 +43,14 @@ export class Kernels {
   look(): void {
     for (const { session } of this.runners()) {
       const kernel = session.session?.kernel;
-      if (kernel && !kernel.isDisposed && kernel.status !== 'dead') {
+      if (kernel && !isDead(kernel)) {
         if (!this.names.has(session)) {
           session.kernelChanged.connect(forgetInput);
         }
         this.names.set(session, kernel.name);
       }
     }
-    this.terminals = (widgets(this.app) as IWidget[]).some(each => each.content?.hasClass?.('jp-Terminal'));
+    this.terminals = this.openTerminals().length > 0;
   }
 
   /** Whether there were terminals at the last look: JupyterLab closes their tabs without a word. */
@@ -61,17 +68,77 @@ export class Kernels {
     }
   }
 
+  /** Whether JupyterLab has given something up that nobody has sought since the mux is there. */
+  get cutOff(): boolean {
+    return this.cutOffKernels().length + this.cutOffTerminals().length > 0;
+  }
+
+  /** The mux is there again: what was sought in vain may be found now. */
+  seekAnew(): void {
+    this.sought.clear();
+  }
+
+  /**
+   * Connect anew to what still runs.
+   *
+   * JupyterLab takes a kernel for dead as soon as it is told that the login has ended, and gives up terminals after a
+   * minute without an answer. Both go on running. Each is sought once, see `seekAnew()`.
+   */
+  async reconnect(): Promise<void> {
+    for (const terminal of this.cutOffTerminals()) {
+      this.sought.add(terminal.name);
+      terminal.reconnect().catch(error => console.warn('mux: a terminal is out of reach', error));
+    }
+    const cutOff = this.cutOffKernels();
+    cutOff.forEach(each => this.sought.add(each.kernel!.id));
+    for (const session of cutOff) {
+      const kernel = session.kernel!;
+      const found = await this.app.serviceManager.sessions.findById(session.id);
+      if (found?.kernel?.id !== kernel.id || found.kernel.execution_state === 'dead') {
+        continue;
+      }
+      if (isDead(kernel)) {
+        const { update } = session as unknown as IUpdated;
+        update.call(session, { ...found, kernel: null });
+        update.call(session, found);
+      } else {
+        kernel.reconnect().catch(error => console.warn('mux: a kernel is out of reach', error));
+      }
+    }
+  }
+
   /** What had a kernel and has none any more. */
   lost(): IRunner[] {
     return this.runners().filter(({ session }) => {
       const kernel = session.session?.kernel;
-      return this.names.has(session) && (!kernel || kernel.isDisposed || kernel.status === 'dead');
+      return this.names.has(session) && (!kernel || isDead(kernel));
     });
   }
 
   /** Start a kernel of the same kind as before. */
   async start({ session }: IRunner): Promise<void> {
     await session.changeKernel({ name: this.names.get(session) });
+  }
+
+  private cutOffKernels(): Session.ISessionConnection[] {
+    return this.runners()
+      .flatMap(({ session }) => session.session ?? [])
+      .filter(({ kernel }) => {
+        const given = kernel && (isDead(kernel) || kernel.connectionStatus === 'disconnected');
+        return given && !this.sought.has(kernel.id);
+      });
+  }
+
+  private cutOffTerminals(): Terminal.ITerminalConnection[] {
+    return this.openTerminals().filter(
+      each => !each.isDisposed && each.connectionStatus === 'disconnected' && !this.sought.has(each.name)
+    );
+  }
+
+  private openTerminals(): Terminal.ITerminalConnection[] {
+    return (widgets(this.app) as IWidget[])
+      .filter(each => each.content?.hasClass?.('jp-Terminal'))
+      .flatMap(each => each.content?.session ?? []);
   }
 
   private runners(): IRunner[] {
@@ -87,5 +154,7 @@ export class Kernels {
   }
 
   private terminals = false;
+  /** Ids and names of what was sought since the mux is there. */
+  private readonly sought = new Set<string>();
   private readonly names = new WeakMap<ISessionContext, string>();
 }

@@ -14,6 +14,8 @@ const LOGIN_MS = 30000;
 /** Pause between tries while there has never been a connection. */
 const NEVER_MS = 300000;
 const NEVER_AFTER = 6;
+/** The mux speaks first, and at once. A connection on which nothing has been said for so long leads nowhere. */
+const FIRST_WORD_MS = 20000;
 /** Close code of the mux: the login has ended. Whatever is open stays open; the attendee logs in when they need to. */
 const SESSION_ENDED = 4401;
 
@@ -29,6 +31,8 @@ export class Link {
     private readonly changed: () => void
   ) {
     window.addEventListener('online', () => this.socket ?? this.open());
+    // Whoever comes back from another tab, as after a login there, waits for nothing.
+    document.addEventListener('visibilitychange', () => document.hidden || (this.socket ?? this.open()));
     this.open();
   }
 
@@ -58,23 +62,20 @@ export class Link {
 
   /** Connect anew, however open the connection looks: of one that died in its sleep, nobody may have told this page. */
   again(): void {
-    if (this.socket) {
-      this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
-      this.socket.close();
-    }
+    this.forget();
     this.open();
   }
 
   private open(): void {
     window.clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => this.silent(), FIRST_WORD_MS);
     const socket = new WebSocket(this.address.replace(/^http/, 'ws'));
     this.socket = socket;
-    socket.onopen = () => {
+    socket.onopen = () => this.changed();
+    socket.onmessage = event => {
+      window.clearTimeout(this.timer);
       this.known = true;
       this.failures = 0;
-      this.changed();
-    };
-    socket.onmessage = event => {
       if (this.ended) {
         // Without a login nothing is said but the end.
         this.ended = false;
@@ -86,13 +87,31 @@ export class Link {
         console.warn('mux: a message could not be read', error);
       }
     };
-    socket.onclose = event => {
-      this.socket = null;
-      this.failures += 1;
-      this.ended = event.code === SESSION_ENDED;
-      this.changed();
-      this.timer = window.setTimeout(() => this.open(), this.pause(event.code));
-    };
+    socket.onclose = event => this.lost(event.code);
+  }
+
+  /** Nothing was said. What looks like a connection may be one that a network on the way only pretends to. */
+  private silent(): void {
+    this.forget();
+    this.lost(0);
+  }
+
+  private lost(code: number): void {
+    window.clearTimeout(this.timer);
+    this.socket = null;
+    this.failures += 1;
+    this.ended = code === SESSION_ENDED;
+    this.known ||= this.ended;
+    this.changed();
+    this.timer = window.setTimeout(() => this.open(), this.pause(code));
+  }
+
+  /** Whatever comes over this connection is heard no more. */
+  private forget(): void {
+    if (this.socket) {
+      this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
+      this.socket.close();
+    }
   }
 
   private pause(code: number): number {

@@ -22,6 +22,8 @@ export interface INotice {
 export interface IWord {
   /** Number of the request to save everything; 0 when nothing is asked. */
   save: number;
+  /** How many pages save before this one. */
+  turn: number;
   /** The workspace is being exchanged: requests wait, sockets are cut. */
   updating: boolean;
   /** Another one with each start of the workspace. */
@@ -72,6 +74,7 @@ export function read(data: unknown): IWord {
   const notices = Array.isArray(raw.notices) ? raw.notices.slice(0, NOTICES_MAX) : [];
   return {
     save: count(raw.save),
+    turn: count(raw.turn),
     updating: raw.updating === true,
     run: text(raw.run, 200),
     files: text(raw.files, 200),

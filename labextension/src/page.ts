@@ -22,17 +22,23 @@ const TELL_MS = 2000;
 const ACTIVE_MS = 10000;
 /** A connection that is away for less is not worth a word. */
 const AWAY_MS = 4000;
+/** How long a page takes to save, for the next one's turn; the mux waits for all of them for five seconds. */
+const TURN_MS = 400;
+const TURNS_MS_MAX = 3000;
 const BACK_TRIES = 6;
 const BACK_MS = 2000;
 
 const NOTHING_SAVED: ISaved = { all: true, written: new Set() };
+const NOT_ALL_SAVED: ISaved = { all: false, written: new Set() };
+
+const pause = (ms = BACK_MS): Promise<void> => new Promise(resolve => window.setTimeout(resolve, ms));
 
 const UPDATING =
   'Your workspace is being started anew and is back in a moment. Leave this page open: what you typed stays in it.';
 const AWAY = 'There is no connection to the event now. What you type stays in this page; it reconnects by itself.';
 const TERMINALS = 'The workspace was started anew, and its terminals have ended. Files that were saved in them are there.';
 const LOGIN_ENDED =
-  'Your login has ended, so nothing can be saved or run now. Log in again in another tab; what you typed stays in this page, which then reconnects by itself.';
+  'Your login has ended, so nothing can be saved or run now. Log in again in another tab: what you typed stays in this page, which then reconnects by itself, also to kernels that JupyterLab takes for dead.';
 
 export class Page {
   /**
@@ -67,6 +73,9 @@ export class Page {
     }
     this.activity.look();
     this.remember();
+    if (this.current && !this.coming && !this.word?.updating && this.kernels.cutOff) {
+      this.follow(() => this.reconnect());
+    }
     this.tellSoon(0);
   }
 
@@ -78,16 +87,15 @@ export class Page {
   }
 
   private linkChanged(): void {
-    window.clearTimeout(this.awayTimer);
     this.current = false;
     if (this.link.loginEnded) {
       this.away = true;
     } else if (this.link.isOpen) {
-      this.away = false;
       this.said = '';
       this.look();
     } else if (this.link.everOpen) {
-      this.awayTimer = window.setTimeout(() => {
+      // From the first loss on: tries that fail one after the other put nothing off.
+      this.awayTimer ??= window.setTimeout(() => {
         this.away = true;
         this.show();
       }, AWAY_MS);
@@ -95,15 +103,26 @@ export class Page {
     this.show();
   }
 
+  /** The first word over a connection: the mux is there. */
+  private here(): void {
+    window.clearTimeout(this.awayTimer);
+    this.awayTimer = undefined;
+    this.away = false;
+    this.kernels.seekAnew();
+  }
+
   private heard(word: IWord): void {
     this.word = word;
-    this.current = true;
+    if (!this.current) {
+      this.current = true;
+      this.here();
+    }
     if (word.save !== 0 && word.save !== this.asked) {
       this.asked = word.save;
       if (!this.coming) {
         this.kernels.look();
       }
-      void this.save(word.save);
+      void this.save(word);
     }
     if (word.updating) {
       this.updating = true;
@@ -134,29 +153,42 @@ export class Page {
       });
   }
 
-  private async save(number: number): Promise<void> {
-    this.savedLast = await saveAll(this.app);
-    this.saved = number;
+  private async save({ save, turn }: IWord): Promise<void> {
+    this.saving = pause(Math.min(turn * TURN_MS, TURNS_MS_MAX)).then(() => saveAll(this.app));
+    await this.saving;
+    this.saved = save;
     this.tell();
+  }
+
+  /** Have JupyterLab see what runs, as soon as the workspace answers. */
+  private async answers(): Promise<void> {
+    for (let left = BACK_TRIES; left > 0; left--) {
+      try {
+        return await this.kernels.refresh();
+      } catch (error) {
+        console.warn('mux: the workspace does not answer yet', error);
+        await pause();
+      }
+    }
+  }
+
+  /** The same workspace is in reach again: take up what JupyterLab has given up. */
+  private async reconnect(): Promise<void> {
+    await this.answers();
+    await this.kernels.reconnect();
   }
 
   /** The workspace runs anew: see what is gone, and show the files as they are. */
   private async comeBack(): Promise<void> {
-    for (let left = BACK_TRIES; left > 0; left--) {
-      try {
-        await this.kernels.refresh();
-        break;
-      } catch (error) {
-        console.warn('mux: the workspace does not answer yet', error);
-        await new Promise(resolve => window.setTimeout(resolve, BACK_MS));
-      }
-    }
-    const saved = this.savedLast;
-    this.savedLast = NOTHING_SAVED;
+    await this.answers();
+    // What the workspace before left unanswered was cut off with it; but a dialog may wait for somebody, and a network.
+    const saving = this.saving;
+    this.saving = Promise.resolve(NOTHING_SAVED);
+    const saved = await Promise.race([saving, pause().then(() => NOT_ALL_SAVED)]);
     this.own.clear();
     await this.showFiles(saved);
     if (!saved.all) {
-      await saveAll(this.app);
+      void saving.then(() => saveAll(this.app));
     }
     if (this.kernels.hadTerminals) {
       const id = `terminals/${this.run}`;
@@ -268,11 +300,11 @@ export class Page {
   private back: Promise<void> = Promise.resolve();
   /** How often that is still to come. */
   private coming = 0;
-  /** What came of saving before a swap. */
-  private savedLast: ISaved = NOTHING_SAVED;
+  /** Of what was last asked to be saved before a swap; it may go on when the workspace is back. */
+  private saving: Promise<ISaved> = Promise.resolve(NOTHING_SAVED);
   private lookedAt = Date.now();
   private away = false;
-  private awayTimer = 0;
+  private awayTimer: number | undefined;
   private asked = 0;
   private saved = 0;
   private said = '';

@@ -48,14 +48,17 @@ class SaveRequest:
     Args:
         user, project: whose pages.
         number: tells it from earlier ones, also from those before a restart.
-        pages: who was asked.
+        pages: who was asked, first those with unsaved edits.
+        turns: how many of them these are; they write one after the other, since files that two browsers write in the
+            same moment can become a mixture of both.
         until: when it is waited for no longer, in seconds since the epoch.
     """
 
     user: UserId
     project: ProjectName
     number: int
-    pages: frozenset[str]
+    pages: tuple[str, ...]
+    turns: int
     until: float
 
 
@@ -69,12 +72,18 @@ class NotebookView:
         run: another one with each start of the workspace; empty while it is being moved.
         files: another one whenever somebody else than the attendee has changed files of the running workspace: a file
             of theirs was started over, or an author saved one; empty while it is being moved.
+        turns: pages that have something to save, in the order in which they are to.
     """
 
     save: int
     updating: bool
     run: str
     files: str = ""
+    turns: tuple[str, ...] = ()
+
+    def turn(self, page: str) -> int:
+        """How many pages save before this one; 0 for a page that has nothing to save."""
+        return self.turns.index(page) if page in self.turns else 0
 
 
 def said(world: World, event: PageSaid) -> None:
@@ -114,7 +123,9 @@ def ask_to_save(world: World, ship: Ship, workspace: Workspace, within_s: float 
         return False
     until = world.now + min(within_s, SAVE_MAX_S)
     number = int(world.now * 1000)
-    world.save_requests[workspace.id] = SaveRequest(user, workspace.project, number, frozenset(pages), until)
+    order = tuple(sorted(pages, key=lambda page: (pages[page].unsaved == 0, page)))
+    turns = sum(page.unsaved > 0 for page in pages.values())
+    world.save_requests[workspace.id] = SaveRequest(user, workspace.project, number, order, turns, until)
     world.deadlines.set(("rollout", workspace.id), until)
     return True
 
@@ -136,12 +147,15 @@ def notebook_view(world: World, user: UserId, project: ProjectName) -> NotebookV
     if workspace is None or workspace.state is not WorkspaceState.BOUND:
         return None
     request = world.save_requests.get(workspace.id)
+    if request is not None and request.user != user:
+        request = None
     place = world.published_routes.get((user, project))
     restarts = workspace.reported.restarts if workspace.reported is not None else 0
     over = workspace.started_over.number if workspace.started_over is not None else 0
     return NotebookView(
-        save=request.number if request is not None and request.user == user else 0,
+        save=request.number if request is not None else 0,
         updating=place is None or place.hold,
         run=f"{workspace.id} {workspace.digest[-12:]} {restarts}",
         files=f"{workspace.id} {over} {world.files_changed.get(project, 0.0):.3f}",
+        turns=request.pages[: request.turns] if request is not None else (),
     )

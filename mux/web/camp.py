@@ -116,7 +116,7 @@ class Camp:
         if visitor is not None:
             self._left_out.learn_soon(visitor.user, project)
         try:
-            return await self._serve(request, lambda whose: self._notebook_message(whose, project), page)
+            return await self._serve(request, lambda whose: self._notebook_message(whose, project, page), page)
         finally:
             if page is not None:
                 await page.closed()
@@ -212,11 +212,12 @@ class Camp:
         view = self._engine.attendee_view(visitor.user, self._clock())
         return camp_message(camp_view(view, self._route_ready(visitor)))
 
-    def _notebook_message(self, visitor: Visitor, project: ProjectSpec) -> str:
+    def _notebook_message(self, visitor: Visitor, project: ProjectSpec, page: NotebookPage | None) -> str:
         view = camp_view(self._engine.attendee_view(visitor.user, self._clock()), self._route_ready(visitor))
         notices = [notice for notice in view["notices"] if notice["project"] in ("", project.name)]
         notices += too_large(project.name, self._left_out.of(visitor.user, project))
-        return notebook_message(self._engine.notebook_view(visitor.user, project.name), notices)
+        view_now = self._engine.notebook_view(visitor.user, project.name)
+        return notebook_message(view_now, notices, page.name if page else "")
 
     def _route_ready(self, visitor: Visitor) -> Callable[[ProjectName], bool]:
         return lambda project: self._engine.route_ready(visitor.user, project)

@@ -99,6 +99,11 @@ class NotebookPage:
         self._link = next(self._links)
         self._last: PageState | None = None
 
+    @property
+    def name(self) -> str:
+        """What the page calls itself; empty before it has said so."""
+        return self._last.page if self._last is not None else ""
+
     async def heard(self, text: str) -> None:
         """Take in a word. Raises ValueError for what is none, EngineBusyError."""
         word = orjson.loads(text)
@@ -130,10 +135,11 @@ class NotebookPage:
                 await self._engine.submit(PageGone(self._user, self._project, self._last.page, self._link))
 
 
-def notebook_message(view: NotebookView | None, notices: Sequence[Notice]) -> str:
-    """What the pages of a notebook are told now."""
+def notebook_message(view: NotebookView | None, notices: Sequence[Notice], page: str) -> str:
+    """What a page of a notebook is told now; ``page``: what it calls itself."""
     word = {
         "save": view.save if view else 0,
+        "turn": view.turn(page) if view else 0,
         "updating": view.updating if view else False,
         "run": view.run if view else "",
         "files": view.files if view else "",

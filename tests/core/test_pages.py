@@ -86,6 +86,19 @@ def test_every_page_that_was_asked_has_to_answer_and_no_page_of_anybody_else() -
     assert digests(found)["ada"] == NEW
 
 
+def test_pages_with_something_to_save_are_told_their_turns() -> None:
+    found = room(people=1)
+    says(found, page="c" * 16)
+    says(found, page=OTHER)
+    says(found, page=PAGE, unsaved=0)
+    push(found)
+    found.settle()
+    view = told(found)
+    assert [view.turn(page) for page in (PAGE, OTHER, "c" * 16)] == [0, 0, 1]
+    says(found, page=OTHER, saved=view.save, unsaved=0)
+    assert told(found).turns == view.turns, "nobody is told another one while they save"
+
+
 def test_an_earlier_answer_is_none_to_a_new_request() -> None:
     found = asked()
     says(found, saved=told(found).save - 1)

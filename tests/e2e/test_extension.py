@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, WebSocketRoute, expect
+from playwright.async_api import Route, WebSocketRoute, expect
 
 from tests.e2e.at_work import on_process, push, rolled_out
-from tests.e2e.lab import START_MS_MAX, Lab
-from tests.e2e.people import Person, Room
+from tests.e2e.editing import PATIENCE_S, TYPED, opened, saves, types, unsaved, until
+from tests.e2e.lab import START_MS_MAX
+from tests.e2e.people import Room
 
 pytestmark = [
     pytest.mark.browser,
@@ -22,28 +22,8 @@ pytestmark = [
     pytest.mark.long,
 ]
 # Ana's README.md stays as it is: other tests look at what pushes make of it.
-PATIENCE_S = START_MS_MAX / 1000
-TYPED = "typed at a bad moment"
-
-
-async def opened(person: Person, name: str) -> Lab:
-    """A text file in an editor."""
-    lab = await person.lab()
-    await lab.file(name).dblclick()
-    await person.page.locator(".jp-FileEditor .cm-content").wait_for(timeout=START_MS_MAX)
-    return lab
-
-
-async def types(page: Page, text: str = TYPED) -> None:
-    await page.locator(".jp-FileEditor .cm-content").click()
-    await page.keyboard.insert_text(text)
-    await expect(page.locator(".jp-FileEditor")).to_contain_text(text)
-
-
-async def until(fulfilled: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not fulfilled():
-            await asyncio.sleep(0.05)
+WORD = json.dumps({"save": 0, "updating": False, "run": "this one", "files": "", "notices": []})
+"""What the mux says while nothing happens."""
 
 
 async def test_what_is_typed_while_a_changed_file_is_fetched_stays(room: Room) -> None:
@@ -72,8 +52,8 @@ async def test_a_changed_file_is_shown_as_it_is_where_nobody_has_typed(room: Roo
     await push(room, "without-typing")
     await expect(ben.page.locator(".jp-FileEditor")).to_contain_text("# without-typing", timeout=START_MS_MAX)
     await types(ben.page)
-    await ben.page.keyboard.press("ControlOrMeta+s")
-    await expect(ben.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(0)
+    await saves(ben.page)
+    await expect(unsaved(ben.page)).to_have_count(0)
     await expect(ben.page.locator(".jp-Dialog")).to_have_count(0)
     assert TYPED in await lab.read("README.md")
 
@@ -97,7 +77,7 @@ async def test_what_is_typed_while_a_file_is_saved_is_unsaved_and_stays(room: Ro
     goes_on.set()
     await rolled_out(room)
     await expect(ben.page.locator(".mux-notice")).to_have_count(0)
-    await expect(ben.page.locator(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty")).to_have_count(1)
+    await expect(unsaved(ben.page)).to_have_count(1)
     for text in (TYPED, "and later"):
         await expect(ben.page.locator(".jp-FileEditor")).to_contain_text(text)
     assert TYPED in await lab.read("README.md")
@@ -141,6 +121,7 @@ async def test_work_while_the_mux_is_away_is_told_once_it_is_back(room: Room) ->
             await socket.close(code=1012, reason="")
         else:
             socket.on_message(lambda text: said.append(json.loads(text)))
+            socket.send(WORD)
 
     await ana.page.route_web_socket("**/camp/live/intro", answer)
     await opened(ana, "README.md")

@@ -41,11 +41,17 @@ async def test_a_page_is_told_how_its_workspace_is(home: House) -> None:
     browser = await home.signed_in()
     home.engine.notebooks[ADA, INTRO] = NotebookView(0, updating=False, run="one", files="0")
     async with browser.live(CHANNEL) as socket:
-        word = {"save": 0, "updating": False, "run": "one", "files": "0", "notices": []}
+        word = {"save": 0, "turn": 0, "updating": False, "run": "one", "files": "0", "notices": []}
         assert await socket.receive_json() == word
         home.engine.notebooks[ADA, INTRO] = NotebookView(7, updating=False, run="one", files="0")
         await home.engine.news()
         assert await socket.receive_json() == {**word, "save": 7}
+        await socket.send_json({**STATE, "unsaved": 1})
+        await heard(home, PageSaid)
+        turns = ("another page", PAGE)
+        home.engine.notebooks[ADA, INTRO] = NotebookView(8, updating=False, run="one", files="0", turns=turns)
+        await home.engine.news()
+        assert await socket.receive_json() == {**word, "save": 8, "turn": 1}
 
 
 async def test_what_a_page_says_becomes_events_of_its_attendee(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
