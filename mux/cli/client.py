@@ -141,7 +141,7 @@ class Api:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         connection, where = self._connection(timeout_s)
-        with _translated(where, timeout_s, connection):
+        with _translated(where, timeout_s, connection, writes=method != "GET"):
             connection.request(method, API_PREFIX + path, body=data, headers=headers)
             response = connection.getresponse()
             raw = response.read(ANSWER_BYTES_MAX + 1)
@@ -166,8 +166,18 @@ def _starts(where: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _translated(where: str, timeout_s: float, connection: http.client.HTTPConnection) -> Iterator[None]:
-    """Turn what goes wrong on the way into sentences for people, and close the connection."""
+def _translated(
+    where: str, timeout_s: float, connection: http.client.HTTPConnection, *, writes: bool = False
+) -> Iterator[None]:
+    """Turn what goes wrong on the way into sentences for people, and close the connection.
+
+    Args:
+        where: that is asked.
+        timeout_s: how long an answer is waited for, in seconds.
+        connection: to it.
+        writes: what is asked for changes something, and may have, whatever becomes of the answer.
+    """
+    done = "; what was asked for may have been done, so look before you repeat it" if writes else ""
     try:
         yield
     except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -177,9 +187,13 @@ def _translated(where: str, timeout_s: float, connection: http.client.HTTPConnec
     except PermissionError as error:
         raise CliError(f"{where}: permission denied; run this as the user that mux runs as") from error
     except TimeoutError as error:
-        raise CliError(f"mux did not answer within {timeout_s:.0f} seconds; `mux status` shows what it did") from error
+        raise CliError(
+            f"mux did not answer within {timeout_s:.0f} seconds; `mux status` shows what it did{done}"
+        ) from error
     except (http.client.HTTPException, ConnectionError) as error:
-        raise NotRunningError("mux went away while it was asked; `mux status` shows whether it is back") from error
+        raise NotRunningError(
+            f"mux went away while it was asked; `mux status` shows whether it is back{done}"
+        ) from error
     except OSError as error:
         raise NotRunningError(f"mux cannot be reached at {where}: {error.strerror or error}") from error
     finally:
