@@ -13,6 +13,8 @@ from mux.core.world import World
 
 NAMED_MAX = 3
 """Ships that a text names; more are counted."""
+LATE = 2.0
+"""A wave that takes so many times as long as those before it: they tell nothing of when it ends."""
 WAVE = "the wave under way"
 SET_TIME = "the time that was set for it"
 """What a rollout waits for, where others than this module look for it."""
@@ -68,7 +70,7 @@ class RolloutView:
         accepted: of those, how many have accepted it.
         working: of those who are still to be swapped, how many are not idle and are left alone until they are.
         eta_s: how long it will take, as its waves so far went, in seconds; None while that is not known, as before the
-            first wave has ended, and where it hangs on people or on ships that say nothing.
+            first wave has ended, where it hangs on people or on ships that say nothing, and in a wave that takes long.
         waits_for: what has to happen for it to go on; empty if nothing holds it up.
     """
 
@@ -140,8 +142,10 @@ def _eta_s(world: World, rollout: Rollout, left: int, *, total: int) -> float | 
     if left and (rollout.pace.idle or rollout.pace.offer):
         return None
     wave_s = rollout.waves_s / rollout.waves
-    under_way_s = max(0.0, rollout.wave_began_at + wave_s - world.now) if rollout.wave else 0.0
-    return under_way_s + wave_s * -(-left // rollout.pace.at_once(total, world.spec.rollout))
+    taken_s = world.now - rollout.wave_began_at if rollout.wave else wave_s
+    if taken_s > LATE * wave_s:
+        return None
+    return max(0.0, wave_s - taken_s) + wave_s * -(-left // rollout.pace.at_once(total, world.spec.rollout))
 
 
 def offer_to(rollout: Rollout, ship: Ship, seat: Seat) -> Offer | None:

@@ -840,3 +840,19 @@ def test_ships_that_refuse_an_image_that_they_have_count_as_having_pulled_it() -
     found.restart()
     (view,) = rollout_views(found.fleet.world)
     assert view.pulled == 2
+
+
+def test_no_time_left_is_told_in_a_wave_that_takes_far_longer_than_those_before() -> None:
+    found = room()
+    push(found)
+    for _ in range(2):
+        found.settle()
+        found.do(after=11.0)
+    slow_from_now(found)
+    told = []
+    for _ in range(5):
+        found.settle()
+        (view,) = rollout_views(found.fleet.world)
+        told.append(view.eta_s)
+        found.do(after=11.0)
+    assert told[0] == 22.0 and told[-1] is None, "two more waves of 11 seconds each, as it began"
