@@ -542,6 +542,7 @@ async def test_a_defect_while_an_agent_is_watched_does_not_end_the_watch(
         return real(*given)
 
     monkeypatch.setattr(agent_process, "spawn", spawn)
+    monkeypatch.setattr(local, "RESPAWN_FIRST_S", 0.01)
     await provider.launch(order(SHIP))
     await backend.running(SHIP)
     assert not defects
