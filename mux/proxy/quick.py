@@ -154,14 +154,14 @@ class Quick:
         end = data.find(_END, 0, HEAD_BYTES_MAX) + 4
         head = data[:end]
         match = WRITE_LINE.match(head)
-        if match is None or end == 3:
+        here = len(data) - end
+        if match is None or end == 3 or here > FRESH_BODY_BYTES_MAX:
             return False
         plane, client = self._plane, self._client
         place = plane.router.place(match[3])
         known = None if place is None else memo.write(client.direct, head[match.end() :])
         if known is None:
             return False
-        here = len(data) - end
         body = known.body if known.body != CHUNKED else whole_chunked(data, end) or CHUNKED
         if here > body or body > FRESH_BODY_BYTES_MAX:  # no body at all is longer than one that is not known
             return False

@@ -146,7 +146,8 @@ class Router(Protocol):
     def place(self, path: bytes) -> Hashable | None:
         """All of a path that ``route`` looks at, for paths that may lead to a workspace; None for others.
 
-        Two requests that differ only in their targets, with an equal place, have an equal destination.
+        Two requests that differ only in their methods and targets, with an equal place, have an equal destination,
+        unless `check_origin` refuses one of them.
         """
         ...
 
