@@ -59,6 +59,10 @@ PortOption = Annotated[
     int | None,
     typer.Option("--project-port", min=1, max=65535, help="Where its container listens, as port in the event file."),
 ]
+HealthPathOption = Annotated[
+    str | None,
+    typer.Option("--health-path", metavar="PATH", help="What answers once it is ready, as in the event file."),
+]
 CommandOption = Annotated[str, typer.Option("--command", help="Its command, as a shell would have it.")]
 
 
@@ -77,6 +81,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
     allow: AllowOption = None,
     command: CommandOption = "",
     project_port: PortOption = None,
+    health_path: HealthPathOption = None,
     start: Annotated[float, typer.Option("--start", min=1, help="Seconds that it may take to be healthy.")] = 90.0,
     silence: Annotated[float, typer.Option("--silence", min=0, help="Seconds that a WebSocket is silent.")] = 45.0,
     cell: Annotated[float, typer.Option("--cell", min=1, help="Seconds that a cell of a notebook may take.")] = 300.0,
@@ -88,7 +93,7 @@ def check(  # noqa: PLR0917 - typer makes options of arguments
     from mux.imagecheck.subject import subject_of  # noqa: PLC0415 - as above
     from mux.preflight.finding import EXIT_CODES  # noqa: PLC0415 - as above
 
-    wishes = _wishes(runtime, kind, memory, project_port, allow, command)
+    wishes = _wishes(runtime, kind, memory, project_port, allow, command, health_path)
 
     async def work() -> Result:
         found = await subject_of(subject, wishes, os.environ)
@@ -127,6 +132,7 @@ def try_out(  # noqa: PLR0917 - typer makes options of arguments
     allow: AllowOption = None,
     command: CommandOption = "",
     project_port: PortOption = None,
+    health_path: HealthPathOption = None,
     port: Annotated[
         int, typer.Option("--port", min=1024, max=65000, help="Attendees' port; the next hundred are used as well.")
     ] = 8000,
@@ -137,7 +143,7 @@ def try_out(  # noqa: PLR0917 - typer makes options of arguments
     from mux.imagecheck.tryout import run  # noqa: PLC0415 - as above
 
     try:
-        wishes = _wishes(runtime, kind, memory, project_port, allow, command)
+        wishes = _wishes(runtime, kind, memory, project_port, allow, command, health_path)
         return run(subject, wishes, port=port, browser=browser)
     except ImageCheckError as error:
         raise CliError(error.message, detail=error.detail, code=2) from error
@@ -163,15 +169,16 @@ def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
 
 
 def _wishes(  # noqa: PLR0917 - what two commands have in common, in the order of the event file
-    runtime: Runtime | None, kind: Kind, memory: str, port: int | None, allow: list[str] | None, command: str
-) -> Wishes:
+    runtime: Runtime | None, kind: Kind, memory: str, port: int | None, allow: list[str] | None, command: str,
+    health_path: str | None,
+) -> Wishes:  # fmt: skip
     from mux.imagecheck.subject import Wishes  # noqa: PLC0415 - as above
 
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
         raise UsageError(f"--command cannot be taken apart ({error}); look at its quotes") from None
-    return Wishes(runtime.value if runtime else None, kind.value, memory, port, tuple(allow or ()), words)
+    return Wishes(runtime.value if runtime else None, kind.value, memory, port, tuple(allow or ()), words, health_path)
 
 
 def _show(finding: Finding) -> None:

@@ -17,7 +17,14 @@ from mux.config.faults import ConfigError, Fault
 from mux.config.images import resolve_images
 from mux.config.kinds import Address, Listener, PortRange
 from mux.config.load import load, parse, read_text
-from mux.config.schema import DATA_DIRECTORY_DEFAULT, EventFile, ProjectTable, port_default, resolved
+from mux.config.schema import (
+    DATA_DIRECTORY_DEFAULT,
+    EventFile,
+    ProjectTable,
+    health_path_default,
+    port_default,
+    resolved,
+)
 from mux.config.secrets import Secrets, read_passcode, read_secrets, secrets_for
 from mux.config.spec import to_spec
 from mux.config.template import starter_files, template
@@ -35,6 +42,7 @@ __all__ = [
     "Secrets",
     "UnknownVariable",
     "differences",
+    "health_path_default",
     "image_differences",
     "load",
     "parse",

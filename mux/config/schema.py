@@ -264,7 +264,7 @@ class ProjectTable(Table):
         """The health path that is in force, below the base path."""
         if self.health_path is not None:
             return self.health_path
-        return {"jupyter": "api", "camp": "jupyter/api"}.get(self.kind, "")
+        return health_path_default(self.kind)
 
     @property
     def effective_port(self) -> int:
@@ -272,6 +272,11 @@ class ProjectTable(Table):
         if self.port is not None:
             return self.port
         return port_default(self.kind)
+
+
+def health_path_default(kind: str) -> str:
+    """What is asked for below the base path of a project that does not say it."""
+    return {"jupyter": "api", "camp": "jupyter/api"}.get(kind, "")
 
 
 def port_default(kind: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from mux.config import port_default
+from mux.config import health_path_default, port_default
 from mux.config.kinds import size_text
 from ship_agent.protocol.messages import Project
 
@@ -46,6 +46,8 @@ def snippet(project: Project, limits: Suggested) -> str:
         lines.append(f"kind = {json.dumps(project.kind)}")
     if project.port != port_default(project.kind):
         lines.append(f"port = {project.port}")
+    if project.health_path != health_path_default(project.kind):
+        lines.append(f"health_path = {json.dumps(project.health_path)}")
     lines += [f"memory = {json.dumps(size_text(limits.memory_bytes))}", f"pids = {limits.pids}"]
     if project.command:
         lines.append(f"command = {json.dumps(project.command)}")

@@ -48,7 +48,7 @@ title = {title}
 image = {image}
 kind = {kind}
 memory = {memory}
-{port}allow = {allow}
+{port}{health_path}allow = {allow}
 command = {command}
 
 [fleet]
@@ -90,6 +90,7 @@ class Wishes:
         port: where its container listens; None for what its kind has.
         allow: what the container may beyond the rule.
         command: instead of JupyterLab's, or the image's own.
+        health_path: what answers once it is ready; None for what its kind has.
     """
 
     runtime: Runtime | None = None
@@ -98,6 +99,7 @@ class Wishes:
     port: int | None = None
     allow: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    health_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Subject:
             kind=json.dumps(wishes.kind),
             memory=json.dumps(wishes.memory),
             port=f"port = {wishes.port}\n" if wishes.port else "",
+            health_path=f"health_path = {json.dumps(wishes.health_path)}\n" if wishes.health_path is not None else "",
             allow=json.dumps(list(wishes.allow)),
             command=json.dumps(list(wishes.command)),
             runtime=self.runtime,

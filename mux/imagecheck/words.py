@@ -18,6 +18,10 @@ IMAGE_BYTES_SHOULD = 5 << 30
 """A larger image takes more than a minute on a ship with a line of 1 Gbit/s, and more disk than many have."""
 START_SHOULD_S = 20.0
 """Whoever starts a project on use waits for it: JupyterLab needs 2 to 10 s."""
+HEALTH_SHOULD_S = 0.5
+"""Ships ask for the health path every three seconds: an answer that takes longer is a page that is made anew, as
+Voilà does with a kernel for each.
+"""
 MEMORY_TIGHT = 0.8
 """Share of the memory limit above which an attendee who tries something more is killed."""
 PATHS_SHOWN = 5
@@ -79,14 +83,29 @@ def user(started: TrialStarted, project: Project) -> Finding:
     return ok("user", f"{started.user}{number}", number=started.uid)
 
 
-def start(took_s: float, limit_s: float, health_path: str, status: int) -> list[Finding]:
-    """It answered on its health path."""
+def start(took_s: float, limit_s: float, health_path: str, status: int, answer_s: float = 0.0) -> list[Finding]:
+    """It answered on its health path.
+
+    Args:
+        took_s: how long after its start.
+        limit_s: how long a ship waits.
+        health_path: what was asked for.
+        status: of the answer.
+        answer_s: how long another answer took.
+    """
     numbers = {"number": round(took_s, 2), "limit": limit_s, "unit": "s"}
     said = f"healthy after {took_s:.1f} s; a ship waits {limit_s:g} s"
     slow = warning("start", said, "do in the Dockerfile what its hooks do at each start", **numbers)
+    healthy = ok("health path", f"{health_path} answers {status}", number=status)
+    if answer_s > HEALTH_SHOULD_S:
+        healthy = warning(
+            "health path", f"{health_path} takes {answer_s:.1f} s to answer, and a ship asks every 3 s",
+            "name something cheaper with --health-path, such as a static file, and as health_path in the event file",
+            number=round(answer_s, 2), limit=HEALTH_SHOULD_S, unit="s",
+        )  # fmt: skip
     return [
         ok("hooks", "none has failed"),
-        ok("health path", f"{health_path} answers {status}", number=status),
+        healthy,
         slow if took_s > START_SHOULD_S else ok("start", said, **numbers),
     ]
 
@@ -277,7 +296,8 @@ def memory(started: TrialStarted, closed: TrialClosed, project: Project) -> Find
     peak, limit = closed.memory_peak_bytes, project.memory_bytes
     numbers = {"number": float(peak), "limit": float(limit), "unit": "bytes"}
     loose = ", which this machine does not enforce" if "memory" in started.limits_missing else ""
-    said = f"at most {peak / MIB:,.0f} MiB with every kernel open, of {size_text(limit)}{loose}"
+    used = "" if project.kind == "http" else " with every kernel open"
+    said = f"at most {peak / MIB:,.0f} MiB{used}, of {size_text(limit)}{loose}"
     if not peak:
         return warning("memory", "it could not be measured", "try once more on another machine")
     if peak > MEMORY_TIGHT * limit:

@@ -12,7 +12,7 @@ import pytest
 from mux.cli.app import run
 from mux.imagecheck.limits import Suggested, snippet, suggested
 from mux.imagecheck.subject import Wishes, project_name, subject_of
-from mux.imagecheck.words import ended, never_healthy, saving, token
+from mux.imagecheck.words import ended, never_healthy, saving, start, token
 from ship_agent.gauges import SCRATCH, listened_on, written_outside
 from ship_agent.protocol.trial import TrialClosed, TrialEnded
 from tests.ship_agent.images import make_image, project_of
@@ -56,6 +56,7 @@ def test_the_snippet_is_a_project_of_an_event_file(tmp_path: Path) -> None:
                 "image": str(tmp_path / "image"),
                 "kind": "http",
                 "port": 8050,
+                "health_path": "api",
                 "memory": "768MiB",
                 "pids": 320,
                 "command": ["a", "b c"],
@@ -161,6 +162,22 @@ def test_a_server_that_does_not_answer_is_told_by_where_it_listens(
     assert (
         never_healthy(9.0, "/camp/x/api", status, closed, 8888, kind="jupyter").said == f"/camp/x/api: {said} after 9 s"
     )
+
+
+def test_a_health_path_that_is_dear_to_answer_is_told() -> None:
+    _, cheap, _ = start(3.0, 90.0, "/camp/x/", 200, 0.1)
+    _, dear, _ = start(3.0, 90.0, "/camp/x/", 200, 1.4)
+    assert (cheap.outcome, dear.outcome) == ("ok", "warning")
+    assert dear.said == "/camp/x/ takes 1.4 s to answer, and a ship asks every 3 s"
+    assert "--health-path" in dear.remedy
+
+
+async def test_a_health_path_of_ones_own_is_the_projects(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    subject = await subject_of(str(image), Wishes(kind="http", command=("a",), health_path="static/x.js"), {})
+    project = await subject.project(os.environ)
+    assert project.health_path == "static/x.js"
+    assert 'health_path = "static/x.js"' in snippet(project, Suggested(512 * MIB, 256))
 
 
 HTTP_ANSWERS = [(200, ""), (302, "/x/hello?next=login"), (302, "./login?to="), (401, "")]
