@@ -10,8 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,8 +18,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
 
-from tests.docker_engine import ROOT
 from tests.e2e.conftest import FAILED
+from tests.e2e.environments import ARGUMENTS, made
 from tests.e2e.harness import EVENT, EXAMPLES, MuxUnderTest, kill
 from tests.e2e.lab import START_MS_MAX, Lab
 from tests.e2e.people import Person, Room
@@ -40,16 +38,6 @@ ENVIRONMENTS = {
     "lab36": ("jupyterlab", "jupyterlab~=3.6.8", "setuptools<80"),
 }
 """By project: what is started, and the packages that are there beside a kernel."""
-INSTALL_S_MAX = 600
-ARGUMENTS = (
-    "--ServerApp.ip=127.0.0.1",
-    "--ServerApp.port={port}",
-    "--ServerApp.base_url={base_path}",
-    "--ServerApp.root_dir={home}",
-    "--ServerApp.allow_remote_access=True",
-    "--ServerApp.open_browser=False",
-    "--ServerApp.allow_root=True",
-)
 PROJECT = """
 [[project]]
 name = "{name}"
@@ -64,18 +52,6 @@ HARMLESS = re.compile(
     r"Connection lost|ServerConnection|NetworkError"
 )
 """What browsers and Jupyter say themselves of requests that fail while a workspace is away."""
-
-
-def made(directory: Path, packages: tuple[str, ...]) -> Path:
-    """An environment; its Python."""
-    uv = shutil.which("uv", path=f"{ROOT / '.tools/venv/bin'}:{os.environ['PATH']}") or "uv"
-    python = directory / "bin" / "python"
-    for words in (
-        ("venv", "--quiet", "--python", sys.executable, str(directory)),
-        ("pip", "install", "--quiet", "--python", str(python), "ipykernel", *packages),
-    ):
-        subprocess.run([uv, *words], check=True, timeout=INSTALL_S_MAX)
-    return python
 
 
 def template(environments: Path) -> str:
