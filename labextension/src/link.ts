@@ -51,9 +51,9 @@ export class Link {
     return this.ended;
   }
 
-  /** Say something; false when there is nobody to hear it. */
+  /** Say something; false when there is nobody to hear it: who has not spoken yet may be about to close. */
   say(message: object): boolean {
-    if (!this.isOpen || this.ended) {
+    if (!this.isOpen || !this.spoken || this.ended) {
       return false;
     }
     this.socket!.send(JSON.stringify(message));
@@ -69,12 +69,13 @@ export class Link {
   private open(): void {
     window.clearTimeout(this.timer);
     this.timer = window.setTimeout(() => this.silent(), FIRST_WORD_MS);
+    this.spoken = false;
     const socket = new WebSocket(this.address.replace(/^http/, 'ws'));
     this.socket = socket;
     socket.onopen = () => this.changed();
     socket.onmessage = event => {
       window.clearTimeout(this.timer);
-      this.known = true;
+      this.known = this.spoken = true;
       this.failures = 0;
       if (this.ended) {
         // Without a login nothing is said but the end.
@@ -129,5 +130,6 @@ export class Link {
   private timer = 0;
   private failures = 0;
   private known = false;
+  private spoken = false;
   private ended = false;
 }

@@ -109,6 +109,7 @@ export class Page {
     this.awayTimer = undefined;
     this.away = false;
     this.kernels.seekAnew();
+    this.tellSoon(0);
   }
 
   private heard(word: IWord): void {
