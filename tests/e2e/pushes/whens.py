@@ -102,7 +102,7 @@ class At:
         self.word = f"at {datetime.fromtimestamp(self._at, UTC):%H:%M}"
 
     def waits(self, rollout: Rollout) -> bool:
-        return bool(rollout["waits_for"] == "the time that was set for it")
+        return bool(rollout["waits_for"] and rollout["waits_for"] == rollout["not_before_text"])
 
     async def let_go(self, house: House) -> None:
         await house.until(lambda found: found["swapping"] > 0 or found["swapped"] > 0)
